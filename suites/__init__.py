@@ -1,0 +1,1 @@
+"""Suites: what is run, as data; importing one does nothing."""
