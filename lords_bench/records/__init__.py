@@ -1,0 +1,24 @@
+"""Nouns of what was measured, and the append-only files they live in. Standard library only.
+
+Read `bench.py` first (one line of a record file), then `accuracy.py` (its samples), `codec.py` (noun ↔ JSON line) and
+`store.py` (the file).
+"""
+
+from lords_bench.records.accuracy import AccuracySamples
+from lords_bench.records.bench import BenchRecord, EvaluationInputs, run_key
+from lords_bench.records.environment import Environment
+from lords_bench.records.status import Status
+from lords_bench.records.store import RecordFile, RecordStore, RejectedLine, read_records
+
+__all__ = [
+    "AccuracySamples",
+    "BenchRecord",
+    "Environment",
+    "EvaluationInputs",
+    "RecordFile",
+    "RecordStore",
+    "RejectedLine",
+    "Status",
+    "read_records",
+    "run_key",
+]

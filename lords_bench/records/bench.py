@@ -1,0 +1,150 @@
+"""`BenchRecord`: what one case of one suite gave, with everything needed to trace and repeat it. One JSON line each.
+
+Two keys are derived, never stored. `run_key` says what must be equal for a killed run to go on from its records: the
+suite, the inputs, the seed, this package's source, the device and the versions that can move a number.
+`comparison_key` says what must be equal for two records to stand in one table: suite, inputs and device.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from lords_bench.errors import RecordError
+from lords_bench.records.accuracy import AccuracySamples
+from lords_bench.records.environment import Environment
+from lords_bench.records.status import Status
+from lords_bench.spec.quant import QuantSpec
+
+CREATED_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+Setting = str | int | float | bool | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationInputs:
+    """What was evaluated, on what, and how; two records with different inputs are never compared.
+
+    Attributes:
+        model_name: directory name or hub name, for the reader.
+        model_sha256: hash of the weights.
+        tokenizer_sha256: hash of the tokenizer.
+        corpus_sha256: hash of the evaluation and calibration text.
+        settings: evaluation settings by name (window length, counts, calibration size, …), sorted by name.
+    """
+
+    model_name: str
+    model_sha256: str
+    tokenizer_sha256: str
+    corpus_sha256: str
+    settings: tuple[tuple[str, Setting], ...]
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.settings]
+        if names != sorted(set(names)):
+            raise RecordError(f"evaluation settings {names} must be sorted by name, each once")
+
+    @property
+    def settings_sha256(self) -> str:
+        """Hash of the settings alone, short enough to show."""
+        return _digest([list(pair) for pair in self.settings])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchRecord:
+    """One case: its specification, how it ended, its samples if it ended well, and its provenance.
+
+    Attributes:
+        run_id: names the invocation that wrote the record.
+        suite: name of the suite, `accuracy`.
+        case_id: unique within the suite, such as `lords-b3-g64`.
+        method: name shown for the method, such as `lords` or `nf4-double-quant`; with `bits` and block it is unique.
+        bits: nominal bits that group the tables (mixed precision: the average asked for); None = unquantized.
+        spec: the specification of every layer; None for the unquantized model and for mixed precision.
+        mixed: (layer name, specification) pairs of a mixed-precision case, in layer order.
+        status: how the case ended.
+        reason: why it did not end well, one line; None exactly when the status is ok.
+        samples: raw samples; present exactly when the status is ok.
+        complete: False for samples of only a part of what the inputs' settings ask for (a run cut short).
+        planned_case_ids: every case the run set out to do, so that a case without a record is noticed.
+        created_utc: when the case ended, as `2026-01-31T12:00:00Z`.
+        command: the command line that made it.
+        seed: seed of the run.
+
+    Raises:
+        RecordError: fields that contradict each other.
+    """
+
+    run_id: str
+    suite: str
+    case_id: str
+    method: str
+    bits: int | None
+    spec: QuantSpec | None
+    mixed: tuple[tuple[str, QuantSpec], ...] | None = None
+    status: Status
+    reason: str | None = None
+    samples: AccuracySamples | None = None
+    complete: bool = True
+    planned_case_ids: tuple[str, ...]
+    inputs: EvaluationInputs
+    environment: Environment
+    created_utc: str
+    command: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        if (self.status is Status.OK) != (self.samples is not None):
+            raise RecordError(
+                f"case {self.case_id!r}: status is {self.status}; samples belong to status ok and only to it"
+            )
+        if (self.status is Status.OK) != (self.reason is None):
+            raise RecordError(
+                f"case {self.case_id!r}: status is {self.status}; a reason belongs to every other than ok"
+            )
+        if self.reason is not None and (not self.reason.strip() or "\n" in self.reason):
+            raise RecordError(f"case {self.case_id!r}: reason {self.reason!r} must be one line that says why")
+        if self.spec is not None and self.mixed is not None:
+            raise RecordError(f"case {self.case_id!r} has both spec and mixed; give the one that holds")
+        if (self.bits is None) != (self.spec is None and self.mixed is None):
+            raise RecordError(f"case {self.case_id!r}: bits is {self.bits}; only the unquantized model has none")
+        if self.case_id not in self.planned_case_ids:
+            raise RecordError(f"case {self.case_id!r} is not among its run's planned_case_ids; add it")
+        try:
+            datetime.strptime(self.created_utc, CREATED_FORMAT)
+        except ValueError:
+            raise RecordError(f"created_utc is {self.created_utc!r}; write it as 2026-01-31T12:00:00Z") from None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the record may serve as a stored baseline: ok, complete, and from an unchanged commit."""
+        return self.status is Status.OK and self.complete and self.environment.git_dirty is False
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether any layer was quantized with the help of calibration inputs."""
+        specs = [spec for _, spec in self.mixed or ()] + ([self.spec] if self.spec else [])
+        return any(spec.needs_hessian for spec in specs)
+
+    @property
+    def run_key(self) -> str:
+        """Key of the run this record belongs to; see `run_key`."""
+        return run_key(suite=self.suite, inputs=self.inputs, seed=self.seed, environment=self.environment)
+
+    @property
+    def comparison_key(self) -> str:
+        """What must be equal for two records to stand in one table: suite, inputs and device."""
+        inputs = self.inputs
+        hashes = [inputs.model_sha256, inputs.tokenizer_sha256, inputs.corpus_sha256, inputs.settings_sha256]
+        return _digest([self.suite, *hashes, self.environment.device, self.environment.device_name])
+
+
+def run_key(*, suite: str, inputs: EvaluationInputs, seed: int, environment: Environment) -> str:
+    """Key under which a killed run finds its completed cases: equal key, equal numbers up to thread timing."""
+    hashes = [inputs.model_sha256, inputs.tokenizer_sha256, inputs.corpus_sha256, inputs.settings_sha256]
+    source = [environment.lords_bench, environment.source_sha256]
+    versions = [environment.python, environment.torch, environment.triton, environment.transformers, environment.numpy]
+    return _digest([suite, *hashes, seed, *source, *versions, environment.device, environment.device_name])
+
+
+def _digest(parts: list[object]) -> str:
+    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()[:16]

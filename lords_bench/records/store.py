@@ -1,0 +1,228 @@
+"""Append-only JSONL file of records: one writer per folder, every finished case survives a kill or a full disk.
+
+Each record is one `os.write` of a whole line, then `fsync`. A writer holds an exclusive `flock` on the folder's lock
+file; the kernel drops it when the process dies, so a killed run leaves nothing to clean up. Bytes after the last
+newline are a torn line: readers report it by number and never believe it, and the next writer moves it to
+`<name>.rejected`. Damaged or edited lines elsewhere stay where they are, are reported by number, and are not used.
+Needs `fcntl` (Linux, macOS).
+"""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lords_bench.errors import RecordError, StoreError
+from lords_bench.records.bench import BenchRecord
+from lords_bench.records.codec import decode_line, encode_line
+from lords_bench.records.status import Status
+
+LOCK_NAME = ".lords-bench.lock"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RejectedLine:
+    """A line that is not believed: its number in the file (from 1) and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordFile:
+    """What a record file holds: believable records in file order, and the lines that are not."""
+
+    path: Path
+    records: tuple[BenchRecord, ...]
+    rejected: tuple[RejectedLine, ...]
+
+    def completed_case_ids(self, run_key: str) -> frozenset[str]:
+        """Cases of that run that need not be run again: ok and complete. Failures are tried again."""
+        return _completed(self.records, run_key)
+
+
+def read_records(path: Path) -> RecordFile:
+    """Read a record file; needs no lock, so a report can be made while a run writes.
+
+    Raises:
+        RecordError: there is no such file.
+        StoreError: it cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise RecordError(f"no record file {str(path)!r}; run 'lords-bench bench' first") from None
+    except OSError as error:
+        raise _store_error("read", path, error) from None
+    return _parse(path, content)
+
+
+class RecordStore:
+    """The one writer of a record file, as a context manager.
+
+        with RecordStore(folder / "accuracy.jsonl") as store:
+            done = store.completed_case_ids(key)
+            store.append(record)
+
+    Entering creates the folder, takes its lock and sets a torn last line aside (`store.rejected` then names it, with
+    every other line that is not believed).
+
+    Raises:
+        StoreError: another run holds the folder (its process id is named), or the folder or disk refuses the write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rejected: tuple[RejectedLine, ...] = ()
+        self._records: list[BenchRecord] = []
+        self._file = -1
+        self._lock = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path.parent / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+            self._take_lock()
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            _sync_folder(self.path.parent)
+            found = self._recover()
+        except StoreError:
+            self.close()
+            raise
+        except OSError as error:
+            self.close()
+            raise _store_error("write", self.path, error) from None
+        self._records, self.rejected = list(found.records), found.rejected
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file and the lock; harmless when already closed."""
+        for descriptor in (self._file, self._lock):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._lock = -1
+
+    @property
+    def records(self) -> tuple[BenchRecord, ...]:
+        """Every believable record of the file, those appended here included."""
+        return tuple(self._records)
+
+    def completed_case_ids(self, run_key: str) -> frozenset[str]:
+        """Cases of that run that need not be run again: ok and complete. Failures are tried again."""
+        return _completed(self._records, run_key)
+
+    def append(self, record: BenchRecord) -> None:
+        """Write one record and force it to disk; on failure the file is as it was before.
+
+        Raises:
+            StoreError: the store is closed, or the disk is full or refuses.
+            RecordError: the record holds a value that JSON cannot.
+        """
+        if self._file < 0:
+            raise StoreError(f"record store {str(self.path)!r} is closed; append inside its 'with' block")
+        self._write(f"{encode_line(record)}\n".encode())
+        self._records.append(record)
+
+    def _write(self, line: bytes) -> None:
+        size = os.fstat(self._file).st_size
+        try:
+            written = os.write(self._file, line)
+            if written != len(line):
+                os.ftruncate(self._file, size)
+                raise StoreError(
+                    f"cannot write {str(self.path)!r}: disk full after {written} of {len(line)} bytes; {_FREE}"
+                )
+            os.fsync(self._file)
+        except StoreError:
+            raise
+        except OSError as error:
+            os.ftruncate(self._file, size)
+            raise _store_error("write", self.path, error) from None
+
+    def _take_lock(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise StoreError(
+                f"folder {str(self.path.parent)!r} is being written by process {holder}; "
+                "wait for that run or give another --out"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def _recover(self) -> RecordFile:
+        """Read the file; complete or set aside what follows its last newline."""
+        content = self.path.read_bytes()
+        found = _parse(self.path, content)
+        whole, torn = _split_torn(content)
+        if not torn:
+            return found
+        if not any(item.line == _count_lines(whole) + 1 for item in found.rejected):
+            self._write(b"\n")
+            return found
+        aside = self.path.with_name(f"{self.path.name}.rejected")
+        with aside.open("ab") as handle:
+            handle.write(torn + b"\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.ftruncate(self._file, len(whole))
+        os.fsync(self._file)
+        return found
+
+
+_FREE = "free some space and start again, completed cases are kept"
+
+
+def _parse(path: Path, content: bytes) -> RecordFile:
+    whole, torn = _split_torn(content)
+    lines = whole.split(b"\n")[:-1] + ([torn] if torn else [])
+    records: list[BenchRecord] = []
+    rejected: list[RejectedLine] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(decode_line(line.decode()))
+        except UnicodeDecodeError:
+            rejected.append(RejectedLine(line=number, reason="not a record: it is not UTF-8 text"))
+        except RecordError as error:
+            is_torn = bool(torn) and number == len(lines)
+            reason = f"torn line of {len(torn)} bytes, left by a run that was killed" if is_torn else str(error)
+            rejected.append(RejectedLine(line=number, reason=reason))
+    return RecordFile(path=path, records=tuple(records), rejected=tuple(rejected))
+
+
+def _split_torn(content: bytes) -> tuple[bytes, bytes]:
+    end = content.rfind(b"\n") + 1
+    return content[:end], content[end:]
+
+
+def _count_lines(whole: bytes) -> int:
+    return whole.count(b"\n")
+
+
+def _completed(records: tuple[BenchRecord, ...] | list[BenchRecord], run_key: str) -> frozenset[str]:
+    return frozenset(
+        record.case_id
+        for record in records
+        if record.status is Status.OK and record.complete and record.run_key == run_key
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a newly created file's name durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _store_error(verb: str, path: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot {verb} {str(path)!r}: {error.strerror or error}; {_FREE}, or give another --out")

@@ -1,0 +1,1 @@
+"""Measuring on a device, and finding out what the device is."""
