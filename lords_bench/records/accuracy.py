@@ -27,6 +27,9 @@ class AccuracySamples:
         window_nll_nats: negative log-likelihood, summed over the window's tokens.
         window_kl_nats: KL(unquantized ‖ quantized) of the next-token distribution, summed over the window's tokens.
         choice_correct: whether each choice item was answered rightly; empty where the model was given none.
+        window_documents: number of the document each window was cut from; neighbours in a document are alike, so
+            intervals resample whole documents. Empty where every window stands for itself.
+        choice_documents: likewise for each choice item.
         quantize_seconds: wall-clock time of quantizing every layer.
         evaluate_seconds: wall-clock time of the evaluation.
         peak_rss_bytes: largest resident memory of the process up to the end of the case.
@@ -50,10 +53,14 @@ class AccuracySamples:
     quantize_seconds: float
     evaluate_seconds: float
     peak_rss_bytes: int | None = None
+    window_documents: tuple[int, ...] = ()
+    choice_documents: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _require_equal_lengths(self, ("layer_names", "layer_shapes", *_LAYER_VALUES))
-        _require_equal_lengths(self, _WINDOW_VALUES)
+        _require_equal_lengths(self, (*_WINDOW_VALUES, *(("window_documents",) if self.window_documents else ())))
+        if self.choice_documents:
+            _require_equal_lengths(self, ("choice_correct", "choice_documents"))
         if not self.window_tokens:
             raise RecordError("accuracy samples hold no window; evaluate at least one")
         for name in (*_LAYER_VALUES, "window_tokens", "window_bytes", "window_nll_nats"):
@@ -112,9 +119,11 @@ class AccuracySamples:
 
     def pairing_problem(self, other: "AccuracySamples") -> str | None:
         """Why the two cannot be compared pair by pair, or None if they can."""
-        if self.window_tokens != other.window_tokens or self.window_bytes != other.window_bytes:
+        windows = ("window_tokens", "window_bytes", "window_documents")
+        if any(getattr(self, name) != getattr(other, name) for name in windows):
             return "their windows of text differ"
-        if len(self.choice_correct) != len(other.choice_correct):
+        same_items = len(self.choice_correct) == len(other.choice_correct)
+        if not same_items or self.choice_documents != other.choice_documents:
             return "their choice items differ"
         if self.layer_names != other.layer_names or self.layer_shapes != other.layer_shapes:
             return "their layers differ"
