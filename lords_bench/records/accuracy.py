@@ -23,7 +23,7 @@ class AccuracySamples:
         unquantized_weights: numbers in linear-like layers that were left as they were.
         unquantized_layers: names of those layers.
         window_tokens: predicted tokens of each window; the other `window_…` tuples have the same order.
-        window_bytes: UTF-8 bytes those tokens stand for.
+        window_bytes: UTF-8 bytes those tokens stand for; 0 is possible where a token is part of a character.
         window_nll_nats: negative log-likelihood, summed over the window's tokens.
         window_kl_nats: KL(unquantized ‖ quantized) of the next-token distribution, summed over the window's tokens.
         choice_correct: whether each choice item was answered rightly; empty where the model was given none.
@@ -132,7 +132,7 @@ class AccuracySamples:
 
 _LAYER_VALUES = ("layer_squared_error", "layer_squared_norm", "layer_stored_bytes")
 _WINDOW_VALUES = ("window_tokens", "window_bytes", "window_nll_nats", "window_kl_nats")
-_COUNTS = ("layer_stored_bytes", "window_tokens", "window_bytes")
+_COUNTS = ("layer_stored_bytes", "window_tokens")
 
 
 def _require_equal_lengths(samples: AccuracySamples, names: tuple[str, ...]) -> None:

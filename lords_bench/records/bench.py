@@ -61,6 +61,7 @@ class BenchRecord:
         bits: nominal bits that group the tables (mixed precision: the average asked for); None = unquantized.
         spec: the specification of every layer; None for the unquantized model and for mixed precision.
         mixed: (layer name, specification) pairs of a mixed-precision case, in layer order.
+        input_weighted: whether squared errors were weighted by the mean square of each calibration input.
         status: how the case ended.
         reason: why it did not end well, one line; None exactly when the status is ok.
         samples: raw samples; present exactly when the status is ok.
@@ -81,6 +82,7 @@ class BenchRecord:
     bits: int | None
     spec: QuantSpec | None
     mixed: tuple[tuple[str, QuantSpec], ...] | None = None
+    input_weighted: bool = False
     status: Status
     reason: str | None = None
     samples: AccuracySamples | None = None
@@ -121,9 +123,9 @@ class BenchRecord:
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether any layer was quantized with the help of calibration inputs."""
+        """Whether any layer was quantized with the help of calibration inputs: a Hessian or per-input weights."""
         specs = [spec for _, spec in self.mixed or ()] + ([self.spec] if self.spec else [])
-        return any(spec.needs_hessian for spec in specs)
+        return self.input_weighted or any(spec.needs_hessian for spec in specs)
 
     @property
     def run_key(self) -> str:
