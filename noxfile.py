@@ -53,9 +53,19 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """Run every test; arguments go to pytest."""
+    """Run every test, or what the arguments ask of pytest.
+
+    The kernels' tests have a process of their own: they run in Triton's interpreter, which must be chosen before Triton
+    is first imported.
+    """
     install(session, "-e", ".[test]")
-    session.run(str(PROGRAMS / "pytest"), *session.posargs)
+    pytest = str(PROGRAMS / "pytest")
+    if session.posargs:
+        session.run(pytest, *session.posargs)
+        return
+    session.run(pytest, "--ignore=tests/kernels")
+    if any(Path("tests/kernels").glob("test_*.py")):
+        session.run(pytest, "tests/kernels")
 
 
 @nox.session
