@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lords_bench.errors import WeightError
+from lords_bench.reference.panels import row_panels
 
 LANES = 16
 
@@ -68,28 +69,59 @@ def pack_codes(codes_NK: Tensor, bits: int) -> Tensor:
     Raises:
         WeightError: a code does not fit into `bits` bits.
     """
-    n, k = codes_NK.shape
-    if codes_NK.numel() and int(codes_NK.max()) >= 1 << bits:
-        raise WeightError(f"code {int(codes_NK.max())} does not fit into {bits} bits; codes are 0 to {(1 << bits) - 1}")
+    _check_codes(codes_NK, bits)
     layout = _LAYOUTS[bits]
+    n, k = codes_NK.shape
     shape = packed_shape(n, k, bits)
     padded_NK = torch.nn.functional.pad(codes_NK, (0, shape[1] * layout.k_block - k))
     codes = padded_NK.view(n, shape[1], layout.k_block // LANES, LANES)
-    words = torch.zeros(shape, dtype=torch.int32, device=codes_NK.device)
-    for piece in layout.pieces:
-        bits_of_code = (codes[:, :, piece.position].to(torch.int32) >> piece.low) & ((1 << piece.width) - 1)
-        words[:, :, piece.plane] |= bits_of_code << piece.shift
-    # Two's complement by hand: casting 32768…65535 to int16 is left to the platform.
-    return (words - ((words & 0x8000) << 1)).to(torch.int16)
+    packed = torch.empty(shape, dtype=torch.int16, device=codes_NK.device)
+    for panel in row_panels(n, shape[1] * layout.planes * LANES, codes_NK.device):
+        words = torch.zeros_like(packed[panel], dtype=torch.int32)
+        for piece in layout.pieces:
+            part = (codes[panel, :, piece.position] >> piece.low) & ((1 << piece.width) - 1)
+            words[:, :, piece.plane] |= part.to(torch.int32) << piece.shift
+        # Two's complement by hand: what a cast of 32768…65535 to int16 gives is left to the platform.
+        packed[panel] = words - ((words & 0x8000) << 1)
+    return packed
 
 
 def unpack_codes(packed: Tensor, bits: int, k: int) -> Tensor:
     """The exact inverse of `pack_codes`: uint8 codes of shape (N, k)."""
     layout = _LAYOUTS[bits]
     n, blocks = packed.shape[:2]
-    codes = torch.zeros((n, blocks, layout.k_block // LANES, LANES), dtype=torch.int32, device=packed.device)
-    words = packed.to(torch.int32)
-    for piece in layout.pieces:
-        bits_of_code = (words[:, :, piece.plane] >> piece.shift) & ((1 << piece.width) - 1)
-        codes[:, :, piece.position] |= bits_of_code << piece.low
-    return codes.view(n, -1)[:, :k].to(torch.uint8).contiguous()
+    codes = torch.zeros((n, blocks, layout.k_block // LANES, LANES), dtype=torch.uint8, device=packed.device)
+    for panel in row_panels(n, blocks * layout.planes * LANES, packed.device):
+        words = packed[panel].to(torch.int32)
+        for piece in layout.pieces:
+            part = (words[:, :, piece.plane] >> piece.shift) & ((1 << piece.width) - 1)
+            codes[panel, :, piece.position] |= part.to(torch.uint8) << piece.low
+    return codes.view(n, -1)[:, :k].contiguous()
+
+
+def pack_stream(codes: Tensor, bits: int) -> Tensor:
+    """Codes of any shape as one dense little-endian bit stream: uint8, ceil(count · bits / 8) bytes.
+
+    For small side tables (zero points), which the blocks of `pack_codes` would pad many times over.
+
+    Raises:
+        WeightError: a code does not fit into `bits` bits.
+    """
+    _check_codes(codes, bits)
+    positions = torch.arange(bits, dtype=torch.uint8, device=codes.device)
+    stream = ((codes.flatten().unsqueeze(1) >> positions) & 1).flatten()
+    octets = torch.nn.functional.pad(stream, (0, -stream.numel() % 8)).view(-1, 8)
+    return (octets << torch.arange(8, dtype=torch.uint8, device=codes.device)).sum(dim=1, dtype=torch.uint8)
+
+
+def unpack_stream(packed: Tensor, bits: int, count: int) -> Tensor:
+    """The exact inverse of `pack_stream`: `count` codes (uint8, one dimension)."""
+    stream = ((packed.unsqueeze(1) >> torch.arange(8, dtype=torch.uint8, device=packed.device)) & 1).flatten()
+    digits = stream[: count * bits].view(count, bits)
+    return (digits << torch.arange(bits, dtype=torch.uint8, device=packed.device)).sum(dim=1, dtype=torch.uint8)
+
+
+def _check_codes(codes: Tensor, bits: int) -> None:
+    largest = int(codes.max()) if codes.numel() else 0
+    if largest >= 1 << bits:
+        raise WeightError(f"code {largest} does not fit into {bits} bits; codes go from 0 to {(1 << bits) - 1}")
