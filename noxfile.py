@@ -47,7 +47,7 @@ def install(session: nox.Session, *requirements: str) -> None:
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """Quantize a model by every method, write a report and name it; arguments go to `lords-bench bench`."""
-    install(session, "-e", ".")
+    install(session, "-e", ".[lm-eval]")
     session.run(str(PROGRAMS / "lords-bench"), "bench", *session.posargs)
 
 
