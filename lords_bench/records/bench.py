@@ -8,7 +8,7 @@ suite, the inputs, the seed, this package's source, the device and the versions 
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from lords_bench.errors import RecordError
 from lords_bench.records.accuracy import AccuracySamples
@@ -112,7 +112,7 @@ class BenchRecord:
         if self.case_id not in self.planned_case_ids:
             raise RecordError(f"case {self.case_id!r} is not among its run's planned_case_ids; add it")
         try:
-            datetime.strptime(self.created_utc, CREATED_FORMAT)
+            datetime.strptime(self.created_utc, CREATED_FORMAT).replace(tzinfo=UTC)
         except ValueError:
             raise RecordError(f"created_utc is {self.created_utc!r}; write it as 2026-01-31T12:00:00Z") from None
 

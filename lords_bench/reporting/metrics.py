@@ -1,0 +1,143 @@
+"""The four accuracy metrics: how each is read from samples, compared pair by pair, and shown.
+
+KL to the unquantized model is the primary one: it resolves methods that bits per byte and choice accuracy cannot.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+from types import MappingProxyType
+
+from lords_bench.records import AccuracySamples
+from lords_bench.stats import (
+    Interval,
+    PairedDifference,
+    mean_interval,
+    paired_mean_difference,
+    paired_ratio_difference,
+    paired_share_difference,
+    ratio_interval,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """One metric of an accuracy case.
+
+    Attributes:
+        label: column heading.
+        meaning: one sentence for the reader.
+        factor: the shown value is the metric times this.
+        unit: unit of the shown value.
+        interval: estimate with interval, None where the samples hold none.
+        difference: paired difference subject − baseline, None likewise.
+        significant: digits shown of the estimate.
+        difference_unit: unit of a shown difference.
+    """
+
+    label: str
+    meaning: str
+    factor: float
+    unit: str
+    interval: Callable[[AccuracySamples], Interval | None]
+    difference: Callable[[AccuracySamples, AccuracySamples], PairedDifference | None]
+    significant: int = 3
+    difference_unit: str = ""
+
+
+def _weight_error(samples: AccuracySamples) -> Interval | None:
+    return mean_interval(samples.layer_relative_errors) if samples.layer_names else None
+
+
+def _weight_error_difference(subject: AccuracySamples, baseline: AccuracySamples) -> PairedDifference | None:
+    if not subject.layer_names:
+        return None
+    errors = (subject.layer_relative_errors, baseline.layer_relative_errors)
+    return paired_mean_difference(*errors, lower_is_better=True)
+
+
+def _kl(samples: AccuracySamples) -> Interval:
+    return ratio_interval(samples.window_kl_nats, samples.window_tokens, clusters=samples.window_documents)
+
+
+def _kl_difference(subject: AccuracySamples, baseline: AccuracySamples) -> PairedDifference:
+    return paired_ratio_difference(
+        subject.window_kl_nats,
+        baseline.window_kl_nats,
+        subject.window_tokens,
+        clusters=subject.window_documents,
+        lower_is_better=True,
+    )
+
+
+def _bits_per_byte(samples: AccuracySamples) -> Interval:
+    bits = [nll / log(2) for nll in samples.window_nll_nats]
+    return ratio_interval(bits, samples.window_bytes, clusters=samples.window_documents)
+
+
+def _bits_per_byte_difference(subject: AccuracySamples, baseline: AccuracySamples) -> PairedDifference:
+    return paired_ratio_difference(
+        [nll / log(2) for nll in subject.window_nll_nats],
+        [nll / log(2) for nll in baseline.window_nll_nats],
+        subject.window_bytes,
+        clusters=subject.window_documents,
+        lower_is_better=True,
+    )
+
+
+def _choice(samples: AccuracySamples) -> Interval | None:
+    if not samples.choice_correct:
+        return None
+    return mean_interval([float(value) for value in samples.choice_correct], clusters=samples.choice_documents)
+
+
+def _choice_difference(subject: AccuracySamples, baseline: AccuracySamples) -> PairedDifference | None:
+    if not subject.choice_correct:
+        return None
+    return paired_share_difference(
+        subject.choice_correct, baseline.choice_correct, clusters=subject.choice_documents, lower_is_better=False
+    )
+
+
+METRICS: MappingProxyType[str, Metric] = MappingProxyType(
+    {
+        "kl": Metric(
+            label="KL ×1000",
+            meaning="Kullback-Leibler divergence of the next-token distribution from the unquantized model's, in "
+            "thousandths of a nat per token. The primary metric; lower is better.",
+            factor=1000.0,
+            unit="10⁻³ nat/token",
+            interval=_kl,
+            difference=_kl_difference,
+        ),
+        "weight_error": Metric(
+            label="Weight error",
+            meaning="Squared error of a layer's weights relative to their squared norm, mean over layers. "
+            "Lower is better.",
+            factor=100.0,
+            unit="%",
+            interval=_weight_error,
+            difference=_weight_error_difference,
+            difference_unit=" points",
+        ),
+        "bits_per_byte": Metric(
+            label="Bits per byte",
+            meaning="Negative log-likelihood of held-out text in bits per byte of UTF-8. Lower is better.",
+            factor=1.0,
+            unit="",
+            interval=_bits_per_byte,
+            difference=_bits_per_byte_difference,
+            significant=5,
+        ),
+        "choice": Metric(
+            label="Choice accuracy",
+            meaning="Share of multiple-choice items answered rightly. Higher is better.",
+            factor=100.0,
+            unit="%",
+            interval=_choice,
+            difference=_choice_difference,
+            difference_unit=" points",
+        ),
+    }
+)
+PRIMARY = "kl"
