@@ -1,8 +1,10 @@
 """Integer groups with a zero point, rounded to nearest: the baseline most inference engines call "int-RTN".
 
-W ≈ (code - zero) · scale per group of G consecutive inputs, code and zero integers of `bits` bits; the range of a group
-is stretched to hold 0, so that 0 is exact. Costs (scale bits + `bits`)/G beyond the codes: at block 64 and 4 bits 0.0625
-bits per weight more than a block format without zero points.
+W ≈ (code - zero) · scale per group of G consecutive inputs, code and zero integers of `bits` bits; the range of a
+group is stretched to hold 0, so that 0 is exact. Costs (scale bits + `bits`)/G beyond the codes: at block 64 and 4
+bits 0.0625 bits per weight more than a block format without zero points.
+
+Letters beside the usual ones: G groups of a row, J inputs of a group.
 """
 
 from typing import NamedTuple

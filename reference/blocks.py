@@ -87,19 +87,40 @@ def optimised_field_and_levels(
     """
     field = optimised_field(weight_NK, block, levels_L, input_weight_K=input_weight_K)
     for done in range(rounds):
-        codes_NK = assign_blocks(weight_NK, field, levels_L)
-        fitted_L = refit_levels(weight_NK, field.expand(), codes_NK, levels_L, input_weight_K=input_weight_K)
-        reach = 1.0 if done == rounds - 1 else RELAXATION
-        levels_L, factor = normalise_levels(torch.lerp(levels_L, fitted_L, reach).sort().values)
+        field, levels_L = _learn_levels(weight_NK, field, levels_L, input_weight_K, last=done == rounds - 1)
         field = optimised_field(
-            weight_NK,
-            block,
-            levels_L,
-            input_weight_K=input_weight_K,
-            around=field.scaled(factor),
-            factors=NEAR_FACTORS,
+            weight_NK, block, levels_L, input_weight_K=input_weight_K, around=field, factors=NEAR_FACTORS
         )
     return field, levels_L
+
+
+@torch.no_grad()
+def absmax_field_and_levels(
+    weight_NK: Tensor,
+    block: int,
+    levels_L: Tensor,
+    *,
+    input_weight_K: Tensor | None = None,
+    rounds: int = LEARNING_ROUNDS,
+) -> tuple[BlockField, Tensor]:
+    """Levels learned for absmax scales: the codes and the levels alternate, the scales change by one common factor.
+
+    No round increases Σ h_k (W - S·level)². Starts from `levels_L`; the levels come back sorted, in [-1, 1].
+    """
+    field = absmax_field(weight_NK, block)
+    for done in range(rounds):
+        field, levels_L = _learn_levels(weight_NK, field, levels_L, input_weight_K, last=done == rounds - 1)
+    return field, levels_L
+
+
+def _learn_levels(
+    weight_NK: Tensor, field: BlockField, levels_L: Tensor, input_weight_K: Tensor | None, *, last: bool
+) -> tuple[BlockField, Tensor]:
+    codes_NK = assign_blocks(weight_NK, field, levels_L)
+    fitted_L = refit_levels(weight_NK, field.expand(), codes_NK, levels_L, input_weight_K=input_weight_K)
+    moved_L = torch.lerp(levels_L, fitted_L, 1.0 if last else RELAXATION).sort().values
+    levels_L, factor = normalise_levels(moved_L)
+    return field.scaled(factor), levels_L
 
 
 def _best_scale(
@@ -109,21 +130,24 @@ def _best_scale(
     levels_L: Tensor,
     input_weight_GJ: Tensor | None,
 ) -> Tensor:
-    """Per block the least-squares scale that lowers the error most; the centre where none lowers it (a zero block)."""
+    """Per block the least-squares scale that lowers the error most; the centre where none lowers it (a zero block).
+
+    Works in units of the centre, so that squares of very large or small weights neither overflow nor vanish.
+    """
     tiny = torch.finfo(centre_PG.dtype).tiny
-    weighted_PGJ = weight_PGJ if input_weight_GJ is None else weight_PGJ * input_weight_GJ
-    best_scale_PG = centre_PG
+    guarded_PG = centre_PG.abs().clamp_min(tiny).copysign(centre_PG)
+    relative_PGJ = weight_PGJ * guarded_PG.reciprocal().unsqueeze(2)
+    weighted_PGJ = relative_PGJ if input_weight_GJ is None else relative_PGJ * input_weight_GJ
+    best_ratio_PG = torch.ones_like(centre_PG)
     best_gain_PG = torch.zeros_like(centre_PG)
     for factor in factors:
-        candidate_PG = factor * centre_PG
-        guarded_PG = candidate_PG.abs().clamp_min(tiny).copysign(candidate_PG)
-        value_PGJ = round_to_levels(weight_PGJ * guarded_PG.reciprocal().unsqueeze(2), levels_L)
+        value_PGJ = round_to_levels(relative_PGJ * (1.0 / factor), levels_L)
         product_PG = (weighted_PGJ * value_PGJ).sum(dim=2)
         square_PGJ = value_PGJ.square_()
         square_PG = (square_PGJ if input_weight_GJ is None else square_PGJ * input_weight_GJ).sum(dim=2)
-        scale_PG = product_PG / square_PG.clamp_min(tiny)
-        gain_PG = product_PG * scale_PG
+        ratio_PG = product_PG / square_PG.clamp_min(tiny)
+        gain_PG = product_PG * ratio_PG
         better_PG = gain_PG > best_gain_PG
         best_gain_PG = torch.where(better_PG, gain_PG, best_gain_PG)
-        best_scale_PG = torch.where(better_PG, scale_PG, best_scale_PG)
-    return best_scale_PG
+        best_ratio_PG = torch.where(better_PG, ratio_PG, best_ratio_PG)
+    return best_ratio_PG * centre_PG

@@ -17,7 +17,13 @@ STEPS = 65535
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class DoubleQuantized:
-    """Scales as codes (uint8, N×G) of the dynamic map, magnitudes (float32, one per run) and their mean (float32, 1)."""
+    """Scales in 8 bits each.
+
+    Attributes:
+        scale_codes_NG: uint8, codes of the dynamic map.
+        run_absmax: float32, largest magnitude of every run.
+        mean: float32, one number: the mean of all scales.
+    """
 
     scale_codes_NG: Tensor
     run_absmax: Tensor
@@ -55,7 +61,7 @@ def dynamic_map() -> Tensor:
 
 @torch.no_grad()
 def double_quantize(scale_NG: Tensor) -> DoubleQuantized:
-    """Scales (any float dtype, N×G) in 8 bits each; runs of 256 go along the flattened scales, the last may be short."""
+    """Scales (N×G, any float dtype) in 8 bits each; runs go along the flattened scales, the last may be short."""
     scales = scale_NG.to(torch.float32).flatten()
     mean = scales.mean()
     padding = -scales.numel() % RUN

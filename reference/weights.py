@@ -1,0 +1,247 @@
+"""What is stored: quantized weights as plain dataclasses of packed tensors.
+
+    LordsWeight      levels[codes] · (B @ A)
+    BlockwiseWeight  levels[codes] · scale of the block
+    AffineWeight     (code - zero of the block) · scale of the block
+
+Codes are packed as `packing` lays them out; scales lie in their storage dtype. Levels of a codebook known by name cost
+nothing; levels of your own or learned ones are a stored float32 tensor and are counted.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from lords_bench.reference.affine import dequantize_affine
+from lords_bench.reference.codebooks import levels_tensor
+from lords_bench.reference.double_quant import DoubleQuantized
+from lords_bench.reference.fields import BlockField, Field, LowRankField
+from lords_bench.reference.packing import unpack_codes, unpack_stream
+from lords_bench.reference.panels import compute_dtype
+from lords_bench.spec.codebook import CODEBOOK_NAMES, Codebook, named_codebook
+from lords_bench.spec.quant import QuantSpec
+
+
+class QuantizedWeight(Protocol):
+    """A linear weight W_NK of low precision, without its bias."""
+
+    @property
+    def spec(self) -> QuantSpec:
+        """What was asked for."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, K): out features, in features."""
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bytes of all stored tensors, padding and tables included, times 8 / (N·K)."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every stored tensor by name."""
+
+    def codes(self) -> Tensor:
+        """The unpacked codes: uint8, N×K."""
+
+    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """W_NK in `dtype`; computed in float64 if that is float64, else in float32 and rounded once."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same weight with its tensors on another device."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LordsWeight:
+    """A weight whose scale is a product: packed codes, B_NR and A_RK (arXiv 2601.22716).
+
+    Attributes:
+        spec: what was asked for.
+        shape: (N, K).
+        packed: int16, `packing.packed_shape(N, K, bits)`.
+        b_NR: N×R, storage dtype.
+        a_RK: R×K, storage dtype.
+        levels_L: stored levels (float32); None where `spec.codebook` is known by name.
+    """
+
+    spec: QuantSpec
+    shape: tuple[int, int]
+    packed: Tensor
+    b_NR: Tensor
+    a_RK: Tensor
+    levels_L: Tensor | None
+
+    @property
+    def rank(self) -> int:
+        """R."""
+        return self.b_NR.shape[1]
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bytes of all stored tensors times 8 / (N·K)."""
+        return _bits_per_weight(self)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every stored tensor by name."""
+        return {"packed": self.packed, "b_NR": self.b_NR, "a_RK": self.a_RK, **_stored_levels(self.levels_L)}
+
+    def field(self, dtype: torch.dtype = torch.float32) -> LowRankField:
+        """The scale S_NK = B @ A as a field of that dtype."""
+        return LowRankField(b_NR=self.b_NR.to(dtype), a_RK=self.a_RK.to(dtype))
+
+    def levels(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """`levels_L`, whether stored or known by name."""
+        return _levels(self.spec, self.levels_L, dtype, self.packed.device)
+
+    def codes(self) -> Tensor:
+        """The unpacked codes: uint8, N×K."""
+        return unpack_codes(self.packed, self.spec.bits_per_code, self.shape[1])
+
+    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """W_NK = levels[codes] · (B @ A) in `dtype`."""
+        working = compute_dtype(dtype)
+        return _product(self.levels(working), self.codes(), self.field(working)).to(dtype)
+
+    def to(self, device: torch.device | str) -> "LordsWeight":
+        """The same weight with its tensors on another device."""
+        return _moved(self, device)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BlockwiseWeight:
+    """A weight with one scale per row and block of `spec.block` inputs.
+
+    Attributes:
+        spec: what was asked for.
+        shape: (N, K).
+        packed: int16, `packing.packed_shape(N, K, bits)`.
+        scale_NG: N×(K/block), storage dtype, or 8-bit codes of the scales.
+        levels_L: stored levels (float32); None where `spec.codebook` is known by name.
+    """
+
+    spec: QuantSpec
+    shape: tuple[int, int]
+    packed: Tensor
+    scale_NG: Tensor | DoubleQuantized
+    levels_L: Tensor | None
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bytes of all stored tensors times 8 / (N·K)."""
+        return _bits_per_weight(self)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every stored tensor by name."""
+        scales = {"scale_NG": self.scale_NG} if isinstance(self.scale_NG, Tensor) else self.scale_NG.tensors()
+        return {"packed": self.packed, **scales, **_stored_levels(self.levels_L)}
+
+    def field(self, dtype: torch.dtype = torch.float32) -> BlockField:
+        """The block scales as a field of that dtype."""
+        scale_NG = self.scale_NG if isinstance(self.scale_NG, Tensor) else self.scale_NG.expand()
+        return BlockField(scale_NG=scale_NG.to(dtype), block=self.spec.block)
+
+    def levels(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """`levels_L`, whether stored or known by name."""
+        return _levels(self.spec, self.levels_L, dtype, self.packed.device)
+
+    def codes(self) -> Tensor:
+        """The unpacked codes: uint8, N×K."""
+        return unpack_codes(self.packed, self.spec.bits_per_code, self.shape[1])
+
+    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """W_NK = levels[codes] · scale of the block, in `dtype`."""
+        working = compute_dtype(dtype)
+        return _product(self.levels(working), self.codes(), self.field(working)).to(dtype)
+
+    def to(self, device: torch.device | str) -> "BlockwiseWeight":
+        """The same weight with its tensors on another device."""
+        return _moved(self, device)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class AffineWeight:
+    """A weight of integer codes with a scale and a zero point per row and block of `spec.block` inputs.
+
+    Attributes:
+        spec: what was asked for.
+        shape: (N, K).
+        packed: int16, `packing.packed_shape(N, K, bits)`.
+        scale_NG: N×(K/block), storage dtype.
+        packed_zeros: uint8, the zero points of `bits` bits each as `packing.pack_stream` lays them out.
+    """
+
+    spec: QuantSpec
+    shape: tuple[int, int]
+    packed: Tensor
+    scale_NG: Tensor
+    packed_zeros: Tensor
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bytes of all stored tensors times 8 / (N·K)."""
+        return _bits_per_weight(self)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every stored tensor by name."""
+        return {"packed": self.packed, "scale_NG": self.scale_NG, "packed_zeros": self.packed_zeros}
+
+    def codes(self) -> Tensor:
+        """The unpacked codes: uint8, N×K."""
+        return unpack_codes(self.packed, self.spec.bits_per_code, self.shape[1])
+
+    def zeros(self) -> Tensor:
+        """The unpacked zero points: uint8, N×(K/block)."""
+        stream = unpack_stream(self.packed_zeros, self.spec.bits_per_code, self.scale_NG.numel())
+        return stream.view(self.scale_NG.shape)
+
+    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """W_NK = (code - zero) · scale, in `dtype`."""
+        return dequantize_affine(self.codes(), self.scale_NG.to(compute_dtype(dtype)), self.zeros()).to(dtype)
+
+    def to(self, device: torch.device | str) -> "AffineWeight":
+        """The same weight with its tensors on another device."""
+        return _moved(self, device)
+
+
+def needs_stored_levels(spec: QuantSpec) -> bool:
+    """Whether the levels are not known from a codebook's name alone: learned, or a `Codebook` of the user's own."""
+    return spec.codebook is None or not _is_known(spec.codebook)
+
+
+def _is_known(codebook: Codebook) -> bool:
+    return codebook.name in CODEBOOK_NAMES and named_codebook(codebook.name) == codebook
+
+
+def _levels(spec: QuantSpec, stored_L: Tensor | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+    if stored_L is not None:
+        return stored_L.to(dtype)
+    assert spec.codebook is not None
+    return levels_tensor(spec.codebook, dtype=dtype, device=device)
+
+
+def _stored_levels(levels_L: Tensor | None) -> dict[str, Tensor]:
+    return {} if levels_L is None else {"levels_L": levels_L}
+
+
+def _product(levels_L: Tensor, codes_NK: Tensor, field: Field) -> Tensor:
+    return levels_L[codes_NK.int()] * field.expand()
+
+
+def _bits_per_weight(weight: QuantizedWeight) -> float:
+    n, k = weight.shape
+    stored_bytes = sum(tensor.numel() * tensor.element_size() for tensor in weight.tensors().values())
+    return stored_bytes * 8 / (n * k)
+
+
+AnyWeight = TypeVar("AnyWeight", LordsWeight, BlockwiseWeight, AffineWeight)
+
+
+def _moved(weight: AnyWeight, device: torch.device | str) -> AnyWeight:
+    """A copy whose tensors, nested ones included, lie on `device`."""
+    moved: dict[str, Any] = {}
+    for field in fields(weight):
+        value = getattr(weight, field.name)
+        if isinstance(value, Tensor | DoubleQuantized):
+            moved[field.name] = value.to(device)
+    return replace(weight, **moved)
