@@ -48,7 +48,8 @@ def install(session: nox.Session, *requirements: str) -> None:
 def bench(session: nox.Session) -> None:
     """Quantize a model by every method, write a report and name it; arguments go to `lords-bench bench`."""
     install(session, "-e", ".[lm-eval]")
-    session.run(str(PROGRAMS / "lords-bench"), "bench", *session.posargs)
+    # An interrupted run finishes the line it is writing and says how to go on.
+    session.run(str(PROGRAMS / "lords-bench"), "bench", *session.posargs, interrupt_timeout=10)
 
 
 @nox.session(venv_backend="none")
