@@ -1,0 +1,227 @@
+"""What a causal model makes of windows of text and of choice items, with its own weights or with others swapped in.
+
+Windows give the negative log-likelihood and the divergence KL(unquantized ‖ quantized) of the next-token distribution,
+summed over a window's targets; both from float32 log-softmax over the whole vocabulary. The unquantized model's
+log-probabilities are kept between calls while they fit `REFERENCE_BYTES`; beyond that they are computed again beside
+each batch, which doubles the time and needs the memory of two batches.
+
+Choice items are answered by the largest total log-likelihood of an option given the context (lm-eval's `acc`). The
+context is read once per item and its key-value cache shared by the options.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from lords_bench.errors import ModelError
+from lords_bench.integrations.hf_model import CausalModel, swapped_weights
+from lords_bench.integrations.windows import Window, prefix_token
+
+REFERENCE_BYTES = 512 * 2**20
+# Logits of one batch, and of one slice whose softmax is taken at a time (it should stay in cache).
+BATCH_LOGIT_BYTES = 64 * 2**20
+SLICE_LOGITS = 2**20
+
+
+def _ignore(fraction: float) -> None:
+    del fraction
+
+
+class Choice(Protocol):
+    """A question: which of `options` follows `context`; `answer` is the index of the right one."""
+
+    @property
+    def context(self) -> str: ...
+    @property
+    def options(self) -> tuple[str, ...]: ...
+    @property
+    def answer(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowScores:
+    """Per window, in order, summed over its targets, in nats."""
+
+    nll_nats: tuple[float, ...]
+    kl_nats: tuple[float, ...]
+
+
+class WindowScorer:
+    """Scores a fixed list of windows under exchanged weights.
+
+    Args:
+        model: the unquantized model; its own weights are the reference of the divergence.
+        windows: at least one.
+        reference_bytes: memory that the reference's log-probabilities may take between calls.
+    """
+
+    def __init__(
+        self, model: CausalModel, windows: Sequence[Window], *, reference_bytes: int = REFERENCE_BYTES
+    ) -> None:
+        self._model = model
+        self._windows = tuple(windows)
+        vocabulary = model.model.config.get_text_config().vocab_size
+        longest = max(window.input_count for window in self._windows)
+        per_batch = max(1, BATCH_LOGIT_BYTES // (4 * vocabulary * longest))
+        # Equal lengths side by side waste no work on padding.
+        order = sorted(range(len(self._windows)), key=lambda index: self._windows[index].input_count)
+        self._batches = tuple(tuple(order[i : i + per_batch]) for i in range(0, len(order), per_batch))
+        targets = sum(window.target_count for window in self._windows)
+        self._keeps_reference = 4 * vocabulary * targets <= reference_bytes
+        self._reference: list[Tensor] = []
+
+    @torch.inference_mode()
+    def score(self, weights: Mapping[str, Tensor], advance: Callable[[float], None] = _ignore) -> WindowScores:
+        """Scores with `weights` (by layer name) in place of the model's own; {} scores the model itself.
+
+        `advance` is told the fraction done after each batch.
+
+        Raises:
+            ModelError: unknown layer, wrong shape, or a result that is not finite.
+        """
+        nll_nats = [0.0] * len(self._windows)
+        kl_nats = [0.0] * len(self._windows)
+        for number, batch in enumerate(self._batches):
+            reference = self._reference_of(number)
+            with swapped_weights(self._model.layers, weights):
+                logits = self._target_logits(batch)
+            targets = torch.tensor([t for i in batch for t in _targets(self._windows[i])], device=logits.device)
+            nll, divergence = _divergence(logits, reference, targets)
+            counts = [self._windows[index].target_count for index in batch]
+            for index, a, b in zip(batch, nll.split(counts), divergence.split(counts), strict=True):
+                nll_nats[index], kl_nats[index] = float(a.sum()), float(b.sum())
+            advance((number + 1) / len(self._batches))
+        if not torch.tensor([nll_nats, kl_nats]).isfinite().all():
+            raise ModelError("the model's probabilities are not finite; its weights overflow in this dtype")
+        return WindowScores(nll_nats=tuple(nll_nats), kl_nats=tuple(kl_nats))
+
+    def _reference_of(self, number: int) -> Tensor:
+        if number < len(self._reference):
+            return self._reference[number]
+        log_probabilities = _log_softmax(self._target_logits(self._batches[number]))
+        if self._keeps_reference:
+            self._reference.append(log_probabilities)
+        return log_probabilities
+
+    def _target_logits(self, batch: Sequence[int]) -> Tensor:
+        """Logits of all targets of the batch's windows, one after the other: (targets, vocabulary)."""
+        windows = [self._windows[index] for index in batch]
+        longest = max(window.input_count for window in windows)
+        # Padding stands on the right, where a causal model's earlier positions do not see it.
+        rows = [[*window.tokens[:-1], *[0] * (longest - window.input_count)] for window in windows]
+        inputs = torch.tensor(rows, device=self._model.device)
+        logits = self._model.model(input_ids=inputs, use_cache=False).logits
+        kept = [logits[i, w.input_count - w.target_count : w.input_count] for i, w in enumerate(windows)]
+        return torch.cat(kept)
+
+
+def _targets(window: Window) -> tuple[int, ...]:
+    return window.tokens[-window.target_count :]
+
+
+def _slices(logits: Tensor) -> Iterator[slice]:
+    step = max(1, SLICE_LOGITS // logits.shape[1])
+    return (slice(start, start + step) for start in range(0, logits.shape[0], step))
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    return torch.cat([torch.log_softmax(logits[rows].float(), dim=-1) for rows in _slices(logits)])
+
+
+def _divergence(logits: Tensor, reference: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Per target: −log q(target), and Σ p (log p − log q) with log p the reference; both float64."""
+    nll, divergence = [], []
+    for rows in _slices(logits):
+        log_q, log_p = torch.log_softmax(logits[rows].float(), dim=-1), reference[rows]
+        nll.append(-log_q.gather(1, targets[rows, None])[:, 0].double())
+        divergence.append((log_p.exp() * (log_p - log_q)).sum(dim=-1, dtype=torch.float64))
+    return torch.cat(nll), torch.cat(divergence)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChoiceTokens:
+    """A choice item in tokens; `context` has at least one, every option at least one."""
+
+    context: tuple[int, ...]
+    options: tuple[tuple[int, ...], ...]
+    answer: int
+
+
+def tokenize_choices(tokenizer: PreTrainedTokenizerBase, items: Sequence[Choice]) -> tuple[ChoiceTokens, ...]:
+    """Tokens of context and options as lm-eval divides them.
+
+    White space at the end of the context goes to the options, since tokenizers join it with what follows; an option is
+    what the tokens of context and option together have beyond the tokens of the context.
+    """
+    return tuple(_tokenize_choice(tokenizer, item) for item in items)
+
+
+def _tokenize_choice(tokenizer: PreTrainedTokenizerBase, item: Choice) -> ChoiceTokens:
+    text = item.context.rstrip()
+    space = item.context[len(text) :]
+    context = tokenizer.encode(text) if text else [prefix_token(tokenizer)]
+    offset = len(context) if text else 0
+    options = tuple(tuple(tokenizer.encode(text + space + option)[offset:]) for option in item.options)
+    return ChoiceTokens(context=tuple(context), options=options, answer=item.answer)
+
+
+class ChoiceScorer:
+    """Answers a fixed list of choice items under exchanged weights."""
+
+    def __init__(self, model: CausalModel, items: Sequence[ChoiceTokens]) -> None:
+        self._model = model
+        self._items = tuple(items)
+        vocabulary = model.model.config.get_text_config().vocab_size
+        order = sorted(range(len(self._items)), key=lambda index: len(self._items[index].context))
+        longest = max((len(item.context) for item in self._items), default=1)
+        per_batch = max(1, BATCH_LOGIT_BYTES // (4 * vocabulary * longest))
+        self._batches = tuple(tuple(order[i : i + per_batch]) for i in range(0, len(order), per_batch))
+
+    @torch.inference_mode()
+    def correct(self, weights: Mapping[str, Tensor]) -> tuple[bool, ...]:
+        """Whether each item is answered rightly with `weights` in place of the model's own.
+
+        Raises:
+            ModelError: unknown layer or wrong shape.
+        """
+        correct = [False] * len(self._items)
+        with swapped_weights(self._model.layers, weights):
+            for batch in self._batches:
+                for index, totals in zip(batch, self._totals([self._items[i] for i in batch]), strict=True):
+                    correct[index] = int(totals.argmax()) == self._items[index].answer
+        return tuple(correct)
+
+    def _totals(self, items: Sequence[ChoiceTokens]) -> list[Tensor]:
+        """Total log-likelihood of every option of every item."""
+        device = self._model.device
+        # The last context token is read with the options: its logits predict their first tokens.
+        heads = [item.context[:-1] for item in items]
+        tails = [(item.context[-1], *option) for item in items for option in item.options]
+        counts = torch.tensor([len(item.options) for item in items], device=device)
+        left, right = max(map(len, heads)), max(map(len, tails)) - 1
+        # Padding stands on the right of the context, where the causal mask hides it, and is masked for the options.
+        head_mask = torch.tensor([[1] * len(head) + [0] * (left - len(head)) for head in heads], device=device)
+        tokens = torch.tensor([[*tail, *[0] * (right + 1 - len(tail))] for tail in tails], device=device)
+        scored = torch.tensor([[1] * (len(t) - 1) + [0] * (right + 1 - len(t)) for t in tails], device=device)
+        option_mask = head_mask.repeat_interleave(counts, dim=0)
+        lengths = option_mask.sum(dim=1, keepdim=True)
+        cache = None
+        if left:
+            cache = self._model.model(
+                input_ids=torch.tensor([[*head, *[0] * (left - len(head))] for head in heads], device=device),
+                use_cache=True,
+            ).past_key_values
+            cache.batch_select_indices(torch.arange(len(items), device=device).repeat_interleave(counts))
+        logits = self._model.model(
+            input_ids=tokens[:, :-1],
+            attention_mask=torch.cat([option_mask, torch.ones_like(scored)], dim=1),
+            position_ids=lengths + torch.arange(right, device=device),
+            past_key_values=cache,
+            use_cache=left > 0,
+        ).logits
+        chosen = _log_softmax(logits.flatten(0, 1)).gather(1, tokens[:, 1:].reshape(-1, 1)).view_as(scored)
+        return list((chosen.double() * scored).sum(dim=1).split(counts.tolist()))
