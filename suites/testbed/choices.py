@@ -1,11 +1,15 @@
 """Four-way next-line choice: which of four lines follows this stretch of source?
 
-The wrong lines come from the same file and have the same indentation where possible, so that indentation and
-vocabulary alone do not give the answer away. Items are built from held-out documents only. Chance is 25 %.
+The wrong lines come from other held-out files and have the same indentation, so that a model must know what the
+context is about. (Lines of the same file were tried first: a model of 8 million weights finds the right one in 41 % of
+cases, of other files in 57 %, so the latter resolve damage better.) Items are built from held-out documents only.
+Chance is 25 %. Options differ in length and commonness: score them by mutual information, log p(line | context) -
+log p(line).
 """
 
 import random
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lords_bench.suites.testbed.corpus import Document
@@ -25,52 +29,68 @@ class ChoiceItem:
     answer: int
 
 
-def _indentation(line: str) -> int:
-    return len(line) - len(line.lstrip())
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Line:
+    document: int
+    number: int
+    text: str
 
-
-def _distractors(line: str, line_number: int, lines: Sequence[str], rng: random.Random) -> list[str] | None:
-    """Three other lines of the file with the same indentation, none within the context or equal to the answer."""
-    near = range(line_number - CONTEXT_LINES, line_number + CONTEXT_LINES)
-    candidates = {
-        other
-        for number, other in enumerate(lines)
-        if number not in near
-        and other.strip() != line.strip()
-        and len(other.strip()) >= MINIMUM_LINE_CHARACTERS
-        and _indentation(other) == _indentation(line)
-    }
-    if len(candidates) < OPTION_COUNT - 1:
-        return None
-    return rng.sample(sorted(candidates), OPTION_COUNT - 1)
+    @property
+    def indentation(self) -> int:
+        return len(self.text) - len(self.text.lstrip())
 
 
 def next_line_items(documents: Sequence[Document], count: int, seed: int) -> tuple[ChoiceItem, ...]:
     """`count` items drawn without replacement from all usable lines of the documents; deterministic for a seed.
 
+    The first items of a larger draw are those of a smaller one with the same seed.
+
     Raises:
         ValueError: the documents hold fewer than `count` usable lines.
     """
     rng = random.Random(seed)
+    texts = [document.text.split("\n") for document in documents]
     places = [
-        (document, number)
-        for document in documents
-        for number, line in enumerate(document.text.split("\n"))
-        if number >= CONTEXT_LINES and len(line.strip()) >= MINIMUM_LINE_CHARACTERS
+        _Line(document=index, number=number, text=text)
+        for index, lines in enumerate(texts)
+        for number, text in enumerate(lines)
+        if number >= CONTEXT_LINES and len(text.strip()) >= MINIMUM_LINE_CHARACTERS
     ]
+    by_indentation: defaultdict[int, list[_Line]] = defaultdict(list)
+    for place in places:
+        by_indentation[place.indentation].append(place)
     rng.shuffle(places)
     items: list[ChoiceItem] = []
-    for document, number in places:
+    for place in places:
         if len(items) == count:
             break
-        lines = document.text.split("\n")
-        wrong = _distractors(lines[number], number, lines, rng)
+        wrong = _distractors(place, by_indentation, rng)
         if wrong is None:
             continue
         answer = rng.randrange(OPTION_COUNT)
-        options = [*wrong[:answer], lines[number], *wrong[answer:]]
-        context = "\n".join(lines[number - CONTEXT_LINES : number]) + "\n"
-        items.append(ChoiceItem(document=document.name, context=context, options=tuple(options), answer=answer))
+        lines = texts[place.document]
+        items.append(
+            ChoiceItem(
+                document=documents[place.document].name,
+                context="\n".join(lines[place.number - CONTEXT_LINES : place.number]) + "\n",
+                options=(*wrong[:answer], place.text, *wrong[answer:]),
+                answer=answer,
+            )
+        )
     if len(items) < count:
         raise ValueError(f"only {len(items)} choice items can be drawn from {len(documents)} documents, not {count}")
     return tuple(items)
+
+
+def _distractors(
+    place: _Line, by_indentation: Mapping[int, Sequence[_Line]], rng: random.Random
+) -> tuple[str, ...] | None:
+    """Three different lines of other documents with the same indentation; None where there are not enough."""
+    candidates = by_indentation[place.indentation]
+    chosen: dict[str, None] = {}
+    for other in rng.sample(candidates, min(len(candidates), 8 * OPTION_COUNT)):
+        if other.document != place.document and other.text.strip() != place.text.strip():
+            chosen[other.text] = None
+        if len(chosen) == OPTION_COUNT - 1:
+            return tuple(chosen)
+    return None
