@@ -36,7 +36,7 @@ def quantize_affine(weight_NK: Tensor, block: int, bits: int, scale_dtype: torch
     """
     largest_code = (1 << bits) - 1
     dtype = compute_dtype(weight_NK.dtype)
-    blocks_NGJ = weight_NK.to(dtype).unflatten(1, (-1, block))
+    blocks_NGJ = weight_NK.to(dtype).reshape(weight_NK.shape[0], -1, block)
     low_NG = blocks_NGJ.amin(dim=2).clamp_max(0.0)
     high_NG = blocks_NGJ.amax(dim=2).clamp_min(0.0)
     scale_NG = round_to((high_NG - low_NG) / largest_code, scale_dtype)
@@ -48,6 +48,5 @@ def quantize_affine(weight_NK: Tensor, block: int, bits: int, scale_dtype: torch
 
 def dequantize_affine(codes_NK: Tensor, scale_NG: Tensor, zero_NG: Tensor) -> Tensor:
     """(code - zero) · scale in the dtype of the scales."""
-    block = codes_NK.shape[1] // scale_NG.shape[1]
-    codes_NGJ = codes_NK.to(scale_NG.dtype).unflatten(1, (-1, block))
+    codes_NGJ = codes_NK.to(scale_NG.dtype).view(*scale_NG.shape, -1)
     return ((codes_NGJ - zero_NG.to(scale_NG.dtype).unsqueeze(2)) * scale_NG.unsqueeze(2)).flatten(1)

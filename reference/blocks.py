@@ -29,7 +29,8 @@ RELAXATION = 1.7
 
 def absmax_field(weight_NK: Tensor, block: int) -> BlockField:
     """Largest magnitude of every block, in the compute dtype. K must be a multiple of `block`."""
-    scale_NG = weight_NK.unflatten(1, (-1, block)).abs().amax(dim=2)
+    n, k = weight_NK.shape
+    scale_NG = weight_NK.reshape(n, k // block, block).abs().amax(dim=2)
     return BlockField(scale_NG=scale_NG.to(compute_dtype(weight_NK.dtype)), block=block)
 
 
@@ -66,8 +67,9 @@ def optimised_field(
     centre_NG = (absmax_field(weight_NK, block) if around is None else around).scale_NG.to(dtype)
     importance_GJ = None if input_weight_K is None else input_weight_K.to(dtype).view(-1, block)
     scale_NG = torch.empty_like(centre_NG)
-    for panel in row_panels(*weight_NK.shape, weight_NK.device):
-        weight_PGJ = weight_NK[panel].to(dtype).unflatten(1, (-1, block))
+    n, k = weight_NK.shape
+    for panel in row_panels(n, k, weight_NK.device):
+        weight_PGJ = weight_NK[panel].to(dtype).reshape(-1, k // block, block)
         scale_NG[panel] = _best_scale(weight_PGJ, centre_NG[panel], factors, levels_L.to(dtype), importance_GJ)
     return BlockField(scale_NG=scale_NG, block=block)
 

@@ -9,6 +9,7 @@ nothing; levels of your own or learned ones are a stored float32 tensor and are 
 """
 
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
@@ -21,7 +22,11 @@ from lords_bench.reference.fields import BlockField, Field, LowRankField
 from lords_bench.reference.packing import unpack_codes, unpack_stream
 from lords_bench.reference.panels import compute_dtype
 from lords_bench.spec.codebook import CODEBOOK_NAMES, Codebook, named_codebook
-from lords_bench.spec.quant import QuantSpec
+from lords_bench.spec.quant import QuantSpec, ScaleDtype
+
+STORAGE_DTYPES: MappingProxyType[ScaleDtype, torch.dtype] = MappingProxyType(
+    {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+)
 
 
 class QuantizedWeight(Protocol):
