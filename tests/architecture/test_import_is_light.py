@@ -8,7 +8,7 @@ import pytest
 
 from architecture.import_map import PACKAGE, ROOT, module_files
 
-HEAVY = {"numpy", "scipy", "pandas", "torch", "transformers", "triton", "matplotlib", "lm_eval", "datasets"}
+HEAVY = {"torch", "transformers", "triton", "lm_eval", "datasets"}
 
 # Only these may need Triton to be imported: a @triton.jit function is compiled where it is written.
 NEEDS_TRITON = "lords_bench.kernels."
