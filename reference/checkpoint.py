@@ -1,0 +1,209 @@
+"""Quantized weights on disk: one safetensors file, nothing pickled.
+
+The file's metadata names this format and its version and holds the shape and `QuantSpec` of every weight as JSON; its
+tensors are called `<weight>.<tensor>`. A file is written beside its place and moved there whole, so a crash or a full
+disk leaves either the old file or none. It is believed only after every tensor proved to have the dtype and shape that
+its spec implies.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lords_bench.errors import LordsBenchError, ModelError, StoreError
+from lords_bench.reference.double_quant import RUN, DoubleQuantized
+from lords_bench.reference.packing import packed_shape
+from lords_bench.reference.weights import (
+    STORAGE_DTYPES,
+    AffineWeight,
+    BlockwiseWeight,
+    LordsWeight,
+    QuantizedWeight,
+    needs_stored_levels,
+)
+from lords_bench.spec.codebook import Codebook
+from lords_bench.spec.quant import QuantSpec
+
+FORMAT = "lords-bench/checkpoint"
+VERSION = "1.0"
+
+_Described = dict[str, tuple[torch.dtype, tuple[int, ...]]]
+
+
+def save_weights(weights: Mapping[str, QuantizedWeight], path: Path) -> None:
+    """Write quantized weights by name; `load_weights` returns them bit for bit.
+
+    Raises:
+        StoreError: the file cannot be written; what was there before is untouched.
+    """
+    tensors = {
+        f"{name}.{part}": tensor.detach().cpu().contiguous()
+        for name, weight in weights.items()
+        for part, tensor in weight.tensors().items()
+    }
+    described = {name: {"shape": weight.shape, "spec": asdict(weight.spec)} for name, weight in weights.items()}
+    metadata = {"format": FORMAT, "version": VERSION, "weights": json.dumps(described, sort_keys=True)}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_file(tensors, partial, metadata=metadata)
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"cannot write {path}: {_one_line(error)}; free space or choose another folder") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_weights(path: Path, *, device: torch.device | str = "cpu") -> dict[str, QuantizedWeight]:
+    """Read what `save_weights` wrote.
+
+    Raises:
+        ModelError: the file is missing, truncated, not of this format, of an unknown version, or its tensors are not
+            those its specs imply, or hold non-finite numbers.
+    """
+    if not path.is_file():
+        raise ModelError(f"no checkpoint at {path}; give the file that save_weights wrote")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} is no whole safetensors file ({_one_line(error)}); fetch it again") from error
+    _check_format(metadata, path)
+    loaded: dict[str, QuantizedWeight] = {}
+    for name, description in _descriptions(metadata, path).items():
+        spec, shape = _decode(description, f"weight {name!r} of {path}")
+        expected = _expected_tensors(spec, shape, f"weight {name!r} of {path}")
+        parts = {part: tensors.pop(f"{name}.{part}", None) for part in expected}
+        weight = _build(spec, shape, _checked(parts, expected, f"weight {name!r} of {path}"))
+        _check_codes(weight, f"weight {name!r} of {path}")
+        loaded[name] = weight.to(device)
+    if tensors:
+        raise ModelError(f"{path} holds {len(tensors)} tensors of no weight, such as {min(tensors)!r}; fetch it again")
+    return loaded
+
+
+def _check_format(metadata: Mapping[str, str], path: Path) -> None:
+    found = metadata.get("format")
+    if found != FORMAT:
+        raise ModelError(f"{path} has format {found!r}, not {FORMAT!r}; give a file that save_weights wrote")
+    version = metadata.get("version", "")
+    if version.partition(".")[0] != VERSION.partition(".")[0]:
+        raise ModelError(f"{path} has checkpoint version {version!r}, this is {VERSION}; update lords_bench")
+
+
+def _descriptions(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    try:
+        described = json.loads(metadata.get("weights", ""))
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path} has a malformed list of weights ({error}); fetch it again") from error
+    if not isinstance(described, dict):
+        raise ModelError(f"{path} lists its weights as {type(described).__name__}, not by name; fetch it again")
+    return described
+
+
+def _decode(description: Any, where: str) -> tuple[QuantSpec, tuple[int, int]]:
+    """Spec and shape of one weight."""
+    if not isinstance(description, dict) or not isinstance(description.get("spec"), dict):
+        raise ModelError(f"{where} has no spec; fetch the file again")
+    values = dict(description["spec"])
+    unknown = sorted(values.keys() - {field.name for field in fields(QuantSpec)})
+    if unknown:
+        raise ModelError(f"{where} has a spec with unknown {', '.join(unknown)}; update lords_bench")
+    try:
+        if isinstance(values.get("levels"), dict):
+            own = values["levels"]
+            values["levels"] = Codebook(name=str(own["name"]), levels=tuple(float(level) for level in own["levels"]))
+        spec = QuantSpec(**values)
+        n, k = (int(size) for size in description["shape"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{where} is described wrongly ({_one_line(error)}); fetch the file again") from error
+    if n < 1 or k < 1:
+        raise ModelError(f"{where} has shape {(n, k)}; fetch the file again")
+    return spec, (n, k)
+
+
+def _expected_tensors(spec: QuantSpec, shape: tuple[int, int], where: str) -> _Described:
+    """Dtype and shape of every tensor that a weight of this spec and shape stores."""
+    n, k = shape
+    bits, scale_dtype = spec.bits_per_code, STORAGE_DTYPES[spec.scale_dtype]
+    expected: _Described = {"packed": (torch.int16, packed_shape(n, k, bits))}
+    if needs_stored_levels(spec):
+        count = 1 << bits if spec.codebook is None else len(spec.codebook.levels)
+        expected["levels_L"] = (torch.float32, (count,))
+    if spec.is_low_rank:
+        try:
+            rank = spec.rank_for(n, k)
+        except LordsBenchError as error:
+            raise ModelError(f"{where} is described wrongly ({error}); fetch the file again") from error
+        return expected | {"b_NR": (scale_dtype, (n, rank)), "a_RK": (scale_dtype, (rank, k))}
+    if k % spec.block:
+        raise ModelError(f"{where} has block {spec.block} and {k} in features; fetch the file again")
+    blocks = k // spec.block
+    if spec.double_quant:
+        return expected | {
+            "scale_codes_NG": (torch.uint8, (n, blocks)),
+            "run_absmax": (torch.float32, (-(-n * blocks // RUN),)),
+            "mean": (torch.float32, (1,)),
+        }
+    expected["scale_NG"] = (scale_dtype, (n, blocks))
+    if spec.scales == "affine":
+        expected["packed_zeros"] = (torch.uint8, (-(-n * blocks * bits // 8),))
+    return expected
+
+
+def _checked(parts: Mapping[str, Tensor | None], expected: _Described, where: str) -> dict[str, Tensor]:
+    """The tensors themselves, once they are what was expected and finite."""
+    checked: dict[str, Tensor] = {}
+    for part, (dtype, shape) in expected.items():
+        tensor = parts[part]
+        if tensor is None:
+            raise ModelError(f"{where} lacks tensor {part!r}; fetch the file again")
+        if tensor.dtype != dtype or tuple(tensor.shape) != shape:
+            found = f"{tensor.dtype} {tuple(tensor.shape)}"
+            raise ModelError(f"{where} has {part!r} as {found}, not {dtype} {shape}; fetch the file again")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"{where} has non-finite numbers in {part!r}; quantize it again")
+        checked[part] = tensor
+    return checked
+
+
+def _build(spec: QuantSpec, shape: tuple[int, int], parts: dict[str, Tensor]) -> QuantizedWeight:
+    packed, levels_L = parts["packed"], parts.get("levels_L")
+    if spec.is_low_rank:
+        return LordsWeight(
+            spec=spec, shape=shape, packed=packed, b_NR=parts["b_NR"], a_RK=parts["a_RK"], levels_L=levels_L
+        )
+    if spec.scales == "affine":
+        return AffineWeight(
+            spec=spec, shape=shape, packed=packed, scale_NG=parts["scale_NG"], packed_zeros=parts["packed_zeros"]
+        )
+    scales: Tensor | DoubleQuantized
+    if spec.double_quant:
+        scales = DoubleQuantized(**{name: parts[name] for name in ("scale_codes_NG", "run_absmax", "mean")})
+    else:
+        scales = parts["scale_NG"]
+    return BlockwiseWeight(spec=spec, shape=shape, packed=packed, scale_NG=scales, levels_L=levels_L)
+
+
+def _check_codes(weight: QuantizedWeight, where: str) -> None:
+    """Refuses codes beyond the levels; only a codebook that does not use all its bits leaves room for them."""
+    codebook, bits = weight.spec.codebook, weight.spec.bits_per_code
+    if codebook is None or len(codebook.levels) == 1 << bits:
+        return
+    largest = int(weight.codes().max())
+    if largest >= len(codebook.levels):
+        raise ModelError(f"{where} has code {largest}, codebook {codebook.name!r} ends earlier; fetch the file again")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
