@@ -234,7 +234,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     path = saved(tmp_path)
     before = path.read_bytes()
 
-    def write_half_then_fail(_tensors: object, partial: Path, metadata: object) -> None:
+    def write_half_then_fail(_tensors: object, partial: Path, **_options: object) -> None:
         partial.write_bytes(b"half a file")
         raise OSError(28, "No space left on device")
 
