@@ -128,33 +128,32 @@ def study(*, windows: int = 24, items: int = 60, seed: int = 0, **changes: Any) 
         "ease": stream.normal(0.4, 1.0, items),
         "norm": stream.uniform(200, 900, len(LAYERS)),
     }
-    records = [_case("unquantized", "unquantized", None, {}, 0.0, 0.0, 16.0, common, stream)]
+    plain = {"case_id": "unquantized", "method": "unquantized", "bits": None}
+    records = [_case(plain, {}, (0.0, 0.0, 16.0), common, stream)]
     for index, bits in enumerate((4, 3, 2)):
         for name, (fields, kl, error) in _STUDY.items():
             spec = {**fields, "bits": bits, "method": f"nf{bits}" if name == "nf" else fields["method"]}
             method = spec["method"] if name == "nf" else name
             stored = bits + (0.3125 if name == "int-rtn" else 0.25)
-            records.append(
-                _case(f"{method}-b{bits}-g64", method, bits, spec, kl[index], error[index], stored, common, stream)
-            )
-    double = {"method": "nf4", "bits": 4, "double_quant": True}
-    records.append(_case("nf4-double-quant-b4-g64", "nf4-double-quant", 4, double, 5.1, 0.0088, 4.129, common, stream))
-    records.append(_case("nf4+nf2-b3-g64", "nf4+nf2", 3, {"mixed": True}, 60.0, 0.1, 3.25, common, stream))
+            identity = {"case_id": f"{method}-b{bits}-g64", "method": method, "bits": bits}
+            records.append(_case(identity, spec, (kl[index], error[index], stored), common, stream))
+    double = {"case_id": "nf4-double-quant-b4-g64", "method": "nf4-double-quant", "bits": 4}
+    spec = {"method": "nf4", "bits": 4, "double_quant": True}
+    records.append(_case(double, spec, (5.1, 0.0088, 4.129), common, stream))
+    mixed = {"case_id": "nf4+nf2-b3-g64", "method": "nf4+nf2", "bits": 3}
+    records.append(_case(mixed, {"mixed": True}, (60.0, 0.1, 3.25), common, stream))
     planned = tuple(record.case_id for record in records)
-    return [_replaced(record, planned_case_ids=planned, **changes) for record in records]
+    return [changed(record, planned_case_ids=planned, **changes) for record in records]
 
 
 def _case(
-    case_id: str,
-    method: str,
-    bits: int | None,
+    identity: dict[str, Any],
     fields: dict[str, Any],
-    kl: float,
-    error: float,
-    stored: float,
+    effect: tuple[float, float, float],
     common: dict[str, Any],
     stream: np.random.RandomState,
 ) -> BenchRecord:
+    kl, error, stored = effect
     windows, items = len(common["tokens"]), len(common["ease"])
     noise = np.exp(stream.normal(0, 0.04, windows))
     window_kl = kl / 1000 * common["tokens"] * common["difficulty"] * noise
@@ -181,14 +180,13 @@ def _case(
     )
     pairs = tuple((name, QuantSpec(method="nf4" if i < 7 else "nf2")) for i, (name, _) in enumerate(LAYERS))
     return make_record(
-        case_id,
-        method=method,
-        bits=bits,
+        **identity,
         spec=QuantSpec(**fields) if fields and not mixed else None,
         mixed=pairs if mixed else None,
         samples=samples,
     )
 
 
-def _replaced(record: BenchRecord, **changes: Any) -> BenchRecord:
+def changed(record: BenchRecord, **changes: Any) -> BenchRecord:
+    """The record with some fields replaced."""
     return BenchRecord(**{**{name: getattr(record, name) for name in BenchRecord.__dataclass_fields__}, **changes})

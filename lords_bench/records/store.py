@@ -7,6 +7,8 @@ newline are a torn line: readers report it by number and never believe it, and t
 Needs `fcntl` (Linux, macOS).
 """
 
+import contextlib
+import errno
 import fcntl
 import os
 from dataclasses import dataclass
@@ -135,15 +137,12 @@ class RecordStore:
         try:
             written = os.write(self._file, line)
             if written != len(line):
-                os.ftruncate(self._file, size)
-                raise StoreError(
-                    f"cannot write {str(self.path)!r}: disk full after {written} of {len(line)} bytes; {_FREE}"
-                )
+                raise OSError(errno.ENOSPC, f"disk full after {written} of {len(line)} bytes")
             os.fsync(self._file)
-        except StoreError:
-            raise
         except OSError as error:
-            os.ftruncate(self._file, size)
+            # Where even this fails, the torn line is set aside by the next run.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, size)
             raise _store_error("write", self.path, error) from None
 
     def _take_lock(self) -> None:

@@ -14,7 +14,8 @@ from lords_bench.reporting.tables import BitsGroup
 class Draw(Protocol):
     """Groups to an `<svg>` element, empty where there is nothing to show."""
 
-    def __call__(self, groups: Sequence[BitsGroup], *, name: str) -> str: ...
+    def __call__(self, groups: Sequence[BitsGroup], *, name: str) -> str:
+        """Draw the groups under that name, which makes the ids of the element unique on a page."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,9 +17,14 @@ PANEL_POINTS = 104.0
 
 def layer_plot(groups: Sequence[BitsGroup], *, name: str) -> str:
     """Relative squared error of each layer divided by the NormalFloat baseline's, one panel per group."""
-    panels = [group for group in groups if group.row("nf") and any(group.row(m) for m in LAYER_METHODS)]
+    panels = [group for group in groups if _has_layers(group) and any(group.row(m) for m in LAYER_METHODS)]
     height = 74 + 132 * len(panels)
     return draw(name, height, lambda figure: _layer_panels(figure, panels, height)) if panels else ""
+
+
+def _has_layers(group: BitsGroup) -> bool:
+    baseline = group.row("nf")
+    return baseline is not None and bool(baseline.samples.layer_names)
 
 
 def _layer_panels(figure: Figure, panels: Sequence[BitsGroup], height: float) -> None:
@@ -31,12 +36,13 @@ def _layer_panels(figure: Figure, panels: Sequence[BitsGroup], height: float) ->
 
 def _layer_panel(axes: Axes, group: BitsGroup, *, is_last: bool) -> None:
     base = group.row("nf")
-    rows = [row for method in LAYER_METHODS if (row := group.row(method)) is not None]
     if base is None:
         return
-    baseline = base.samples.layer_relative_errors
-    names, ends = base.samples.layer_names, []
-    low, high = 1.0, 1.0
+    baseline, layers = base.samples.layer_relative_errors, base.samples.layer_names
+    found = [row for method in LAYER_METHODS if (row := group.row(method)) is not None]
+    rows = [row for row in found if row.samples.layer_names == layers]
+    ends = []
+    low, high = 0.99, 1.0
     for row in rows:
         ratios = [a / b if b else 1.0 for a, b in zip(row.samples.layer_relative_errors, baseline, strict=True)]
         mark = mark_of(row.record)
@@ -48,13 +54,13 @@ def _layer_panel(axes: Axes, group: BitsGroup, *, is_last: bool) -> None:
         low, high = min(low, *ratios), max(high, *ratios)
     axes.axhline(1, color=MUTED, linewidth=1.2)
     axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
-    axes.set_xlim(-0.4, len(names) - 0.6)
+    axes.set_xlim(-0.4, len(layers) - 0.6)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
     axes.locator_params(axis="y", nbins=4)
     axes.tick_params(length=0)
     title = f"{group.bits} bits: squared error of each layer ÷ nf{group.bits}'s"
     axes.text(0.0, 1.0, title, transform=axes.transAxes, fontsize=11.5, fontweight="bold", va="bottom")
-    _name_layers(axes, names if is_last else ())
+    _name_layers(axes, layers if is_last else ())
     _label_lines(axes, ends, (low, high))
 
 

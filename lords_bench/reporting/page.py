@@ -46,9 +46,9 @@ def _section(evaluation: Evaluation, index: int) -> Section:
     samples = next((record.samples for record in evaluation.records if record.bits is not None), None)
     return Section(
         anchor=f"evaluation-{index}",
-        name=f"{newest.inputs.model_name} on {newest.environment.device_name}",
+        name=_section_name(evaluation),
         headline=headline(groups),
-        best=tuple(_best_line(group) for group in columns),
+        best=tuple(_best_line(group) for group in columns if group.rows[0].record.complete),
         columns=tuple(f"{group.bits} bits" for group in columns),
         verdict=_verdict_rows(columns),
         notices=evaluation_notices(evaluation),
@@ -66,6 +66,16 @@ def _section(evaluation: Evaluation, index: int) -> Section:
     )
 
 
+def _section_name(evaluation: Evaluation) -> str:
+    """Model, device, amount of evidence and date: enough to tell two evaluations of one model apart."""
+    newest = evaluation.newest
+    name = f"{newest.inputs.model_name} on {newest.environment.device_name}"
+    samples = next((record.samples for record in evaluation.records if record.complete), None)
+    if samples is not None:
+        name = f"{name} · {len(samples.window_tokens)} windows, {len(samples.choice_correct)} choice items"
+    return f"{name} · {newest.created_utc[:10]}"
+
+
 def _verdict_rows(columns: tuple[BitsGroup, ...]) -> tuple[VerdictRow, ...]:
     """The questions whose two methods were both measured at one number of bits at least."""
     return tuple(
@@ -78,8 +88,10 @@ def _verdict_rows(columns: tuple[BitsGroup, ...]) -> tuple[VerdictRow, ...]:
 def _best_line(group: BitsGroup) -> str:
     best = best_of(group)
     text, interval = fmt.estimate(best.row.intervals[PRIMARY], METRICS[PRIMARY])
-    ties = f"; not resolved from it: {fmt.listing(best.ties)}" if best.ties else "; every other is worse"
-    return f"{group.bits} bits: {best.row.record.method}, KL ×1000 {text} ({interval}){ties}"
+    others = f"not resolved from it: {fmt.listing(best.ties)}" if best.ties else "every other is worse"
+    if best.uncompared:
+        others = f"{others}; not compared with it: {fmt.listing(best.uncompared)}"
+    return f"{group.bits} bits: {best.row.record.method}, KL ×1000 {text} ({interval}); {others}"
 
 
 def _result_table(group: BitsGroup) -> ResultTable:
@@ -89,7 +101,8 @@ def _result_table(group: BitsGroup) -> ResultTable:
     else:
         title = f"{group.bits} bits · other storage"
         note = "Not compared: no other case stores equal bits. Read these on the bits–KL curve."
-    rows = tuple(_method_row(row, is_best=group.is_comparable and row is group.rows[0]) for row in group.rows)
+    best = group.rows[0] if group.is_comparable and group.rows[0].record.complete else None
+    rows = tuple(_method_row(row, is_best=row is best) for row in group.rows)
     return ResultTable(title=title, note=note, rows=rows, is_comparable=group.is_comparable)
 
 
@@ -155,13 +168,13 @@ def _figures(groups: tuple[BitsGroup, ...], columns: tuple[BitsGroup, ...], inde
 
 def _layer_table(group: BitsGroup) -> LayerTable:
     samples = group.rows[0].samples
+    members = [row for row in group.rows if row.samples.layer_names == samples.layer_names]
+    errors = [row.samples.layer_relative_errors for row in members]
     rows = []
     for index, (name, (n, k)) in enumerate(zip(samples.layer_names, samples.layer_shapes, strict=True)):
-        errors = [row.samples.layer_relative_errors for row in group.rows]
-        shown = tuple(fmt.number(100 * error[index], 3) if len(error) > index else fmt.UNKNOWN for error in errors)
-        rows.append((name, f"{n}×{k}", shown))
+        rows.append((name, f"{n}×{k}", tuple(fmt.number(100 * error[index], 3) for error in errors)))
     return LayerTable(
         title=f"{group.bits} bits · {fmt.bits(group.bits_per_weight)} stored",
-        methods=tuple(row.record.method for row in group.rows),
+        methods=tuple(row.record.method for row in members),
         rows=tuple(rows),
     )

@@ -15,11 +15,15 @@ from lords_bench.stats import Interval
 # Above this many series, variants of a method are drawn small and without a label.
 MAX_LABELLED = 16
 HEIGHT_POINTS = 460
+# KL × 1000 is drawn no lower than this, because the axis is logarithmic.
+LEAST_KL = 1e-3
 
 
 def pareto_plot(groups: Sequence[BitsGroup], *, name: str) -> str:
     """Measured bits per weight against KL (log), one line per method, labelled at its low-bit end."""
-    series = _series([row for group in groups for row in group.rows])
+    series = _series([row for group in groups for row in group.rows if row.record.complete])
+    if not series:
+        return ""
     labelled = _labelled(series)
     return draw(name, HEIGHT_POINTS, lambda figure: _pareto(figure, series, labelled))
 
@@ -55,16 +59,27 @@ def _pareto(figure: Figure, series: dict[str, list[Row]], labelled: set[str]) ->
             estimate = row.intervals[PRIMARY]
             if estimate is not None:
                 _point(axes, row, estimate.scaled(METRICS[PRIMARY].factor), is_small=name not in labelled)
-        main = [row for row in members if row.record.spec is None or row.record.spec.block == 64]
-        if name in labelled and len(main) > 1:
-            x, y = [row.bits_per_weight or 0.0 for row in main], [row.kl * 1000 for row in main]
+        for line in _lines(members) if name in labelled else ():
+            x, y = [row.bits_per_weight or 0.0 for row in line], [_shown_kl(row) for row in line]
             axes.plot(x, y, color=mark.color, linewidth=1.2, alpha=0.55, zorder=2)
     _label_ends(axes, {name: series[name][0] for name in series if name in labelled})
 
 
+def _lines(members: Sequence[Row]) -> list[list[Row]]:
+    """Cases of one method joined by a line: those of equal block size."""
+    by_block: dict[int | None, list[Row]] = {}
+    for row in members:
+        by_block.setdefault(row.record.spec.block if row.record.spec else None, []).append(row)
+    return list(by_block.values())
+
+
+def _shown_kl(row: Row) -> float:
+    return max(row.kl * METRICS[PRIMARY].factor, LEAST_KL)
+
+
 def _scale_pareto(axes: Axes, rows: Sequence[Row]) -> None:
     bits = [row.bits_per_weight or 0.0 for row in rows]
-    values = [max(row.kl * 1000, 1e-3) for row in rows]
+    values = [_shown_kl(row) for row in rows]
     axes.set_yscale("log")
     axes.set_xlim(min(bits) - 0.62, max(bits) + 0.12)
     axes.set_ylim(min(values) / 1.35, max(values) * 1.35)
@@ -88,16 +103,18 @@ def _frontier(axes: Axes, rows: Sequence[Row]) -> None:
     for row in sorted(rows, key=lambda row: (row.bits_per_weight or 0.0, row.kl)):
         if not front or row.kl < front[-1].kl:
             front.append(row)
-    x, y = [row.bits_per_weight or 0.0 for row in front], [row.kl * 1000 for row in front]
+    x, y = [row.bits_per_weight or 0.0 for row in front], [_shown_kl(row) for row in front]
     axes.step([*x, axes.get_xlim()[1]], [*y, y[-1]], where="post", color=GRID, linewidth=7, zorder=1)
 
 
 def _point(axes: Axes, row: Row, kl: Interval, *, is_small: bool) -> None:
     mark, bits = mark_of(row.record), row.bits_per_weight or 0.0
     if kl.low is not None and kl.high is not None:
-        axes.plot([bits, bits], [max(kl.low, 1e-3), kl.high], color=mark.color, linewidth=1.2, zorder=2.5)
+        axes.plot(
+            [bits, bits], [max(kl.low, LEAST_KL), max(kl.high, LEAST_KL)], color=mark.color, linewidth=1.2, zorder=2.5
+        )
     axes.plot(
-        [bits], [max(kl.estimate, 1e-3)], marker=mark.marker, markersize=4 if is_small else 6.5, color=mark.color,
+        [bits], [_shown_kl(row)], marker=mark.marker, markersize=4 if is_small else 6.5, color=mark.color,
         markerfacecolor=mark.color if mark.is_filled else PAPER, markeredgewidth=1.5, linestyle="none", zorder=3,
     )  # fmt: skip
 
@@ -112,10 +129,12 @@ def _label_ends(axes: Axes, ends: dict[str, Row]) -> None:
         columns.setdefault(row.record.bits or 0, []).append((name, row))
     for members in columns.values():
         left = min(row.bits_per_weight or 0.0 for _, row in members)
-        wanted = [float(to_points((0.0, max(row.kl * 1000, 1e-3)))[1]) * scale for _, row in members]
+        wanted = [float(to_points((0.0, _shown_kl(row)))[1]) * scale for _, row in members]
         placed = spread(wanted, gap=13.5)
         for (name, row), y in zip(members, placed, strict=True):
             mark, bits = mark_of(row.record), row.bits_per_weight or 0.0
             y_data = float(axes.transData.inverted().transform((0.0, y / scale))[1])
-            axes.plot([left - 0.145, bits - 0.03], [y_data, row.kl * 1000], color=mark.color, linewidth=0.6, zorder=1.5)
+            axes.plot(
+                [left - 0.145, bits - 0.03], [y_data, _shown_kl(row)], color=mark.color, linewidth=0.6, zorder=1.5
+            )
             axes.text(left - 0.16, y_data, name, color=mark.color, fontsize=11, ha="right", va="center_baseline")

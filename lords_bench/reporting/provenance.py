@@ -56,7 +56,8 @@ def evaluation_notices(evaluation: Evaluation) -> tuple[str, ...]:
             "the newest complete record of each case is shown."
         )
     if evaluation.superseded:
-        notices.append(f"{evaluation.superseded} older records of the same cases are not shown.")
+        count = evaluation.superseded
+        notices.append(f"{count} older record{'s are' if count > 1 else ' is'} not shown: the case was measured again.")
     return tuple(notices)
 
 

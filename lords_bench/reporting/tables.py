@@ -61,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BitsGroup:
-    """Cases of one nominal number of bits that store equal bits per weight, best KL first.
+    """Cases of one nominal number of bits that store equal bits per weight: lowest KL first, partial ones last.
 
     `is_comparable` is False for the group of left-over cases, which store different bits.
     """
@@ -152,4 +152,4 @@ def _distance(first: Row, second: Row) -> float:
 
 
 def _by_kl(rows: list[Row]) -> tuple[Row, ...]:
-    return tuple(sorted(rows, key=lambda row: (row.kl, row.record.case_id)))
+    return tuple(sorted(rows, key=lambda row: (not row.record.complete, row.kl, row.record.case_id)))

@@ -111,11 +111,12 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Best:
-    """The lowest KL among cases of equal bits, and the methods not resolved from it."""
+    """The lowest KL among cases of equal bits, the methods not resolved from it, and those not compared with it."""
 
     group: BitsGroup
     row: Row
     ties: tuple[str, ...]
+    uncompared: tuple[str, ...]
 
 
 def headline_groups(groups: tuple[BitsGroup, ...]) -> tuple[BitsGroup, ...]:
@@ -155,14 +156,15 @@ def headline(groups: tuple[BitsGroup, ...]) -> tuple[str, ...]:
 
 
 def best_of(group: BitsGroup) -> Best:
-    """The lowest KL of a group, with the methods whose paired difference from it is not resolved."""
+    """The lowest KL of a group, with the methods whose paired difference from it is not resolved or not to be had."""
     row = group.rows[0]
-    ties = [
-        other.record.method
-        for other in group.rows[1:]
-        if compare(other.record, row.record).outcome(PRIMARY) is Outcome.UNRESOLVED
-    ]
-    return Best(group=group, row=row, ties=tuple(ties))
+    outcomes = {other.record.method: compare(other.record, row.record).outcome(PRIMARY) for other in group.rows[1:]}
+    return Best(
+        group=group,
+        row=row,
+        ties=tuple(method for method, outcome in outcomes.items() if outcome is Outcome.UNRESOLVED),
+        uncompared=tuple(method for method, outcome in outcomes.items() if outcome is None),
+    )
 
 
 def _sentence(opening: str, questions: tuple[Question, ...], columns: tuple[BitsGroup, ...]) -> str:
