@@ -1,7 +1,7 @@
 """A report is a pure function of its records: fixed records give these pages, byte for byte.
 
-Renew them with `PYTHONPATH=tests python tests/golden/renew_accuracy.py` and read the difference before committing it. The bytes of the
-plots depend on matplotlib's version, which `pyproject.toml` therefore pins.
+Renew them with `PYTHONPATH=tests python tests/golden/renew_accuracy.py` and read the difference before committing it.
+The bytes of the plots depend on matplotlib's version, which `pyproject.toml` therefore pins.
 """
 
 from pathlib import Path

@@ -34,7 +34,9 @@ def test_the_same_rows_give_the_same_bytes_whatever_the_user_s_settings(
 ) -> None:
     first = FIGURES[kind].draw(groups, name="figure")
 
-    with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "svg.fonttype": "path", "svg.hashsalt": "other"}):
+    with mpl.rc_context(
+        {"font.size": 30, "axes.linewidth": 9, "xtick.major.pad": 40, "svg.fonttype": "path", "svg.hashsalt": "other"}
+    ):
         second = FIGURES[kind].draw(groups, name="figure")
 
     assert first == second
