@@ -56,9 +56,13 @@ def test_nf4_codes_and_scales_are_those_of_the_library(dtype: torch.dtype, block
     assert torch.equal(codes_NK, bnb_codes(packed, weight_NK.shape))
 
 
-def test_weights_halfway_between_two_levels_get_the_library_s_code() -> None:
-    midpoints = (NF4[1:] + NF4[:-1]) / 2
-    weight_NK = torch.cat([midpoints, torch.ones(1), midpoints.nextafter(torch.tensor(2.0)), torch.ones(1)]).view(1, 32)
+def test_weights_next_to_a_midpoint_get_the_library_s_code() -> None:
+    """Midpoint times scale, and its neighbours up to two roundings away: where dividing by the scale would differ."""
+    absmax_B1 = torch.rand(4096, 1, generator=torch.Generator().manual_seed(2)) + 0.5
+    at_midpoint_BM = (NF4[1:] + NF4[:-1]) / 2 * absmax_B1
+    steps_BM = torch.randint(-2, 3, at_midpoint_BM.shape, generator=torch.Generator().manual_seed(3))
+    nearby_BM = at_midpoint_BM * (1.0 + steps_BM * torch.finfo(torch.float32).eps)
+    weight_NK = torch.cat([absmax_B1, nearby_BM, nearby_BM.neg(), absmax_B1], dim=1)
 
     codes_NK = assign_blocks(weight_NK, absmax_field(weight_NK, 32), NF4)
 
@@ -86,9 +90,9 @@ def test_double_quantized_scales_are_those_of_the_library(dtype: torch.dtype, sh
     assert torch.equal(scales.expand().flatten(), restored)
 
 
-def test_a_hundred_thousand_scales_are_compressed_like_the_library_does() -> None:
-    """Enough numbers that a comparison with exact midpoints, which the library does not make, would differ."""
-    scale_NG = torch.rand(400, 256, generator=torch.Generator().manual_seed(1))
+def test_a_million_scales_are_compressed_like_the_library_does() -> None:
+    """Enough of them that another way to round to the library's 65536 steps would show."""
+    scale_NG = torch.rand(4096, 256, generator=torch.Generator().manual_seed(1))
 
     scales = double_quantize(scale_NG)
 

@@ -117,6 +117,19 @@ def test_refitted_levels_follow_the_inputs_that_count_more() -> None:
     assert levels_L.tolist() == [5.0, 9.0]
 
 
+def test_panels_do_not_change_refitted_levels() -> None:
+    """Against the same sums over the whole matrix, which is larger than one panel."""
+    generator = torch.Generator().manual_seed(3)
+    weight_NK, scale_NK = torch.randn(130, 700, generator=generator), torch.randn(130, 700, generator=generator)
+    codes_NK = assign_nearest(weight_NK, scale_NK, LEVELS)
+
+    levels_L = refit_levels(weight_NK, scale_NK, codes_NK, LEVELS)
+
+    chosen = [codes_NK == code for code in range(len(LEVELS))]
+    expected = [float((weight_NK * scale_NK)[at].sum() / scale_NK[at].square().sum()) for at in chosen]
+    torch.testing.assert_close(levels_L, torch.tensor(expected).sort().values)
+
+
 def test_normalised_levels_times_their_factor_are_the_levels() -> None:
     levels_L, factor = normalise_levels(torch.tensor([-4.0, 1.0, 2.0]))
 
