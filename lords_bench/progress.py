@@ -101,7 +101,7 @@ class _TimeLeft(ProgressColumn):
         super().__init__()
         self._bar = bar
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: Task) -> Text:  # noqa: ARG002  # rich calls it with the bar's task
         """`1:05 left`, or nothing before the first step."""
         left = self._bar.seconds_left
         return Text("" if left is None else f"{clock(left)} left")

@@ -1,7 +1,7 @@
-"""Runs a suite's cases and keeps one record of each: complete cases survive a kill, and the next run goes on from them.
+"""Runs a suite's cases and keeps one record of each: what is complete survives a kill, and the next run goes on there.
 
-The runner knows no model: `measure` turns a case into samples. A case that cannot be done on purpose (a shape that does
-not divide, too little memory) leaves a record with its status and reason, and the run goes on; a defect escapes with its
+The runner knows no model: `measure` turns a case into samples. A case that cannot be done (a shape that does not
+divide, too little memory) leaves a record with its status and reason, and the run goes on; a defect escapes with its
 traceback. Each record is on disk before the next case begins.
 """
 
@@ -12,7 +12,15 @@ from types import MappingProxyType
 from typing import Protocol
 
 from lords_bench.errors import LordsBenchError, ModelError, SpecError, WeightError
-from lords_bench.records import AccuracySamples, BenchRecord, Environment, EvaluationInputs, RecordStore, Status, run_key
+from lords_bench.records import (
+    AccuracySamples,
+    BenchRecord,
+    Environment,
+    EvaluationInputs,
+    RecordStore,
+    Status,
+    run_key,
+)
 from lords_bench.records.bench import CREATED_FORMAT
 from lords_bench.spec.case import Case, Suite
 from lords_bench.spec.quant import QuantSpec
@@ -63,7 +71,9 @@ class Run:
     seed: int
 
 
-def run_suite(suite: Suite, run: Run, *, measure: Measure, store: RecordStore, watcher: Watcher) -> tuple[BenchRecord, ...]:
+def run_suite(
+    suite: Suite, run: Run, *, measure: Measure, store: RecordStore, watcher: Watcher, resume: bool = True
+) -> tuple[BenchRecord, ...]:
     """Measures every case that the store does not hold yet; returns the records of all cases, in the suite's order.
 
     Args:
@@ -72,13 +82,14 @@ def run_suite(suite: Suite, run: Run, *, measure: Measure, store: RecordStore, w
         measure: samples of one case; is given a callback for the fraction done.
         store: open for writing.
         watcher: told of progress.
+        resume: whether cases that the store holds complete records of are left out.
 
     Raises:
         StoreError: a record cannot be written; those before it are on disk.
         LordsBenchError: whatever `measure` raises that is not about the one case.
     """
     key = run_key(suite=suite.name, inputs=run.inputs, seed=run.seed, environment=run.environment)
-    done = store.completed_case_ids(key)
+    done = store.completed_case_ids(key) if resume else frozenset()
     planned = tuple(case.case_id for case in suite.cases)
     for case in suite.cases:
         if case.case_id in done:

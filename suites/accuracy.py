@@ -1,8 +1,8 @@
 """The accuracy suite: which quantized models are measured, as data.
 
 Every case is compared at its measured bits per weight. At block 64 and fp16 scales the block methods and LoRDS store
-4.25, 3.25 and 2.25 bits; `int-rtn` stores zero points too, and double quantization stores less, so those two are read on
-the bits–accuracy curve. Mixed precision is 4 bits for the first half of the weights and 2 for the rest, as LoftQ
+4.25, 3.25 and 2.25 bits; `int-rtn` stores zero points too, and double quantization stores less, so those two are read
+on the bits–accuracy curve. Mixed precision is 4 bits for the first half of the weights and 2 for the rest, as LoftQ
 (arXiv 2310.08659) has it.
 
     ACCURACY_QUICK   every method at block 64, learned levels for both scale fields: what `lords-bench bench` runs

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -25,8 +26,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from lords_bench.errors import ModelError
 
-_WEIGHT_FILES = ("config.json", "*.safetensors")
-_TOKENIZER_FILES = ("tokenizer*.json", "*.model", "vocab.*", "merges.txt", "special_tokens_map.json")
+WEIGHT_FILES = ("config.json", "*.safetensors")
+TOKENIZER_FILES = ("tokenizer*.json", "*.model", "vocab.*", "merges.txt", "special_tokens_map.json")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,17 +117,20 @@ def load_causal_model(source: str, *, dtype: torch.dtype = torch.float32, device
             language model, no linear layer to quantize; one line.
     """
     folder = _model_folder(source)
-    with _quiet_transformers():
+    with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model, loading = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            raise ModelError(f"cannot load {source!r}: {_one_line(error)}") from error
-    missing = sorted(loading["missing_keys"])
+            raise ModelError(f"cannot load {source!r}: {one_line(error)}") from error
+    model: Any = loaded[0]
+    missing = sorted(loaded[1]["missing_keys"])
     if missing:
-        raise ModelError(f"{source!r} lacks {len(missing)} weights, {missing[0]} among them; the checkpoint is incomplete")
+        raise ModelError(
+            f"{source!r} lacks {len(missing)} weights, {missing[0]} among them; the checkpoint is incomplete"
+        )
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ModelError(f"{source!r}: weight {name} holds non-finite values; use an undamaged checkpoint")
@@ -141,8 +145,8 @@ def load_causal_model(source: str, *, dtype: torch.dtype = torch.float32, device
         tokenizer=tokenizer,
         layers=layers,
         unquantized=unquantized,
-        model_sha256=files_sha256(folder, _WEIGHT_FILES),
-        tokenizer_sha256=files_sha256(folder, _TOKENIZER_FILES),
+        model_sha256=files_sha256(folder, WEIGHT_FILES),
+        tokenizer_sha256=files_sha256(folder, TOKENIZER_FILES),
     )
 
 
@@ -218,19 +222,21 @@ def _model_folder(source: str) -> Path:
     if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
         raise ModelError(f"no model directory {source!r}; check the path")
     try:
-        return Path(snapshot_download(source, allow_patterns=[*_WEIGHT_FILES, *_TOKENIZER_FILES, "*.safetensors.index.json"]))
+        return Path(
+            snapshot_download(source, allow_patterns=[*WEIGHT_FILES, *TOKENIZER_FILES, "*.safetensors.index.json"])
+        )
     except (OSError, ValueError) as error:
-        raise ModelError(f"no directory {source!r}, and the hub does not give it: {_one_line(error)}") from error
+        raise ModelError(f"no directory {source!r}, and the hub does not give it: {one_line(error)}") from error
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """First line of a message; KeyError and the like show their class, for a bare key says little."""
     text = str(error).strip().split("\n")[0].rstrip(".")
     return text if isinstance(error, (OSError, ValueError)) and text else f"{type(error).__name__}: {text}"
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Without load reports and progress bars: what matters of them is raised as ModelError."""
     level = transformers.logging.get_verbosity()
     bars = transformers.logging.is_progress_bar_enabled()

@@ -6,90 +6,88 @@ takes seconds, and the accuracy suite does not need it.
 """
 
 import contextlib
-import io
 import importlib
+import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from lords_bench.errors import UsageError
+from lords_bench.integrations.choices import Choice
 from lords_bench.integrations.hf_model import CausalModel
-from lords_bench.integrations.scoring import Choice
+from lords_bench.integrations.task_metric import TaskMetric
 
 PASSAGES_TASK = "lords_bench_passages"
 CHOICES_TASK = "lords_bench_choices"
+LOCAL_TASKS = (PASSAGES_TASK, CHOICES_TASK)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskMetric:
-    """One number that lm-eval gives: `metric` of `task`, with its standard error where it states one."""
-
-    task: str
-    metric: str
-    value: float
-    standard_error: float | None
-
-
-def run_named_tasks(
-    model: CausalModel, names: Sequence[str], *, batch_size: int = 8, limit: int | None = None
+def run_tasks(
+    model: CausalModel,
+    names: Sequence[str],
+    *,
+    passages: Sequence[str] = (),
+    items: Sequence[Choice] = (),
+    window_tokens: int | None = None,
+    batch_size: int = 8,
 ) -> tuple[TaskMetric, ...]:
-    """Runs lm-eval's tasks of these names with the model as it now is (swap weights around the call).
+    """lm-eval's figures of these tasks for the model as it now is (swap weights around the call).
 
     Args:
         model: the model; its current weights count.
-        names: task, group or tag names, or paths of task files.
+        names: task, group or tag names of lm-eval, paths of task files, `PASSAGES_TASK` or `CHOICES_TASK`.
+        passages: text of `PASSAGES_TASK`, tokenized without special tokens as `windows.rolling_windows` does it.
+        items: items of `CHOICES_TASK`.
+        window_tokens: longest input of `PASSAGES_TASK`; None is the model's.
         batch_size: sequences per forward pass.
-        limit: first so many documents of each task; None takes all.
 
     Raises:
         UsageError: lm-eval is not installed, no such task, or its data is neither cached nor reachable.
     """
-    tasks = _import_lm_eval("lm_eval.tasks")
-    manager = tasks.TaskManager()
-    unknown = [name for name in names if not manager.match_tasks([name]) and not name.endswith((".yaml", ".yml"))]
-    if unknown:
-        raise UsageError(f"lm-eval has no task {unknown[0]!r}; 'lm-eval ls tasks' lists what it has")
-    return _evaluate(model, list(names), manager, batch_size=batch_size, limit=limit)
-
-
-def run_local_tasks(
-    model: CausalModel, *, passages: Sequence[str], items: Sequence[Choice], window_tokens: int, batch_size: int = 8
-) -> tuple[TaskMetric, ...]:
-    """lm-eval's own figures for our evaluation text: `bits_per_byte` of the passages and `acc` of the choice items.
-
-    Passages are tokenized without special tokens, as `windows.rolling_windows` does it.
-
-    Raises:
-        UsageError: lm-eval is not installed.
-    """
-    tasks = _import_lm_eval("lm_eval.tasks")
-    manager = tasks.TaskManager(include_defaults=False)
+    others = [name for name in names if name not in LOCAL_TASKS]
+    manager = _import_lm_eval("lm_eval.tasks").TaskManager(include_defaults=bool(others))
+    for name in others:
+        if not manager.match_tasks([name]) and not name.endswith((".yaml", ".yml")):
+            known = ", ".join(LOCAL_TASKS)
+            raise UsageError(f"lm-eval has no task {name!r}; 'lm-eval ls tasks' lists what it has, besides {known}")
     metrics: list[TaskMetric] = []
-    if passages:
-        task = _task(
-            PASSAGES_TASK,
-            [{"text": passage} for passage in passages],
-            output_type="loglikelihood_rolling",
-            doc_to_text="",
-            doc_to_target=lambda document: document["text"],
-            metric_list=[{"metric": name} for name in ("byte_perplexity", "bits_per_byte")],
-        )
-        settings = {"max_length": window_tokens, "add_bos_token": False}
-        metrics += _evaluate(model, [task], manager, batch_size=batch_size, limit=None, **settings)
-    if items:
-        task = _task(
-            CHOICES_TASK,
-            [{"context": item.context, "options": list(item.options), "answer": item.answer} for item in items],
-            output_type="multiple_choice",
-            doc_to_text=lambda document: document["context"],
-            doc_to_choice=lambda document: document["options"],
-            doc_to_target="answer",
-            target_delimiter="",
-            metric_list=[{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-        )
-        metrics += _evaluate(model, [task], manager, batch_size=batch_size, limit=None)
+    for name in names:
+        task: str | dict[str, Any] = name
+        settings: dict[str, Any] = {}
+        if name == PASSAGES_TASK:
+            task, settings = passages_task(passages), {"max_length": window_tokens, "add_bos_token": False}
+        elif name == CHOICES_TASK:
+            task = choices_task(items)
+        metrics += _evaluate(model, task, manager, batch_size=batch_size, **settings)
     return tuple(metrics)
+
+
+def passages_task(passages: Sequence[str]) -> dict[str, Any]:
+    """Rolling log-likelihood of texts, as lm-eval's task configuration."""
+    return _task(
+        PASSAGES_TASK,
+        [{"text": passage} for passage in passages],
+        output_type="loglikelihood_rolling",
+        doc_to_text="",
+        doc_to_target=lambda document: document["text"],
+        metric_list=[{"metric": name} for name in ("byte_perplexity", "bits_per_byte")],
+    )
+
+
+def choices_task(items: Sequence[Choice]) -> dict[str, Any]:
+    """Choice items as lm-eval's task configuration."""
+    return _task(
+        CHOICES_TASK,
+        [{"context": item.context, "options": list(item.options), "answer": item.answer} for item in items],
+        output_type="multiple_choice",
+        doc_to_text=lambda document: document["context"],
+        doc_to_choice=lambda document: document["options"],
+        doc_to_target="answer",
+        target_delimiter="",
+        metric_list=[
+            {"metric": n, "aggregation": "mean", "higher_is_better": True} for n in ("acc", "acc_mutual_info")
+        ],
+    )
 
 
 def _task(name: str, rows: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
@@ -102,34 +100,20 @@ def _task(name: str, rows: list[dict[str, Any]], **fields: Any) -> dict[str, Any
 
 
 def _evaluate(
-    model: CausalModel,
-    tasks: list[Any],
-    manager: Any,
-    *,
-    batch_size: int,
-    limit: int | None,
-    **settings: Any,
+    model: CausalModel, task: str | dict[str, Any], manager: Any, *, batch_size: int, **settings: Any
 ) -> tuple[TaskMetric, ...]:
     evaluator = _import_lm_eval("lm_eval.evaluator")
     huggingface = _import_lm_eval("lm_eval.models.huggingface")
     with _quiet():
-        harness = huggingface.HFLM(
-            pretrained=model.model, tokenizer=model.tokenizer, batch_size=batch_size, **settings
-        )
+        harness = huggingface.HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=batch_size, **settings)
         try:
             results = evaluator.simple_evaluate(
-                model=harness,
-                tasks=tasks,
-                task_manager=manager,
-                limit=limit,
-                bootstrap_iters=1000,
-                log_samples=False,
+                model=harness, tasks=[task], task_manager=manager, bootstrap_iters=1000, log_samples=False
             )
         except (OSError, ValueError, KeyError) as error:
-            names = ", ".join(str(task) for task in tasks if isinstance(task, str))
             line = str(error).strip().split("\n")[0]
             raise UsageError(
-                f"lm-eval cannot run {names or 'the local tasks'} here: {line}; "
+                f"lm-eval cannot run {task if isinstance(task, str) else task['task']!r} here: {line}; "
                 "connect to the hub, or put the data in the Hugging Face cache"
             ) from error
     return tuple(_metrics(results["results"]))

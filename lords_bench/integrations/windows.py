@@ -2,8 +2,8 @@
 
 A text's tokens are predicted once each, in windows of at most T targets. The first window is conditioned on one prefix
 token (beginning or end of text); every later one on the last token before it, and a last, shorter window on as many
-tokens before it as fill T inputs. The bytes a window stands for are found from the tokenizer's character offsets and add
-up to the text's.
+tokens before it as fill T inputs. The bytes a window stands for are found from the tokenizer's character offsets and
+add up to the text's.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,9 +43,7 @@ def prefix_token(tokenizer: PreTrainedTokenizerBase) -> int:
     raise ModelError("the tokenizer names neither a bos nor an eos token; set one in tokenizer_config.json")
 
 
-def rolling_windows(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], window_tokens: int
-) -> tuple[Window, ...]:
+def rolling_windows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], window_tokens: int) -> tuple[Window, ...]:
     """Windows of all texts in order; each text is tokenized on its own, without special tokens.
 
     Args:
@@ -68,9 +66,7 @@ def rolling_windows(
     return windows
 
 
-def _windows_of(
-    tokenizer: PreTrainedTokenizerBase, text: str, window_tokens: int, prefix: int
-) -> Iterator[Window]:
+def _windows_of(tokenizer: PreTrainedTokenizerBase, text: str, window_tokens: int, prefix: int) -> Iterator[Window]:
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     tokens = [prefix, *encoded["input_ids"]]
     ends = [end for _, end in encoded["offset_mapping"]]
@@ -81,6 +77,8 @@ def _windows_of(
         first_input = max(0, stop - window_tokens)
         bytes_until = len(text[: ends[stop - 1] if stop < count else len(text)].encode("utf-8", "surrogatepass"))
         yield Window(
-            tokens=tuple(tokens[first_input : stop + 1]), target_count=stop - start, byte_count=bytes_until - bytes_before
+            tokens=tuple(tokens[first_input : stop + 1]),
+            target_count=stop - start,
+            byte_count=bytes_until - bytes_before,
         )
         bytes_before = bytes_until

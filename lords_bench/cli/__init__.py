@@ -1,0 +1,32 @@
+"""`lords-bench …`: the only part that knows kernels/ and suites/ by name.
+
+Exit codes: 0 done, 2 refused with one line (`errors.LordsBenchError`, wrong arguments), 130 interrupted. Whatever else
+escapes is a defect and keeps its traceback. Commands import what they need when they are called, so that help and usage
+errors do not wait for torch.
+"""
+
+from collections.abc import Sequence
+
+from lords_bench.cli.output import complain
+from lords_bench.cli.parser import build_parser
+from lords_bench.errors import LordsBenchError
+
+REFUSED = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; `argv` None is the command line."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except LordsBenchError as error:
+        if arguments.debug:
+            raise
+        complain(error)
+        return REFUSED
+    except KeyboardInterrupt:
+        if arguments.debug:
+            raise
+        complain("interrupted; the same command goes on where this one stopped")
+        return INTERRUPTED

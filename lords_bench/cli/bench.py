@@ -1,0 +1,87 @@
+"""`lords-bench bench`: run a suite, keep its records, write and name the report."""
+
+import argparse
+import re
+import shlex
+import sys
+import uuid
+from pathlib import Path
+from types import MappingProxyType
+
+from rich.console import Console
+
+from lords_bench.cli.models import choose_device, load_model, read_calibration
+from lords_bench.cli.output import say
+from lords_bench.cli.reports import print_closing, rebuild, record_path
+from lords_bench.cli.task_results import TaskResults
+from lords_bench.errors import UsageError
+from lords_bench.progress import ProgressBar
+from lords_bench.records import AccuracySamples, BenchRecord, Environment, RecordStore
+from lords_bench.runner import Advance, Run, run_suite
+from lords_bench.spec.case import Case, Suite
+from lords_bench.suites.accuracy import ACCURACY_FULL, ACCURACY_QUICK, select
+from lords_bench.timing.probe import probe_environment
+
+# Quick and full cases of each suite.
+SUITES: MappingProxyType[str, tuple[Suite, Suite]] = MappingProxyType({"accuracy": (ACCURACY_QUICK, ACCURACY_FULL)})
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Runs the suite and prints its table, the verdict and the report's path."""
+    if arguments.suite not in SUITES:
+        raise UsageError(f"unknown suite {arguments.suite!r}; known: {', '.join(SUITES)}")
+    suite = select(SUITES[arguments.suite][arguments.full], methods=arguments.methods, bits=arguments.bits)
+    if arguments.list:
+        say("\n".join(case.case_id for case in suite.cases))
+        return 0
+    console = Console(stderr=True)
+    environment = probe_environment(choose_device(arguments.device))
+    out, name = Path(arguments.out), arguments.name or device_folder(environment)
+    with RecordStore(record_path(out, name)) as store:
+        for line in store.rejected:
+            console.print(f"{store.path}, line {line.line}, is not used: {line.reason}", style="yellow", markup=False)
+        results = TaskResults(store.path.with_name("lm-eval.jsonl")) if arguments.tasks else None
+        records = _measure(arguments, suite, store, environment, console, results)
+    if results is not None:
+        results.print(records)
+    print_closing(records, rebuild(out, name))
+    return 0
+
+
+def device_folder(environment: Environment) -> str:
+    """Name of the folders of this device's results: the GPU's, or `cpu-` and the processor's."""
+    if environment.device == "cuda" or environment.cpu_model is None:
+        return environment.device_slug
+    return "cpu-" + re.sub(r"[^a-z0-9]+", "-", environment.cpu_model.lower()).strip("-")
+
+
+def _measure(
+    arguments: argparse.Namespace,
+    suite: Suite,
+    store: RecordStore,
+    environment: Environment,
+    console: Console,
+    results: TaskResults | None,
+) -> tuple[BenchRecord, ...]:
+    from lords_bench.suites.evaluate import AccuracyEvaluation, expected_seconds
+    from lords_bench.suites.evaluation_text import FULL, QUICK, text_of_testbed
+
+    model = load_model(arguments.model, device=environment.device, dtype=arguments.dtype, console=console)
+    text = text_of_testbed(FULL if arguments.full else QUICK, calibration=read_calibration(arguments.calibration))
+    evaluation = AccuracyEvaluation(model, text, tasks=arguments.tasks)
+    run = Run(
+        run_id=uuid.uuid4().hex[:12],
+        inputs=evaluation.inputs,
+        environment=environment,
+        command=shlex.join(["lords-bench", *sys.argv[1:]]),
+        seed=0,
+    )
+
+    def measure(case: Case, advance: Advance) -> AccuracySamples:
+        samples = evaluation.measure(case, advance)
+        if results is not None:
+            results.append(run, suite, case, evaluation.task_metrics[case.case_id])
+        return samples
+
+    with ProgressBar(suite.cases, cost=expected_seconds, console=console) as watcher:
+        return run_suite(suite, run, measure=measure, store=store, watcher=watcher, resume=not arguments.fresh)

@@ -1,0 +1,170 @@
+"""The arguments of every command. Each command's function is imported when it is called."""
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module
+from typing import get_args
+
+import lords_bench
+from lords_bench.spec.quant import BITS, PRESETS, QuantSpec, ScaleDtype
+
+DEFAULT_OUT = "reports"
+_DEFAULTS = QuantSpec()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `lords-bench`; `arguments.run` is the command's function."""
+    parser = argparse.ArgumentParser(
+        prog="lords-bench",
+        description="Judge LoRDS, low-bit weights with a continuous low-rank scale, against its baselines.",
+        epilog="Start with 'lords-bench bench': it needs no GPU, no network and no arguments.",
+    )
+    parser.add_argument("--version", action="version", version=f"lords_bench {lords_bench.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _bench(commands)
+    _quantize(commands)
+    _evaluate(commands)
+    _report(commands)
+    _environment(commands)
+    _testbed(commands)
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, function: str, summary: str, text: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=summary, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
+    parser.set_defaults(run=_late(function))
+    return parser
+
+
+def _late(function: str) -> Callable[[argparse.Namespace], int]:
+    def run(arguments: argparse.Namespace) -> int:
+        module, _, name = function.partition(":")
+        return int(getattr(import_module(f"lords_bench.cli.{module}"), name)(arguments))
+
+    return run
+
+
+def _bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "bench",
+        "bench:bench",
+        "quantize a model by every method, measure, write a report",
+        "Quantizes a model by every method, measures weight error, KL to the unquantized model, bits per byte and\n"
+        "choice accuracy, and writes a report. Complete cases are kept: an interrupted run goes on where it stopped.",
+    )
+    parser.add_argument("suite", nargs="?", default="accuracy", help="which suite to run (default: accuracy)")
+    parser.add_argument("--full", action="store_true", help="every variant on four times the text; takes an hour")
+    parser.add_argument("--methods", type=_names, metavar="NAME,…", help=f"only these: {', '.join(PRESETS)}")
+    parser.add_argument("--bits", type=_numbers, metavar="N,…", help=f"only these of {', '.join(map(str, BITS))}")
+    parser.add_argument("--list", action="store_true", help="list the cases and stop")
+    parser.add_argument("--fresh", action="store_true", help="measure again what is complete already")
+    parser.add_argument("--out", default=DEFAULT_OUT, metavar="DIR", help="folder of all reports (default: reports)")
+    parser.add_argument("--name", help="name of this device's folders in it (default: cpu-… or the GPU's name)")
+    _model_arguments(parser, positional=False)
+    _text_arguments(parser)
+
+
+def _quantize(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "quantize",
+        "models:quantize",
+        "quantize a model and write it",
+        "Quantizes every linear layer of a model and writes the packed weights as safetensors.",
+    )
+    _model_arguments(parser, positional=True)
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
+    parser.add_argument("--method", default=_DEFAULTS.method, help=f"one of {', '.join(PRESETS)}")
+    parser.add_argument("--bits", type=int, help="4, 3 or 2 (default: what the method's name says, else 4)")
+    parser.add_argument("--block", type=int, default=_DEFAULTS.block, help="inputs per scale, or storage of it")
+    parser.add_argument("--rank", type=int, help="rank of low-rank scales (default: parity with the block)")
+    parser.add_argument("--levels", help="a codebook, nf, int or learned (default: the method's)")
+    parser.add_argument("--scale-dtype", default=_DEFAULTS.scale_dtype, choices=get_args(ScaleDtype))
+    parser.add_argument("--double-quant", action="store_true", help="scales in 8 bits, as bitsandbytes stores them")
+    parser.add_argument("--calibration", metavar="FILE", help="text to calibrate on (default: the testbed's)")
+
+
+def _evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "eval",
+        "models:evaluate",
+        "measure one model, quantized or not",
+        "Measures bits per byte and choice accuracy of a Hugging Face model, or of a folder that\n"
+        "'lords-bench quantize' wrote; with --reference also the KL from that model. Writes no record.",
+    )
+    _model_arguments(parser, positional=True)
+    parser.add_argument("--reference", metavar="DIR|NAME", help="the unquantized model, for the KL")
+    parser.add_argument("--full", action="store_true", help="four times the text")
+    _text_arguments(parser, calibration=False)
+
+
+def _report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "report",
+        "reports:report",
+        "rebuild the pages from their records",
+        "Rebuilds every page of the folder from its records; the same records give the same bytes.",
+    )
+    parser.add_argument("--out", default=DEFAULT_OUT, metavar="DIR", help="folder of all reports (default: reports)")
+
+
+def _environment(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    _command(
+        commands, "env", "reports:environment", "show what a record says about this machine", "Shows this machine."
+    )
+
+
+def _testbed(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("testbed", help="train and judge the model that ships with the project")
+    parts = parser.add_subparsers(required=True, metavar="COMMAND")
+    train = _command(
+        parts,
+        "train",
+        "models:train_testbed",
+        "train it from the standard library's source",
+        "Trains tokenizer and model from the running interpreter's standard library; an hour on 2 cores.",
+    )
+    train.add_argument("--out", required=True, metavar="DIR", help="folder to write; an interrupted run resumes there")
+    train.add_argument("--max-steps", type=int, default=-1, help="optimiser steps (default: once over the text)")
+    card = _command(
+        parts, "card", "models:write_card", "judge it and write its card", "Judges a trained model on held-out text."
+    )
+    card.add_argument("model", metavar="DIR", help="folder that 'testbed train' wrote")
+
+
+def _model_arguments(parser: argparse.ArgumentParser, *, positional: bool) -> None:
+    if positional:
+        parser.add_argument("model", metavar="MODEL", help="a Hugging Face model directory or hub name")
+    else:
+        parser.add_argument(
+            "--model", metavar="DIR|NAME", help="a Hugging Face model directory or hub name (default: the testbed)"
+        )
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="where to compute (default: cuda where there is one)")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="dtype to compute in (default: %(default)s)"
+    )
+
+
+def _text_arguments(parser: argparse.ArgumentParser, *, calibration: bool = True) -> None:
+    if calibration:
+        parser.add_argument("--calibration", metavar="FILE", help="text to calibrate on (default: the testbed's)")
+    parser.add_argument("--tasks", type=_names, default=(), metavar="NAME,…", help="lm-eval tasks to run as well")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(name) for name in _names(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 4,3") from None

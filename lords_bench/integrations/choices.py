@@ -1,0 +1,138 @@
+"""Multiple choice by a causal model: which of some options does the context make more likely?
+
+The answer is the option with the largest log p(option | context) − log p(option), where the second term conditions on
+the prefix token alone: lm-eval's `acc_mutual_info`. Plain likelihood mostly prefers the shortest line, whatever the
+context: on the testbed it answers 32 % of the next-line items rightly, per token 37 %, by mutual information 52 %.
+
+The context is read once per item, and the options share its key-value cache.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from lords_bench.integrations.hf_model import CausalModel, swapped_weights
+from lords_bench.integrations.windows import prefix_token
+
+# Few items in a batch keep contexts and options of like length together, and less is padded.
+BATCH_ITEMS = 8
+
+
+class Choice(Protocol):
+    """A question: which of `options` follows `context`; `answer` is the index of the right one."""
+
+    @property
+    def context(self) -> str:
+        """What is read first."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What may follow, without a separator from the context."""
+
+    @property
+    def answer(self) -> int:
+        """Index of the option that does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Continuations:
+    """Token sequences that may follow `context`, which has at least one token, as has each of them."""
+
+    context: tuple[int, ...]
+    options: tuple[tuple[int, ...], ...]
+
+
+class ChoiceScorer:
+    """Answers a fixed list of choice items under exchanged weights.
+
+    Args:
+        model: what answers.
+        items: any number.
+
+    Raises:
+        ModelError: the tokenizer has no prefix token.
+    """
+
+    def __init__(self, model: CausalModel, items: Sequence[Choice]) -> None:
+        self._model = model
+        self._answers = tuple(item.answer for item in items)
+        self._conditional = tuple(_after_context(model.tokenizer, item) for item in items)
+        self._unconditional = tuple(_after_prefix(model.tokenizer, item) for item in items)
+
+    @torch.inference_mode()
+    def correct(self, weights: Mapping[str, Tensor]) -> tuple[bool, ...]:
+        """Whether each item is answered rightly with `weights` (by layer name) in place of the model's own.
+
+        Raises:
+            ModelError: unknown layer or wrong shape.
+        """
+        with swapped_weights(self._model.layers, weights):
+            given = log_likelihoods(self._model, self._conditional)
+            alone = log_likelihoods(self._model, self._unconditional)
+        return tuple(int((a - b).argmax()) == c for a, b, c in zip(given, alone, self._answers, strict=True))
+
+
+def log_likelihoods(model: CausalModel, items: Sequence[Continuations]) -> list[Tensor]:
+    """Per item, the total log-likelihood of each of its options given its context, float64, in nats."""
+    results: list[Tensor | None] = [None] * len(items)
+    # Items of like length side by side: little is padded.
+    order = sorted(range(len(items)), key=lambda i: (len(items[i].context), max(map(len, items[i].options))))
+    for start in range(0, len(order), BATCH_ITEMS):
+        batch = order[start : start + BATCH_ITEMS]
+        for index, totals in zip(batch, _batch_log_likelihoods(model, [items[i] for i in batch]), strict=True):
+            results[index] = totals
+    return [totals for totals in results if totals is not None]
+
+
+def _batch_log_likelihoods(model: CausalModel, items: Sequence[Continuations]) -> list[Tensor]:
+    # The last context token is read with the options: its logits predict their first tokens.
+    heads = [item.context[:-1] for item in items]
+    tails = [(item.context[-1], *option) for item in items for option in item.options]
+    left, right = max(map(len, heads)), max(map(len, tails)) - 1
+    counts = torch.tensor([len(item.options) for item in items], device=model.device)
+    rows = torch.arange(len(items), device=model.device).repeat_interleave(counts)
+    # Padding stands on the right of a context, where the causal mask hides it from the context itself.
+    head_mask_HT = _padded([[1] * len(head) for head in heads], left, model.device)[rows]
+    tokens_OT = _padded(tails, right + 1, model.device)
+    scored_OT = _padded([[1] * (len(tail) - 1) for tail in tails], right, model.device)
+    cache = None
+    if left:
+        cache = model.model(input_ids=_padded(heads, left, model.device), use_cache=True).past_key_values
+        cache.batch_select_indices(rows)
+    logits = model.model(
+        input_ids=tokens_OT[:, :-1],
+        attention_mask=torch.cat([head_mask_HT, torch.ones_like(scored_OT)], dim=1),
+        position_ids=head_mask_HT.sum(dim=1, keepdim=True) + torch.arange(right, device=model.device),
+        past_key_values=cache,
+        use_cache=cache is not None,
+    ).logits
+    log_p_OT = torch.log_softmax(logits.float(), dim=-1).gather(2, tokens_OT[:, 1:, None])[:, :, 0]
+    return list((log_p_OT.double() * scored_OT).sum(dim=1).split(counts.tolist()))
+
+
+def _padded(rows: Sequence[Sequence[int]], length: int, device: torch.device) -> Tensor:
+    return torch.tensor([[*row, *[0] * (length - len(row))] for row in rows], device=device, dtype=torch.long)
+
+
+def _after_context(tokenizer: PreTrainedTokenizerBase, item: Choice) -> Continuations:
+    """Divided as lm-eval divides it.
+
+    White space at the end of the context goes to the options, since tokenizers join it with what follows; an option is
+    what the tokens of context and option together have beyond the tokens of the context.
+    """
+    text = item.context.rstrip()
+    space = item.context[len(text) :]
+    if not text:
+        return _after_prefix(tokenizer, item)
+    context = tuple(tokenizer.encode(text))
+    options = (tokenizer.encode(text + space + option)[len(context) :] for option in item.options)
+    return Continuations(context=context, options=tuple(map(tuple, options)))
+
+
+def _after_prefix(tokenizer: PreTrainedTokenizerBase, item: Choice) -> Continuations:
+    options = (tokenizer.encode(option, add_special_tokens=False) for option in item.options)
+    return Continuations(context=(prefix_token(tokenizer),), options=tuple(map(tuple, options)))
