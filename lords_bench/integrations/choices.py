@@ -60,7 +60,7 @@ class ChoiceScorer:
     def __init__(self, model: CausalModel, items: Sequence[Choice]) -> None:
         self._model = model
         self._answers = tuple(item.answer for item in items)
-        self._conditional = tuple(_after_context(model.tokenizer, item) for item in items)
+        self._conditional = tuple(_after_context(model, item) for item in items)
         self._unconditional = tuple(_after_prefix(model.tokenizer, item) for item in items)
 
     @torch.inference_mode()
@@ -106,7 +106,8 @@ def _batch_log_likelihoods(model: CausalModel, items: Sequence[Continuations]) -
     logits = model.model(
         input_ids=tokens_OT[:, :-1],
         attention_mask=torch.cat([head_mask_HT, torch.ones_like(scored_OT)], dim=1),
-        position_ids=head_mask_HT.sum(dim=1, keepdim=True) + torch.arange(right, device=model.device),
+        # Padding stays at position 0: beyond the model's last position there may be no embedding.
+        position_ids=scored_OT * (head_mask_HT.sum(dim=1, keepdim=True) + torch.arange(right, device=model.device)),
         past_key_values=cache,
         use_cache=cache is not None,
     ).logits
@@ -118,19 +119,24 @@ def _padded(rows: Sequence[Sequence[int]], length: int, device: torch.device) ->
     return torch.tensor([[*row, *[0] * (length - len(row))] for row in rows], device=device, dtype=torch.long)
 
 
-def _after_context(tokenizer: PreTrainedTokenizerBase, item: Choice) -> Continuations:
+def _after_context(model: CausalModel, item: Choice) -> Continuations:
     """Divided as lm-eval divides it.
 
     White space at the end of the context goes to the options, since tokenizers join it with what follows; an option is
-    what the tokens of context and option together have beyond the tokens of the context.
+    what the tokens of context and option together have beyond the tokens of the context. Of a context that is too long
+    for the model the end is kept, the same for every option.
     """
+    encode = model.tokenizer.encode
     text = item.context.rstrip()
     space = item.context[len(text) :]
     if not text:
-        return _after_prefix(tokenizer, item)
-    context = tuple(tokenizer.encode(text))
-    options = (tokenizer.encode(text + space + option)[len(context) :] for option in item.options)
-    return Continuations(context=context, options=tuple(map(tuple, options)))
+        return _after_prefix(model.tokenizer, item)
+    context = tuple(encode(text, verbose=False))
+    options = tuple(tuple(encode(text + space + option, verbose=False)[len(context) :]) for option in item.options)
+    if model.context_tokens is not None:
+        room = model.context_tokens + 1 - max(map(len, options))
+        context = context[-max(1, room) :]
+    return Continuations(context=context, options=options)
 
 
 def _after_prefix(tokenizer: PreTrainedTokenizerBase, item: Choice) -> Continuations:

@@ -10,6 +10,7 @@ import importlib
 import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from lords_bench.errors import UsageError
@@ -44,10 +45,10 @@ def run_tasks(
     Raises:
         UsageError: lm-eval is not installed, no such task, or its data is neither cached nor reachable.
     """
-    others = [name for name in names if name not in LOCAL_TASKS]
-    manager = _import_lm_eval("lm_eval.tasks").TaskManager(include_defaults=bool(others))
-    for name in others:
-        if not manager.match_tasks([name]) and not name.endswith((".yaml", ".yml")):
+    by_name = [name for name in names if name not in LOCAL_TASKS and not name.endswith((".yaml", ".yml"))]
+    manager = _task_manager(include_defaults=bool(by_name))
+    for name in by_name:
+        if not manager.match_tasks([name]):
             known = ", ".join(LOCAL_TASKS)
             raise UsageError(f"lm-eval has no task {name!r}; 'lm-eval ls tasks' lists what it has, besides {known}")
     metrics: list[TaskMetric] = []
@@ -60,6 +61,12 @@ def run_tasks(
             task = choices_task(items)
         metrics += _evaluate(model, task, manager, batch_size=batch_size, **settings)
     return tuple(metrics)
+
+
+@lru_cache(maxsize=2)
+def _task_manager(*, include_defaults: bool) -> Any:
+    """lm-eval's index of tasks; reading its own some ten thousand takes seconds."""
+    return _import_lm_eval("lm_eval.tasks").TaskManager(include_defaults=include_defaults)
 
 
 def passages_task(passages: Sequence[str]) -> dict[str, Any]:
