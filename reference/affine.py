@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lords_bench.reference.fields import round_to
+from lords_bench.reference.fields import round_scales
 from lords_bench.reference.panels import compute_dtype
 
 
@@ -32,14 +32,14 @@ def quantize_affine(weight_NK: Tensor, block: int, bits: int, scale_dtype: torch
     code = round(w/scale) + zero; both kept in 0…2^bits - 1. A group of zeros has scale 0 and code 0.
 
     Raises:
-        WeightError: a scale is too large for `scale_dtype`.
+        WeightError: a scale is too large for `scale_dtype`, or all are too small.
     """
     largest_code = (1 << bits) - 1
     dtype = compute_dtype(weight_NK.dtype)
     blocks_NGJ = weight_NK.to(dtype).reshape(weight_NK.shape[0], -1, block)
     low_NG = blocks_NGJ.amin(dim=2).clamp_max(0.0)
     high_NG = blocks_NGJ.amax(dim=2).clamp_min(0.0)
-    scale_NG = round_to((high_NG - low_NG) / largest_code, scale_dtype)
+    scale_NG = round_scales((high_NG - low_NG) / largest_code, scale_dtype)
     divisor_NG = torch.where(scale_NG > 0, scale_NG, torch.ones_like(scale_NG))
     zero_NG = (-low_NG / divisor_NG).round().clamp_(0, largest_code)
     codes_NGJ = ((blocks_NGJ / divisor_NG.unsqueeze(2)).round() + zero_NG.unsqueeze(2)).clamp_(0, largest_code)

@@ -1,0 +1,239 @@
+"""`quantize`: one weight, one `QuantSpec`, and the three choices behind every method composed.
+
+    scale field   START_FIELDS  where the scales (and learned levels) start
+    levels        QuantSpec     a codebook, or learned beside the scales
+    assignment    nearest       the level nearest to W/S, after the scales were rounded to their storage dtype
+                  feedback      `calibrated`: error feedback, alternating with a refit of the scales
+
+To add a way of finding scales: a function of the `StartField` kind and a line in `START_FIELDS`.
+"""
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from lords_bench.errors import SpecError, WeightError
+from lords_bench.reference.affine import quantize_affine
+from lords_bench.reference.blocks import (
+    absmax_field,
+    absmax_field_and_levels,
+    assign_blocks,
+    optimised_field,
+    optimised_field_and_levels,
+)
+from lords_bench.reference.calibrated import quantize_with_feedback
+from lords_bench.reference.codebooks import assign_nearest, levels_tensor
+from lords_bench.reference.double_quant import DoubleQuantized, double_quantize
+from lords_bench.reference.fields import BlockField, Field
+from lords_bench.reference.hessian import check_hessian
+from lords_bench.reference.lords_paper import fit_paper
+from lords_bench.reference.lords_refined import LowRankFit, fit_refined
+from lords_bench.reference.packing import pack_codes, pack_stream
+from lords_bench.reference.panels import compute_dtype
+from lords_bench.reference.validate import check_input_weight, check_weight
+from lords_bench.reference.weights import (
+    STORAGE_DTYPES,
+    AffineWeight,
+    BlockwiseWeight,
+    LordsWeight,
+    QuantizedWeight,
+    needs_stored_levels,
+)
+from lords_bench.spec.codebook import named_codebook
+from lords_bench.spec.quant import QuantSpec, Scales
+
+StartField = Callable[[Tensor, QuantSpec, Tensor, Tensor | None], tuple[Field, Tensor]]
+"""(weight_NK, spec, levels_L, input_weight_K) -> (field, levels_L); learned levels start from those given."""
+
+
+@torch.no_grad()
+def quantize(
+    weight_NK: Tensor,
+    spec: QuantSpec,
+    *,
+    hessian_KK: Tensor | None = None,
+    input_weight_K: Tensor | None = None,
+) -> QuantizedWeight:
+    """Quantize one linear weight; the same weight and spec give the same bits.
+
+    Args:
+        weight_NK: float16, bfloat16, float32 or float64, any device; computes in float64 for float64, else float32.
+        spec: what to do.
+        hessian_KK: mean of x xᵀ over calibration inputs x_K; needed where `spec.needs_hessian`, else not looked at.
+        input_weight_K: non-negative weights of the squared error per input. None is 1, or the diagonal of the Hessian
+            where that is used. Absmax scales with fixed levels and affine scales minimise nothing, so they ignore it.
+
+    Returns:
+        A `LordsWeight`, `BlockwiseWeight` or `AffineWeight` on the device of the weight.
+
+    Raises:
+        WeightError: the weight is not a finite, non-empty float matrix, the block does not divide K, the Hessian is
+            missing or misshapen, or the scales are too large or too small for their storage dtype.
+        SpecError: the rank is above min(N, K), or the choices do not go together.
+    """
+    weight_NK = check_weight(weight_NK, block=None if spec.is_low_rank else spec.block)
+    k = weight_NK.shape[1]
+    if input_weight_K is not None:
+        input_weight_K = check_input_weight(input_weight_K, k).to(weight_NK.device)
+    if spec.scales == "affine":
+        return _quantize_affine(weight_NK, spec)
+    dtype = compute_dtype(weight_NK.dtype)
+    codebook = spec.codebook or named_codebook(f"nf{spec.bits_per_code}")
+    levels_L = levels_tensor(codebook, dtype=dtype, device=weight_NK.device)
+    if spec.needs_hessian:
+        return _quantize_feedback(weight_NK, spec, levels_L, check_hessian(hessian_KK, k), input_weight_K)
+    return _quantize_nearest(weight_NK, spec, levels_L, input_weight_K)
+
+
+def _quantize_nearest(
+    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, input_weight_K: Tensor | None
+) -> QuantizedWeight:
+    field, levels_L = _start_field(weight_NK, spec, levels_L, input_weight_K)
+    if isinstance(field, BlockField) and spec.double_quant:
+        # bitsandbytes finds the codes before it compresses the scales; done alike, codes and scales agree with it.
+        codes_NK = assign_blocks(weight_NK, field, levels_L)
+        return _block_weight(spec, codes_NK, double_quantize(field.scale_NG), levels_L)
+    field = field.to_dtype(STORAGE_DTYPES[spec.scale_dtype])
+    if isinstance(field, BlockField):
+        return _stored(spec, assign_blocks(weight_NK, field, levels_L), field, levels_L)
+    return _stored(spec, assign_nearest(weight_NK, field.expand(), levels_L), field, levels_L)
+
+
+def _quantize_feedback(
+    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, hessian_KK: Tensor, input_weight_K: Tensor | None
+) -> QuantizedWeight:
+    if input_weight_K is None:
+        input_weight_K = check_input_weight(hessian_KK.diagonal(), weight_NK.shape[1]).to(weight_NK.device)
+    start, levels_L = _start_field(weight_NK, spec, levels_L, input_weight_K)
+    if not spec.double_quant:
+        start.to_dtype(STORAGE_DTYPES[spec.scale_dtype])  # refuses scales that this dtype cannot hold
+    compressed: list[tuple[Field, DoubleQuantized]] = []
+
+    def compress(field: Field) -> Field:
+        assert isinstance(field, BlockField)
+        scales = double_quantize(field.scale_NG)
+        rounded = BlockField(scale_NG=scales.expand().to(field.scale_NG.dtype), block=field.block)
+        compressed.append((rounded, scales))
+        return rounded
+
+    fit = quantize_with_feedback(
+        weight_NK,
+        spec,
+        hessian_KK,
+        field=None if spec.scales == "absmax" else start,
+        levels_L=levels_L,
+        round_field=compress if spec.double_quant else None,
+    )
+    if spec.double_quant:
+        # Compressing twice is not compressing once, so the codes of the scales are those the fit was made with.
+        scales = next(scales for field, scales in compressed if field is fit.field)
+        return _block_weight(spec, fit.codes_NK, scales, fit.levels_L)
+    return _stored(spec, fit.codes_NK, fit.field, fit.levels_L)
+
+
+def _quantize_affine(weight_NK: Tensor, spec: QuantSpec) -> AffineWeight:
+    if spec.needs_hessian:
+        raise SpecError("affine scales have no error feedback; use method 'gptq' with levels='int'")
+    storage_dtype = STORAGE_DTYPES[spec.scale_dtype]
+    codes_NK, scale_NG, zero_NG = quantize_affine(weight_NK, spec.block, spec.bits_per_code, storage_dtype)
+    return AffineWeight(
+        spec=spec,
+        shape=_shape(codes_NK),
+        packed=pack_codes(codes_NK, spec.bits_per_code),
+        scale_NG=scale_NG.to(storage_dtype),
+        packed_zeros=pack_stream(zero_NG, spec.bits_per_code),
+    )
+
+
+def _start_field(
+    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, input_weight_K: Tensor | None
+) -> tuple[Field, Tensor]:
+    """Scales before rounding, and levels rounded to what is stored of them."""
+    assert spec.scales is not None
+    field, levels_L = START_FIELDS[spec.scales](weight_NK, spec, levels_L, input_weight_K)
+    if not bool(torch.isfinite(levels_L).all()):
+        raise WeightError("learned levels overflowed; scale the weight to a largest magnitude near 1")
+    return field, levels_L.to(torch.float32).to(levels_L.dtype) if needs_stored_levels(spec) else levels_L
+
+
+def _absmax(
+    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, input_weight_K: Tensor | None
+) -> tuple[Field, Tensor]:
+    if spec.levels == "learned":
+        return absmax_field_and_levels(weight_NK, spec.block, levels_L, input_weight_K=input_weight_K)
+    return absmax_field(weight_NK, spec.block), levels_L
+
+
+def _optimised(
+    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, input_weight_K: Tensor | None
+) -> tuple[Field, Tensor]:
+    if spec.levels == "learned":
+        return optimised_field_and_levels(weight_NK, spec.block, levels_L, input_weight_K=input_weight_K)
+    return optimised_field(weight_NK, spec.block, levels_L, input_weight_K=input_weight_K), levels_L
+
+
+def _low_rank(fit_function: Callable[..., LowRankFit]) -> StartField:
+    def start(
+        weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, input_weight_K: Tensor | None
+    ) -> tuple[Field, Tensor]:
+        fit = fit_function(
+            weight_NK,
+            levels_L,
+            spec.rank_for(*_shape(weight_NK)),
+            block=spec.block,
+            learn_levels=spec.levels == "learned",
+            input_weight_K=input_weight_K,
+            scale_dtype=STORAGE_DTYPES[spec.scale_dtype],
+            seed=spec.seed,
+        )
+        return fit.field, fit.levels_L
+
+    return start
+
+
+START_FIELDS: MappingProxyType[Scales, StartField] = MappingProxyType(
+    {
+        "absmax": _absmax,
+        "optimised": _optimised,
+        "low-rank": _low_rank(fit_refined),
+        "low-rank-paper": _low_rank(fit_paper),
+    }
+)
+
+
+def _stored(spec: QuantSpec, codes_NK: Tensor, field: Field, levels_L: Tensor) -> QuantizedWeight:
+    """The stored form of scales that are already rounded to the storage dtype."""
+    storage_dtype = STORAGE_DTYPES[spec.scale_dtype]
+    if isinstance(field, BlockField):
+        return _block_weight(spec, codes_NK, field.scale_NG.to(storage_dtype), levels_L)
+    return LordsWeight(
+        spec=spec,
+        shape=_shape(codes_NK),
+        packed=pack_codes(codes_NK, spec.bits_per_code),
+        b_NR=field.b_NR.to(storage_dtype).contiguous(),
+        a_RK=field.a_RK.to(storage_dtype).contiguous(),
+        levels_L=_stored_levels(spec, levels_L),
+    )
+
+
+def _block_weight(
+    spec: QuantSpec, codes_NK: Tensor, scale_NG: Tensor | DoubleQuantized, levels_L: Tensor
+) -> BlockwiseWeight:
+    return BlockwiseWeight(
+        spec=spec,
+        shape=_shape(codes_NK),
+        packed=pack_codes(codes_NK, spec.bits_per_code),
+        scale_NG=scale_NG,
+        levels_L=_stored_levels(spec, levels_L),
+    )
+
+
+def _stored_levels(spec: QuantSpec, levels_L: Tensor) -> Tensor | None:
+    return levels_L.to(torch.float32) if needs_stored_levels(spec) else None
+
+
+def _shape(matrix_NK: Tensor) -> tuple[int, int]:
+    n, k = matrix_NK.shape
+    return n, k

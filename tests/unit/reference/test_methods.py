@@ -1,0 +1,251 @@
+"""`quantize` from end to end: every preset, every number of bits, and every refusal."""
+
+import pytest
+import torch
+
+from lords_bench.errors import SpecError, WeightError
+from lords_bench.reference.blocks import absmax_field, assign_blocks
+from lords_bench.reference.codebooks import assign_nearest, levels_tensor
+from lords_bench.reference.double_quant import double_quantize
+from lords_bench.reference.methods import START_FIELDS, quantize
+from lords_bench.reference.weights import AffineWeight, BlockwiseWeight, LordsWeight, QuantizedWeight
+from lords_bench.spec import PRESETS, Codebook, QuantSpec, named_codebook
+
+N, K = 96, 128
+CASES = [(method, bits) for method, preset in PRESETS.items() for bits in (4, 3, 2) if preset.bits in (None, bits)]
+CALIBRATED = [method for method, preset in PRESETS.items() if preset.assignment == "feedback"]
+
+
+def make_weight(seed: int = 0, n: int = N, k: int = K) -> torch.Tensor:
+    """Rows and columns of different size, as trained weights have."""
+    generator = torch.Generator().manual_seed(seed)
+    rows_N1 = torch.exp(0.5 * torch.randn(n, 1, generator=generator))
+    columns_1K = torch.exp(0.5 * torch.randn(1, k, generator=generator))
+    return 0.02 * rows_N1 * columns_1K * torch.randn(n, k, generator=generator)
+
+
+def make_hessian(k: int = K) -> torch.Tensor:
+    """Mean of x xᵀ of correlated inputs."""
+    generator = torch.Generator().manual_seed(9)
+    x_MK = torch.randn(4 * k, k, generator=generator) @ (
+        torch.eye(k) + 0.3 * torch.randn(k, k, generator=generator) / k**0.5
+    )
+    return x_MK.t() @ x_MK / x_MK.shape[0]
+
+
+def relative_squared_error(weight_NK: torch.Tensor, quantized: QuantizedWeight) -> float:
+    error_NK = weight_NK.double() - quantized.dequantize(torch.float64)
+    return float(error_NK.square().sum() / weight_NK.double().square().sum())
+
+
+def run(spec: QuantSpec, weight_NK: torch.Tensor) -> QuantizedWeight:
+    hessian_KK = make_hessian(weight_NK.shape[1]) if spec.needs_hessian else None
+    return quantize(weight_NK, spec, hessian_KK=hessian_KK)
+
+
+@pytest.mark.parametrize(("method", "bits"), CASES, ids=[f"{method}-b{bits}" for method, bits in CASES])
+def test_every_preset_quantizes_within_the_error_of_its_bits(method: str, bits: int) -> None:
+    weight_NK = make_weight()
+
+    quantized = run(QuantSpec(method=method, bits=bits, block=32), weight_NK)
+
+    # Feedback trades weight error for output error, so it is allowed twice that of nearest codes.
+    assert relative_squared_error(weight_NK, quantized) < {4: 0.03, 3: 0.12, 2: 0.6}[bits]
+    assert quantized.shape == (N, K)
+    assert quantized.codes().shape == (N, K)
+
+
+@pytest.mark.parametrize(("method", "bits"), CASES, ids=[f"{method}-b{bits}" for method, bits in CASES])
+def test_every_preset_gives_the_same_bits_twice(method: str, bits: int) -> None:
+    spec = QuantSpec(method=method, bits=bits, block=32, seed=3)
+
+    first, second = run(spec, make_weight()).tensors(), run(spec, make_weight()).tensors()
+
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("method", PRESETS)
+def test_float64_weights_are_quantized_as_well_as_float32_ones(method: str) -> None:
+    spec = QuantSpec(method=method, block=32)
+
+    wide, narrow = run(spec, make_weight().double()), run(spec, make_weight())
+
+    error = relative_squared_error(make_weight(), narrow)
+    assert relative_squared_error(make_weight(), wide) == pytest.approx(error, rel=0.03)
+
+
+@pytest.mark.parametrize("method", PRESETS)
+def test_every_preset_survives_a_weight_of_zeros(method: str) -> None:
+    quantized = run(QuantSpec(method=method, block=32), torch.zeros(N, K))
+
+    assert not bool(quantized.dequantize().any())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("method", ["lords", "block-opt", "int-rtn"])
+def test_half_precision_weights_are_those_numbers_in_float32(method: str, dtype: torch.dtype) -> None:
+    weight_NK = make_weight().to(dtype)
+    spec = QuantSpec(method=method, block=32)
+
+    assert torch.equal(quantize(weight_NK, spec).dequantize(), quantize(weight_NK.float(), spec).dequantize())
+
+
+@pytest.mark.parametrize(
+    ("scales", "kind"),
+    [
+        ("absmax", BlockwiseWeight),
+        ("optimised", BlockwiseWeight),
+        ("low-rank", LordsWeight),
+        ("low-rank-paper", LordsWeight),
+    ],
+)
+@pytest.mark.parametrize("levels", ["nf", "int", "learned", Codebook(name="mine", levels=(-1.0, -0.3, 0.0, 0.4, 1.0))])
+@pytest.mark.parametrize("assignment", ["nearest", "feedback"])
+def test_the_three_choices_combine_freely(scales: str, kind: type, levels: str | Codebook, assignment: str) -> None:
+    spec = QuantSpec(bits=3, block=32, scales=scales, levels=levels, assignment=assignment)
+
+    quantized = run(spec, make_weight())
+
+    assert type(quantized) is kind
+    assert relative_squared_error(make_weight(), quantized) < 0.25
+
+
+def test_every_way_of_finding_scales_is_registered() -> None:
+    assert {preset.scales for preset in PRESETS.values()} == {*START_FIELDS, "affine"}
+
+
+def test_nearest_codes_answer_to_the_rounded_scales() -> None:
+    weight_NK = make_weight()
+    quantized = quantize(weight_NK, QuantSpec(method="lords", block=32))
+
+    assert isinstance(quantized, LordsWeight)
+    expected_NK = assign_nearest(weight_NK, quantized.field().expand(), quantized.levels())
+    assert torch.equal(quantized.codes(), expected_NK)
+
+
+def test_nf4_with_float32_scales_is_the_plain_absmax_rule() -> None:
+    """Its agreement with bitsandbytes is tested where the rule is."""
+    weight_NK = make_weight()
+    field = absmax_field(weight_NK, 32)
+
+    quantized = quantize(weight_NK, QuantSpec(method="nf4", block=32, scale_dtype="float32"))
+
+    assert isinstance(quantized, BlockwiseWeight)
+    assert torch.equal(quantized.field().scale_NG, field.scale_NG)
+    assert torch.equal(quantized.codes(), assign_blocks(weight_NK, field, levels_tensor(named_codebook("nf4"))))
+
+
+def test_double_quantization_keeps_the_codes_and_compresses_the_scales() -> None:
+    weight_NK = make_weight()
+
+    quantized = quantize(weight_NK, QuantSpec(method="nf4", block=32, double_quant=True))
+
+    plain = quantize(weight_NK, QuantSpec(method="nf4", block=32, scale_dtype="float32"))
+    assert isinstance(quantized, BlockwiseWeight)
+    assert torch.equal(quantized.codes(), plain.codes())
+    assert torch.equal(quantized.field().scale_NG, double_quantize(absmax_field(weight_NK, 32).scale_NG).expand())
+
+
+def test_feedback_stores_the_very_scales_it_answered_to() -> None:
+    spec = QuantSpec(method="gptq", block=32, double_quant=True)
+
+    quantized = run(spec, make_weight())
+
+    assert relative_squared_error(make_weight(), quantized) < 0.05
+    assert quantized.bits_per_weight < run(QuantSpec(method="gptq", block=32), make_weight()).bits_per_weight
+
+
+@pytest.mark.parametrize("method", CALIBRATED)
+def test_feedback_lowers_the_output_error(method: str) -> None:
+    """tr(E H Eᵀ), against the same scales and levels with nearest codes."""
+    weight_NK, hessian_KK = make_weight(), make_hessian()
+
+    def output_error(assignment: str) -> float:
+        spec = QuantSpec(method=method, bits=3, block=32, assignment=assignment)
+        error_NK = weight_NK - run(spec, weight_NK).dequantize()
+        return float((error_NK @ hessian_KK * error_NK).sum())
+
+    assert output_error("feedback") < 0.9 * output_error("nearest")
+
+
+def test_input_weights_move_the_error_to_the_inputs_that_matter_less() -> None:
+    weight_NK = make_weight()
+    input_weight_K = torch.ones(K)
+    input_weight_K[: K // 2] = 100.0
+
+    def error_of_heavy_inputs(method: str, weights: torch.Tensor | None) -> float:
+        quantized = quantize(weight_NK, QuantSpec(method=method, bits=3, block=K), input_weight_K=weights)
+        return float((weight_NK - quantized.dequantize())[:, : K // 2].square().sum())
+
+    for method in ("block-opt", "lords"):
+        assert error_of_heavy_inputs(method, input_weight_K) < error_of_heavy_inputs(method, None)
+
+
+@pytest.mark.parametrize("bits", [4, 3, 2])
+def test_a_lords_weight_at_parity_stores_what_a_block_weight_stores(bits: int) -> None:
+    """Rank 2 of a 256×256 weight: 2·(256 + 256) numbers, as many as 256·256 / 64 block scales."""
+    weight_NK = make_weight(n=256, k=256)
+
+    lords = quantize(weight_NK, QuantSpec(method="lords", bits=bits, block=64))
+    blocks = quantize(weight_NK, QuantSpec(method="block-opt", bits=bits, block=64))
+
+    assert lords.bits_per_weight == blocks.bits_per_weight == bits + 0.25
+
+
+def test_int_rtn_stores_its_zero_points() -> None:
+    quantized = quantize(make_weight(n=256, k=256), QuantSpec(method="int-rtn", bits=4, block=64))
+
+    assert isinstance(quantized, AffineWeight)
+    assert quantized.bits_per_weight == 4 + (16 + 4) / 64
+
+
+def test_a_ragged_low_rank_weight_counts_its_padding() -> None:
+    weight_NK = make_weight(n=64, k=100)
+
+    quantized = quantize(weight_NK, QuantSpec(method="lords", bits=4, rank=1))
+
+    assert quantized.bits_per_weight == (64 * 128 / 2 + 2 * (64 + 100)) * 8 / 6400
+    assert relative_squared_error(weight_NK, quantized) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("spec", "weight", "message"),
+    [
+        (QuantSpec(method="nf4"), torch.zeros(2, 96), r"block 64 does not divide the 96 in features"),
+        (QuantSpec(method="lords", rank=9), torch.ones(8, 64), r"rank 9 is above min\(N, K\) = 8"),
+        (QuantSpec(method="lords"), torch.full((8, 64), float("nan")), r"weight has 512 non-finite values"),
+        (QuantSpec(method="nf4"), 1e6 * torch.ones(8, 64), r"scale 1e\+06 does not fit float16"),
+        (QuantSpec(method="nf4"), 1e-9 * torch.ones(8, 64), r"scales of at most 1e-09 are too small for float16"),
+        (QuantSpec(method="lords"), 1e-18 * torch.ones(8, 64), r"too small for float16; use scale_dtype='bfloat16'"),
+        (QuantSpec(method="int-rtn"), 1e-9 * torch.ones(8, 64), r"too small for float16; use scale_dtype='bfloat16'"),
+        (QuantSpec(method="gptq"), torch.ones(8, 64), r"needs hessian_KK"),
+        (
+            QuantSpec(method="int-rtn", assignment="feedback"),
+            torch.ones(8, 64),
+            r"affine scales have no error feedback",
+        ),
+    ],
+    ids=[
+        "block",
+        "rank",
+        "nan",
+        "overflow",
+        "underflow",
+        "low-rank-underflow",
+        "affine-underflow",
+        "no-hessian",
+        "affine-feedback",
+    ],
+)
+def test_what_cannot_be_quantized_is_refused_in_one_line(spec: QuantSpec, weight: torch.Tensor, message: str) -> None:
+    with pytest.raises((SpecError, WeightError), match=message) as caught:
+        quantize(weight, spec)
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", CALIBRATED)
+def test_a_hessian_of_another_width_is_refused(method: str) -> None:
+    with pytest.raises(WeightError, match=r"Hessian of shape \(32, 32\) does not fit a weight with K = 128"):
+        quantize(make_weight(), QuantSpec(method=method), hessian_KK=make_hessian(32))
