@@ -49,7 +49,7 @@ def block_norms(weight_NK: torch.Tensor, block: int, input_weight_K: torch.Tenso
 def test_no_block_is_worse_off_than_with_its_largest_magnitude(
     seed: int, power: int, block: int, codebook: str, weighted: bool
 ) -> None:
-    weight_NK = make_weight(seed, 3, 64, power)
+    weight_NK = make_weight(seed, 60, 64, power)
     levels_L = levels_tensor(named_codebook(codebook))
     input_weight_K = torch.rand(64, generator=torch.Generator().manual_seed(seed)) if weighted else torch.ones(64)
 
@@ -63,10 +63,10 @@ def test_no_block_is_worse_off_than_with_its_largest_magnitude(
 
 @given(seed=st.integers(0, 2**31), codebook=CODEBOOKS)
 def test_a_search_around_a_field_is_never_worse_than_that_field(seed: int, codebook: str) -> None:
-    weight_NK = make_weight(seed, 3, 64, 2)
+    weight_NK = make_weight(seed, 60, 64, 2)
     levels_L = levels_tensor(named_codebook(codebook))
     ones_K = torch.ones(64)
-    start = BlockField(scale_NG=torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)), block=16)
+    start = BlockField(scale_NG=torch.randn(60, 4, generator=torch.Generator().manual_seed(seed)), block=16)
 
     field = optimised_field(weight_NK, 16, levels_L, around=start, factors=NEAR_FACTORS)
 

@@ -71,6 +71,17 @@ def test_panels_do_not_change_the_codes() -> None:
     assert torch.equal(codes_NK.long(), expected_NK)
 
 
+@pytest.mark.parametrize("columns", [40, 4000])
+def test_a_transposed_weight_gives_transposed_codes(columns: int) -> None:
+    """Few numbers and many, which are found in different ways."""
+    generator = torch.Generator().manual_seed(4)
+    weight_NK, scale_NK = torch.randn(6, columns, generator=generator), torch.randn(6, columns, generator=generator)
+
+    codes_KN = assign_nearest(weight_NK.t(), scale_NK.t(), LEVELS)
+
+    assert torch.equal(codes_KN.t(), assign_nearest(weight_NK, scale_NK, LEVELS))
+
+
 def test_nearest_values_are_the_levels_of_the_nearest_codes() -> None:
     generator = torch.Generator().manual_seed(2)
     weight_NK, scale_NK = torch.randn(9, 50, generator=generator), torch.randn(9, 50, generator=generator)
