@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from lords_bench.integrations.batches import batch_workers
 from lords_bench.integrations.hf_model import CausalModel, swapped_weights
 from lords_bench.integrations.windows import prefix_token
 
@@ -63,7 +64,6 @@ class ChoiceScorer:
         self._conditional = tuple(_after_context(model, item) for item in items)
         self._unconditional = tuple(_after_prefix(model.tokenizer, item) for item in items)
 
-    @torch.inference_mode()
     def correct(self, weights: Mapping[str, Tensor]) -> tuple[bool, ...]:
         """Whether each item is answered rightly with `weights` (by layer name) in place of the model's own.
 
@@ -78,16 +78,26 @@ class ChoiceScorer:
 
 def log_likelihoods(model: CausalModel, items: Sequence[Continuations]) -> list[Tensor]:
     """Per item, the total log-likelihood of each of its options given its context, float64, in nats."""
-    results: list[Tensor | None] = [None] * len(items)
     # Items of like length side by side: little is padded.
     order = sorted(range(len(items)), key=lambda i: (len(items[i].context), max(map(len, items[i].options))))
-    for start in range(0, len(order), BATCH_ITEMS):
-        batch = order[start : start + BATCH_ITEMS]
-        for index, totals in zip(batch, _batch_log_likelihoods(model, [items[i] for i in batch]), strict=True):
-            results[index] = totals
-    return [totals for totals in results if totals is not None]
+    batches = [order[start : start + BATCH_ITEMS] for start in range(0, len(order), BATCH_ITEMS)]
+    longest = max((len(item.context) + sum(map(len, item.options)) for item in items), default=0)
+    logit_bytes = 4 * model.model.config.get_text_config().vocab_size * longest * BATCH_ITEMS
+
+    def totals_of(batch: Sequence[int]) -> list[Tensor]:
+        return _batch_log_likelihoods(model, [items[index] for index in batch])
+
+    with batch_workers(model.device, logit_bytes) as workers:
+        totals = workers.map(totals_of, batches)
+    by_index = {
+        index: total
+        for batch, found in zip(batches, totals, strict=True)
+        for index, total in zip(batch, found, strict=True)
+    }
+    return [by_index[index] for index in range(len(items))]
 
 
+@torch.inference_mode()
 def _batch_log_likelihoods(model: CausalModel, items: Sequence[Continuations]) -> list[Tensor]:
     # The last context token is read with the options: its logits predict their first tokens.
     heads = [item.context[:-1] for item in items]

@@ -12,17 +12,19 @@ three times as fast.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 from torch import Tensor
 
 from lords_bench.errors import ModelError
+from lords_bench.integrations.batches import batch_workers
 from lords_bench.integrations.hf_model import CausalModel, swapped_weights
 from lords_bench.integrations.windows import Window
 
 REFERENCE_BYTES = 512 * 2**20
 # Logits of one batch, and of one slice whose softmax is taken at a time (it should stay in cache).
-BATCH_LOGIT_BYTES = 64 * 2**20
+BATCH_LOGIT_BYTES = 16 * 2**20
 SLICE_LOGITS = 2**20
 
 
@@ -52,48 +54,59 @@ class WindowScorer:
     ) -> None:
         self._model = model
         self._windows = tuple(windows)
-        vocabulary = model.model.config.get_text_config().vocab_size
+        row_bytes = 4 * model.model.config.get_text_config().vocab_size
         longest = max(window.input_count for window in self._windows)
-        per_batch = max(1, BATCH_LOGIT_BYTES // (4 * vocabulary * longest))
+        per_batch = max(1, BATCH_LOGIT_BYTES // (row_bytes * longest))
         # Equal lengths side by side waste no work on padding.
         order = sorted(range(len(self._windows)), key=lambda index: self._windows[index].input_count)
         self._batches = tuple(tuple(order[i : i + per_batch]) for i in range(0, len(order), per_batch))
-        targets = sum(window.target_count for window in self._windows)
-        self._keeps_reference = 4 * vocabulary * targets <= reference_bytes
-        self._reference: list[Tensor] = []
+        self._batch_bytes = row_bytes * longest * per_batch
+        self._keeps_reference = row_bytes * sum(w.target_count for w in self._windows) <= reference_bytes
+        self._reference: dict[int, Tensor] = {}
 
-    @torch.inference_mode()
     def score(self, weights: Mapping[str, Tensor], advance: Callable[[float], None] = _ignore) -> WindowScores:
         """Scores with `weights` (by layer name) in place of the model's own; {} scores the model itself.
 
-        `advance` is told the fraction done after each batch.
+        `advance` is told the fraction done from time to time.
 
         Raises:
             ModelError: unknown layer, wrong shape, or a result that is not finite.
         """
         nll_nats = [0.0] * len(self._windows)
         kl_nats = [0.0] * len(self._windows)
-        for number, batch in enumerate(self._batches):
-            reference = self._reference_of(number)
-            with swapped_weights(self._model.layers, weights):
-                logits = self._target_logits(batch)
-            targets = torch.tensor([t for i in batch for t in _targets(self._windows[i])], device=logits.device)
-            nll, divergence = _divergence(logits, reference, targets)
-            counts = [self._windows[index].target_count for index in batch]
-            for index, a, b in zip(batch, nll.split(counts), divergence.split(counts), strict=True):
-                nll_nats[index], kl_nats[index] = float(a.sum()), float(b.sum())
-            advance((number + 1) / len(self._batches))
-        if not torch.tensor([nll_nats, kl_nats]).isfinite().all():
+        with batch_workers(self._model.device, self._batch_bytes) as workers:
+            for start in range(0, len(self._batches), workers.threads):
+                numbers = range(start, min(start + workers.threads, len(self._batches)))
+                references = workers.map(self._reference_of, numbers)
+                with swapped_weights(self._model.layers, weights):
+                    scores = workers.map(self._score_batch, list(zip(numbers, references, strict=True)))
+                for number, batch_scores in zip(numbers, scores, strict=True):
+                    for index, nll, kl in zip(self._batches[number], *batch_scores, strict=True):
+                        nll_nats[index], kl_nats[index] = nll, kl
+                advance(numbers.stop / len(self._batches))
+        if not all(map(isfinite, [*nll_nats, *kl_nats])):
             raise ModelError("the model's probabilities are not finite; its weights overflow in this dtype")
         return WindowScores(nll_nats=tuple(nll_nats), kl_nats=tuple(kl_nats))
 
+    @torch.inference_mode()
     def _reference_of(self, number: int) -> Tensor:
-        if number < len(self._reference):
+        if number in self._reference:
             return self._reference[number]
         log_probabilities = _log_softmax(self._target_logits(self._batches[number]))
         if self._keeps_reference:
-            self._reference.append(log_probabilities)
+            self._reference[number] = log_probabilities
         return log_probabilities
+
+    @torch.inference_mode()
+    def _score_batch(self, numbered: tuple[int, Tensor]) -> tuple[list[float], list[float]]:
+        """Likelihood and divergence of each window of a batch, given the reference's log-probabilities."""
+        number, reference = numbered
+        windows = [self._windows[index] for index in self._batches[number]]
+        logits = self._target_logits(self._batches[number])
+        targets = torch.tensor([token for w in windows for token in w.tokens[-w.target_count :]], device=logits.device)
+        counts = [window.target_count for window in windows]
+        nll, kl = (values.split(counts) for values in _divergence(logits, reference, targets))
+        return [float(values.sum()) for values in nll], [float(values.sum()) for values in kl]
 
     def _target_logits(self, batch: Sequence[int]) -> Tensor:
         """Logits of all targets of the batch's windows, one after the other: (targets, vocabulary)."""
@@ -105,10 +118,6 @@ class WindowScorer:
         logits = self._model.model(input_ids=inputs, use_cache=False).logits
         kept = [logits[i, w.input_count - w.target_count : w.input_count] for i, w in enumerate(windows)]
         return torch.cat(kept)
-
-
-def _targets(window: Window) -> tuple[int, ...]:
-    return window.tokens[-window.target_count :]
 
 
 def _slices(logits: Tensor) -> Iterator[slice]:
