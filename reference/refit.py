@@ -1,0 +1,228 @@
+"""Scales and levels refitted under the full Hessian, codes fixed.
+
+With the codes fixed, Ŵ = levels[codes] ∘ S is linear in the block scales, in B, in A and in the levels, each taken
+alone, so tr(E H Eᵀ) is a quadratic in each:
+
+    block scales   row n solves a K/G × K/G system: Gram matrix of its blocks in the H inner product
+    B              row n solves an R × R system: design rows A_r ∘ levels[codes_n]
+    A, levels      one system couples all rows; some steps of preconditioned conjugate gradients
+
+Every step is solved for the *change*, from the residual, so a direction the calibration does not determine stays as it
+is. A row whose predicted change would raise its error keeps its scales, and conjugate gradients from zero only descend:
+no function here raises tr(E H Eᵀ) beyond rounding.
+
+Cost in multiply-adds: B R·N·K², block scales N·K²/2, A and levels N·K² per step; temporaries are panels of rows.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lords_bench.reference.als import DAMPING, _solve, refit_a, refit_b
+from lords_bench.reference.fields import BlockField, Field, LowRankField
+from lords_bench.reference.hessian import product_panels
+from lords_bench.reference.panels import compute_dtype
+
+A_STEPS = 8
+LEVEL_STEPS = 6
+
+
+@torch.no_grad()
+def refit_to_targets(targets_NK: Tensor, values_NK: Tensor, field: Field, pivot_K: Tensor) -> Field:
+    """Scales that minimise Σ_k d_k ‖t_k - values_k s_k‖² for fixed targets: block scales exactly; B, then A.
+
+    With the targets of error feedback and its pivots d this is tr(E H Eᵀ) as it stands; new scales move the targets
+    too, so the error itself is known only after the next assignment.
+
+    Args:
+        targets_NK: from `feedback_targets`, in the compute dtype.
+        values_NK: `levels_L[codes_NK]`.
+        field: where to start.
+        pivot_K: `FeedbackPlan.pivot_K`.
+    """
+    if isinstance(field, LowRankField):
+        b_NR = refit_b(targets_NK, values_NK, field.a_RK, b_NR=field.b_NR, input_weight_K=pivot_K)
+        return LowRankField(b_NR=b_NR, a_RK=refit_a(targets_NK, values_NK, b_NR, a_RK=field.a_RK))
+    weighted_NK = values_NK * pivot_K
+    shape = (values_NK.shape[0], -1, field.block)
+    products_NG = (weighted_NK * targets_NK).view(shape).sum(dim=2)
+    squares_NG = (weighted_NK * values_NK).view(shape).sum(dim=2)
+    scale_NG = torch.where(squares_NG > 0, products_NG / squares_NG, field.scale_NG.to(targets_NK.dtype))
+    return BlockField(scale_NG=scale_NG, block=field.block)
+
+
+@torch.no_grad()
+def refit_field(weight_NK: Tensor, values_NK: Tensor, field: Field, hessian_KK: Tensor) -> Field:
+    """The field that lowers tr(E H Eᵀ) for fixed values: block scales exactly; B, then A, then B again.
+
+    Args:
+        weight_NK: any float dtype; arithmetic is in float64 for float64, else in float32.
+        values_NK: `levels_L[codes_NK]`.
+        field: where to start.
+        hessian_KK: positive definite; pass the damped one.
+    """
+    if isinstance(field, BlockField):
+        return refit_blocks(weight_NK, values_NK, field, hessian_KK)
+    for refit in (refit_b_hessian, refit_a_hessian, refit_b_hessian):
+        field = refit(weight_NK, values_NK, field, hessian_KK)
+    return field
+
+
+@torch.no_grad()
+def refit_b_hessian(weight_NK: Tensor, values_NK: Tensor, field: LowRankField, hessian_KK: Tensor) -> LowRankField:
+    """B that minimises tr(E H Eᵀ) for fixed values and A, row by row; no row's error grows."""
+    dtype = compute_dtype(weight_NK.dtype)
+    b_NR, a_RK, hessian = field.b_NR.to(dtype), field.a_RK.to(dtype), hessian_KK.to(dtype)
+    n, k = weight_NK.shape
+    fitted_NR = torch.empty_like(b_NR)
+    for panel in product_panels(n, 2 * field.rank * k, weight_NK.device):
+        values_PK = values_NK[panel].to(dtype)
+        design_PRK = values_PK.unsqueeze(1) * a_RK
+        projected_PRK = (design_PRK.flatten(0, 1) @ hessian).view_as(design_PRK)
+        error_PK = weight_NK[panel].to(dtype) - values_PK * (b_NR[panel] @ a_RK)
+        gradient_PR = (projected_PRK @ error_PK.unsqueeze(2)).squeeze(2)
+        matrix_PRR = projected_PRK @ design_PRK.mT
+        fitted_NR[panel] = b_NR[panel] + _descending_change(matrix_PRR, gradient_PR)
+    return LowRankField(b_NR=fitted_NR, a_RK=a_RK)
+
+
+@torch.no_grad()
+def refit_a_hessian(
+    weight_NK: Tensor, values_NK: Tensor, field: LowRankField, hessian_KK: Tensor, *, steps: int = A_STEPS
+) -> LowRankField:
+    """A moved towards the minimum of tr(E H Eᵀ) for fixed values and B, by conjugate gradients.
+
+    Preconditioned by the exact R×R system each column of A would have if H were diagonal.
+    """
+    dtype = compute_dtype(weight_NK.dtype)
+    b_NR, a_RK, hessian = field.b_NR.to(dtype), field.a_RK.to(dtype), hessian_KK.to(dtype)
+    (n, k), rank = weight_NK.shape, field.rank
+    panels = list(product_panels(n, k, weight_NK.device))
+
+    def back_project(panel: slice, error_PK: Tensor) -> Tensor:
+        return b_NR[panel].T @ ((error_PK @ hessian) * values_NK[panel].to(dtype))
+
+    def curvature(direction_RK: Tensor) -> Tensor:
+        product_RK = torch.zeros_like(a_RK)
+        for panel in panels:
+            product_RK += back_project(panel, (b_NR[panel] @ direction_RK) * values_NK[panel].to(dtype))
+        return product_RK
+
+    gradient_RK = torch.zeros_like(a_RK)
+    pairs_KC = torch.zeros(k, rank * rank, dtype=dtype, device=weight_NK.device)
+    for panel in panels:
+        values_PK = values_NK[panel].to(dtype)
+        gradient_RK += back_project(panel, weight_NK[panel].to(dtype) - (b_NR[panel] @ a_RK) * values_PK)
+        pairs_PC = (b_NR[panel].unsqueeze(2) * b_NR[panel].unsqueeze(1)).flatten(1)
+        pairs_KC += values_PK.square().T @ pairs_PC
+    diagonal_KRR = (pairs_KC * hessian.diagonal().unsqueeze(1)).to(torch.float64).view(k, rank, rank)
+
+    def precondition(residual_RK: Tensor) -> Tensor:
+        return _solve(diagonal_KRR, residual_RK.T, DAMPING[dtype]).T
+
+    change_RK = _conjugate_gradients(curvature, gradient_RK, precondition, steps)
+    return LowRankField(b_NR=b_NR, a_RK=a_RK + change_RK)
+
+
+@torch.no_grad()
+def refit_blocks(weight_NK: Tensor, values_NK: Tensor, field: BlockField, hessian_KK: Tensor) -> BlockField:
+    """Block scales that minimise tr(E H Eᵀ) for fixed values, row by row; no row's error grows."""
+    dtype = compute_dtype(weight_NK.dtype)
+    scale_NG, hessian, block = field.scale_NG.to(dtype), hessian_KK.to(dtype), field.block
+    n, k = weight_NK.shape
+    groups = k // block
+    fitted_NG = torch.empty_like(scale_NG)
+    for panel in product_panels(n, 4 * k + 4 * groups * groups, weight_NK.device):
+        values_PK = values_NK[panel].to(dtype)
+        error_PK = weight_NK[panel].to(dtype) - values_PK * scale_NG[panel].repeat_interleave(block, dim=1)
+        gradient_PG = ((error_PK @ hessian) * values_PK).view(-1, groups, block).sum(dim=2)
+        matrix_PGG = torch.empty(values_PK.shape[0], groups, groups, dtype=dtype, device=weight_NK.device)
+        for group in range(groups):
+            first, rest = slice(group * block, (group + 1) * block), slice(group * block, k)
+            product_PK = (values_PK[:, first] @ hessian[first, rest]) * values_PK[:, rest]
+            row_PG = product_PK.view(-1, groups - group, block).sum(dim=2)
+            matrix_PGG[:, group, group:] = row_PG
+            matrix_PGG[:, group:, group] = row_PG
+        fitted_NG[panel] = scale_NG[panel] + _descending_change(matrix_PGG, gradient_PG)
+    return BlockField(scale_NG=fitted_NG, block=block)
+
+
+@torch.no_grad()
+def refit_levels_hessian(
+    weight_NK: Tensor,
+    scale_NK: Tensor,
+    codes_NK: Tensor,
+    levels_L: Tensor,
+    hessian_KK: Tensor,
+    *,
+    steps: int = LEVEL_STEPS,
+) -> Tensor:
+    """Levels moved towards the minimum of tr(E H Eᵀ) for fixed codes and scales; L numbers in the order of the codes.
+
+    They come back neither sorted nor within [-1, 1]: fitted is `levels[codes_NK]`. A level without codes stays.
+    """
+    dtype = compute_dtype(weight_NK.dtype)
+    levels, hessian = levels_L.to(dtype), hessian_KK.to(dtype)
+    n, k = weight_NK.shape
+    panels = list(product_panels(n, k, weight_NK.device))
+
+    def sum_by_code(panel: slice, number_PK: Tensor) -> Tensor:
+        codes_PK = codes_NK[panel]
+        return torch.stack([(number_PK * (codes_PK == code)).sum() for code in range(len(levels))])
+
+    def quantized(panel: slice, numbers_L: Tensor) -> Tensor:
+        return scale_NK[panel].to(dtype) * numbers_L[codes_NK[panel].int()]
+
+    def back_project(panel: slice, error_PK: Tensor) -> Tensor:
+        return sum_by_code(panel, (error_PK @ hessian) * scale_NK[panel].to(dtype))
+
+    def curvature(direction_L: Tensor) -> Tensor:
+        return torch.stack([back_project(panel, quantized(panel, direction_L)) for panel in panels]).sum(dim=0)
+
+    gradient_L, diagonal_L = torch.zeros_like(levels), torch.zeros_like(levels)
+    for panel in panels:
+        gradient_L += back_project(panel, weight_NK[panel].to(dtype) - quantized(panel, levels))
+        diagonal_L += sum_by_code(panel, scale_NK[panel].to(dtype).square() * hessian.diagonal())
+
+    def precondition(residual_L: Tensor) -> Tensor:
+        return torch.where(diagonal_L > 0, residual_L / diagonal_L, 0.0)
+
+    return levels + _conjugate_gradients(curvature, gradient_L, precondition, steps)
+
+
+def _descending_change(matrix_PRR: Tensor, gradient_PR: Tensor) -> Tensor:
+    """Change of every row's coefficients that minimises its quadratic; zero where the quadratic would not fall."""
+    matrix = matrix_PRR.to(torch.float64)
+    change_PR = _solve(matrix, gradient_PR, DAMPING[gradient_PR.dtype])
+    change, gradient = change_PR.to(torch.float64), gradient_PR.to(torch.float64)
+    rise_P = torch.einsum("pr,prs,ps->p", change, matrix, change) - 2.0 * (change * gradient).sum(dim=1)
+    return torch.where((rise_P < 0.0).unsqueeze(1), change_PR, 0.0)
+
+
+def _conjugate_gradients(
+    curvature: Callable[[Tensor], Tensor],
+    gradient: Tensor,
+    precondition: Callable[[Tensor], Tensor],
+    steps: int,
+) -> Tensor:
+    """Approximate solution x of `curvature(x) = gradient` from zero (Hestenes & Stiefel 1952).
+
+    Each step lowers the quadratic. There is no branch on the data, so a GPU never waits for the host; a spent direction
+    takes steps of zero.
+    """
+    change = torch.zeros_like(gradient)
+    residual = gradient.clone()
+    direction = precondition(residual)
+    slope = (residual * direction).sum(dtype=torch.float64)
+    for _ in range(steps):
+        product = curvature(direction)
+        bend = (direction * product).sum(dtype=torch.float64)
+        length = torch.where((bend > 0.0) & (slope > 0.0), slope / bend, 0.0).to(gradient.dtype)
+        change += length * direction
+        residual -= length * product
+        preconditioned = precondition(residual)
+        previous, slope = slope, (residual * preconditioned).sum(dtype=torch.float64)
+        turn = torch.where((previous > 0.0) & (slope > 0.0), slope / previous, 0.0).to(gradient.dtype)
+        direction = preconditioned + turn * direction
+    return change
