@@ -1,10 +1,14 @@
 """`quantize` from end to end: every preset, every number of bits, and every refusal."""
 
+from functools import cache
+from pathlib import Path
+
 import pytest
 import torch
 
 from lords_bench.errors import SpecError, WeightError
 from lords_bench.reference.blocks import absmax_field, assign_blocks
+from lords_bench.reference.checkpoint import load_weights, save_weights
 from lords_bench.reference.codebooks import assign_nearest, levels_tensor
 from lords_bench.reference.double_quant import double_quantize
 from lords_bench.reference.methods import START_FIELDS, quantize
@@ -43,23 +47,27 @@ def run(spec: QuantSpec, weight_NK: torch.Tensor) -> QuantizedWeight:
     return quantize(weight_NK, spec, hessian_KK=hessian_KK)
 
 
+@cache
+def first_run(spec: QuantSpec) -> QuantizedWeight:
+    """One result per spec for all tests that only look at it; nothing here writes into a weight."""
+    return run(spec, make_weight())
+
+
 @pytest.mark.parametrize(("method", "bits"), CASES, ids=[f"{method}-b{bits}" for method, bits in CASES])
 def test_every_preset_quantizes_within_the_error_of_its_bits(method: str, bits: int) -> None:
-    weight_NK = make_weight()
-
-    quantized = run(QuantSpec(method=method, bits=bits, block=32), weight_NK)
+    quantized = first_run(QuantSpec(method=method, bits=bits, block=32))
 
     # Feedback trades weight error for output error, so it is allowed twice that of nearest codes.
-    assert relative_squared_error(weight_NK, quantized) < {4: 0.03, 3: 0.12, 2: 0.6}[bits]
+    assert relative_squared_error(make_weight(), quantized) < {4: 0.03, 3: 0.12, 2: 0.6}[bits]
     assert quantized.shape == (N, K)
     assert quantized.codes().shape == (N, K)
 
 
 @pytest.mark.parametrize(("method", "bits"), CASES, ids=[f"{method}-b{bits}" for method, bits in CASES])
 def test_every_preset_gives_the_same_bits_twice(method: str, bits: int) -> None:
-    spec = QuantSpec(method=method, bits=bits, block=32, seed=3)
+    spec = QuantSpec(method=method, bits=bits, block=32)
 
-    first, second = run(spec, make_weight()).tensors(), run(spec, make_weight()).tensors()
+    first, second = first_run(spec).tensors(), run(spec, make_weight()).tensors()
 
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -67,12 +75,25 @@ def test_every_preset_gives_the_same_bits_twice(method: str, bits: int) -> None:
 
 @pytest.mark.parametrize("method", PRESETS)
 def test_float64_weights_are_quantized_as_well_as_float32_ones(method: str) -> None:
+    """Not equal: fits that take hundreds of steps end in slightly different places."""
     spec = QuantSpec(method=method, block=32)
 
-    wide, narrow = run(spec, make_weight().double()), run(spec, make_weight())
+    wide, narrow = run(spec, make_weight().double()), first_run(spec)
 
     error = relative_squared_error(make_weight(), narrow)
-    assert relative_squared_error(make_weight(), wide) == pytest.approx(error, rel=0.03)
+    assert relative_squared_error(make_weight(), wide) == pytest.approx(error, rel=0.1)
+
+
+@pytest.mark.parametrize("levels", ["nf", "learned"])
+@pytest.mark.parametrize("method", [method for method in PRESETS if method != "int-rtn"])
+def test_every_preset_passes_through_a_file(method: str, levels: str, tmp_path: Path) -> None:
+    quantized = first_run(QuantSpec(method=method, block=32, levels=levels))
+
+    save_weights({"layer": quantized}, tmp_path / "weights.safetensors")
+    loaded = load_weights(tmp_path / "weights.safetensors")["layer"]
+
+    assert loaded.spec == quantized.spec
+    assert torch.equal(loaded.dequantize(), quantized.dequantize())
 
 
 @pytest.mark.parametrize("method", PRESETS)
@@ -105,7 +126,7 @@ def test_half_precision_weights_are_those_numbers_in_float32(method: str, dtype:
 def test_the_three_choices_combine_freely(scales: str, kind: type, levels: str | Codebook, assignment: str) -> None:
     spec = QuantSpec(bits=3, block=32, scales=scales, levels=levels, assignment=assignment)
 
-    quantized = run(spec, make_weight())
+    quantized = first_run(spec)
 
     assert type(quantized) is kind
     assert relative_squared_error(make_weight(), quantized) < 0.25
