@@ -18,15 +18,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lords_bench.reference.codebooks import normalise_levels
 from lords_bench.reference.fields import LowRankField
 from lords_bench.reference.scale_gradient import ScaleGradient
 from lords_bench.reference.workers import PanelWorkers
 
 # Relative to the mean eigenvalue of P: a direction of S weaker than that takes no larger steps.
 METRIC_DAMPING = 1e-6
-
-LEVEL_INTERVAL = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +32,7 @@ class Schedule:
 
     Attributes:
         steps: passes over the weight.
-        step: share of S that one pass changes, at first; it falls to 0 along a quarter period of a cosine.
+        step: share of S that one pass changes, at first; it falls to 0 along a quarter circle.
         momentum: share of the last step's direction that is kept.
         size_memory: share of the last step's mean square size that is kept.
     """
@@ -67,18 +64,18 @@ def anneal(
         row_weight_N: weights r of the squared error.
         column_weight_K: weights c of the squared error.
         schedule: how long and how hot.
-        learn_levels: refit the levels every few steps.
+        learn_levels: let the levels follow.
         workers: threads to share the rows.
     """
     gradient = ScaleGradient(
         weight_NK,
         start.b_NR,
         start.a_RK,
+        levels_L,
         row_weight_N=row_weight_N,
         column_weight_K=column_weight_K,
         workers=workers,
     )
-    gradient.set_levels(levels_L)
     b_NR, a_RK = gradient.b_NR, gradient.a_RK
     b_steps = _Steps(b_NR, schedule, dim=1)
     a_steps = _Steps(a_RK, schedule, dim=0)
@@ -91,11 +88,9 @@ def anneal(
         size = schedule.step * _fall(done / schedule.steps) * (a_metric_RR * b_metric_RR).sum().sqrt()
         b_steps.take(gradient.b_grad_NR @ _inverse(a_metric_RR), gradient.b_grad_NR, size)
         a_steps.take(_inverse(b_metric_RR) @ gradient.a_grad_RK, gradient.a_grad_RK, size)
-        if learn_levels and done % LEVEL_INTERVAL == LEVEL_INTERVAL - 1:
-            levels_L, factor = normalise_levels(gradient.fit_levels(levels_L).sort().values)
-            b_NR *= factor
-            gradient.set_levels(levels_L)
-    return LowRankField(b_NR=b_NR, a_RK=a_RK), levels_L
+        if learn_levels:
+            gradient.learn_levels()
+    return LowRankField(b_NR=b_NR, a_RK=a_RK), gradient.levels_L
 
 
 class _Steps:
@@ -120,8 +115,8 @@ class _Steps:
 
 
 def _fall(done: float) -> float:
-    """From 1 to 0 while `done` goes from 0 to 1."""
-    return 0.5 * (1 + math.cos(math.pi * done))
+    """From 1 to 0 while `done` goes from 0 to 1: hot for most of the way, then a quick freeze."""
+    return math.sqrt(1 - done * done)
 
 
 def _inverse(metric_RR: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from lords_bench.reference.blocks import absmax_field
-from lords_bench.reference.codebooks import normalise_levels
 from lords_bench.reference.fields import LowRankField
 from lords_bench.reference.lowrank import LowRankFit, balanced, rounded, truncated_svd, zero_fit
 from lords_bench.reference.panels import compute_dtype
@@ -21,8 +20,7 @@ from lords_bench.reference.scale_gradient import ScaleGradient
 from lords_bench.reference.workers import PanelWorkers
 
 STEPS = 200
-LEARNING_RATE = 0.03
-LEVEL_INTERVAL = 5
+LEARNING_RATE = 0.05
 
 
 @torch.no_grad()
@@ -57,21 +55,19 @@ def fit_paper(
             unit_NK,
             start.b_NR,
             start.a_RK[:, :k],
+            levels_L,
             row_weight_N=torch.ones_like(unit_NK[:, 0]),
             column_weight_K=torch.ones_like(unit_NK[0]) if input_weight_K is None else input_weight_K.to(unit_NK),
             workers=workers,
         )
-        gradient.set_levels(levels_L)
         gradient.b_NR.grad, gradient.a_RK.grad = gradient.b_grad_NR, gradient.a_grad_RK
         optimizer = torch.optim.AdamW([gradient.b_NR, gradient.a_RK], lr=LEARNING_RATE, weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-        for done in range(STEPS):
+        for _ in range(STEPS):
             gradient()
             optimizer.step()
             schedule.step()
-            if learn_levels and done % LEVEL_INTERVAL == LEVEL_INTERVAL - 1:
-                levels_L, factor = normalise_levels(gradient.fit_levels(levels_L).sort().values)
-                gradient.b_NR.mul_(factor)
-                gradient.set_levels(levels_L)
+            if learn_levels:
+                gradient.learn_levels()
     field = balanced(LowRankField(b_NR=gradient.b_NR * unit, a_RK=gradient.a_RK))
-    return LowRankFit(field=rounded(field, scale_dtype), levels_L=levels_L)
+    return LowRankFit(field=rounded(field, scale_dtype), levels_L=gradient.levels_L)

@@ -14,14 +14,14 @@ Measured on one core of an AMD EPYC (float32): 2.0 ns per weight at rank 4, 2.4 
 `torch.bucketize` alone is 15 ns.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
 
 import torch
 from torch import Tensor
 
+from lords_bench.reference.codebooks import normalise_levels
 from lords_bench.reference.panels import PANEL_ELEMENTS_GPU
 from lords_bench.reference.workers import PanelWorkers
 
@@ -31,8 +31,7 @@ CELLS = 4096
 TILE_ELEMENTS = 1 << 15
 TILE_COLUMNS = 4096
 
-# Weights looked at to refit levels: 65,000 for each of 16.
-LEVEL_SAMPLE = 1 << 20
+GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 # Rows of one thread's task. Its share of dA is summed apart from the others, in the order of the tasks, so results do
 # not depend on how many threads there are.
@@ -49,6 +48,7 @@ class ScaleGradient:
         weight_NK: float32 or float64. One scaled copy of it is kept.
         b_NR: start of B.
         a_RK: start of A.
+        levels_L: sorted levels in [-1, 1] to round to.
         row_weight_N: weight of each row's squared error in dA.
         column_weight_K: weight of each column's squared error in dB.
         workers: threads to share the rows.
@@ -62,6 +62,7 @@ class ScaleGradient:
         weight_NK: Tensor,
         b_NR: Tensor,
         a_RK: Tensor,
+        levels_L: Tensor,
         *,
         row_weight_N: Tensor,
         column_weight_K: Tensor,
@@ -74,14 +75,17 @@ class ScaleGradient:
         self._row_weight_N1, self._column_weight_K = row_weight_N.unsqueeze(1), column_weight_K
         self._weighted_b_NR, self._weighted_a_RK = torch.empty_like(self.b_NR), torch.empty_like(self.a_RK)
         self._workers = workers
-        self._table = torch.empty(0)
+        self._centre = (torch.arange(CELLS, dtype=torch.float64, device=weight_NK.device) + 0.5) * (2 / CELLS) - 1
+        self._tiles_learned_from = 0
+        self.set_levels(levels_L)
+        self._middle = torch.full((), CELLS / 2, dtype=weight_NK.dtype, device=weight_NK.device)
         self._tasks = list(self._cut())
 
     def set_levels(self, levels_L: Tensor) -> None:
-        """Levels in [-1, 1] that the next calls round to."""
-        centre = (torch.arange(CELLS, dtype=torch.float64, device=levels_L.device) + 0.5) * (2 / CELLS) - 1
+        """Sorted levels in [-1, 1] that the next calls round to."""
         levels = levels_L.to(torch.float64)
-        nearest = levels[torch.bucketize(centre, (levels[1:] + levels[:-1]) / 2)]
+        nearest = levels[torch.bucketize(self._centre, (levels[1:] + levels[:-1]) / 2)]
+        self.levels_L = levels_L
         self._table = (nearest * (CELLS / 2)).to(self._weight_NK.dtype)
 
     def __call__(self) -> None:
@@ -89,23 +93,25 @@ class ScaleGradient:
         torch.mul(self.b_NR, self._row_weight_N1, out=self._weighted_b_NR)
         torch.mul(self.a_RK, self._column_weight_K, out=self._weighted_a_RK)
         self.b_grad_NR.zero_()
-        parts = self._workers.map(partial(_run_task, table=self._table), self._tasks)
+        parts = self._workers.map(partial(_run_task, table=self._table, middle=self._middle), self._tasks)
         torch.sum(torch.stack(parts), dim=0, out=self.a_grad_RK)
 
-    def fit_levels(self, levels_L: Tensor) -> Tensor:
-        """Levels that minimise the weighted error of a sample of tiles with their present codes; unsorted.
+    def learn_levels(self) -> None:
+        """Moves the levels to the least squares of their present codes, on another tile at every call.
 
-        Call it with the levels that were set last. A level without codes in the sample keeps its value.
+        The levels stay in [-1, 1]; what they are divided by goes into B. A level without codes keeps its value.
         """
         tiles = [tile for task in self._tasks for tile in task.tiles]
-        spread = max(1, self._weight_NK.numel() // LEVEL_SAMPLE)
-        stored_L = (levels_L.to(torch.float64) * (CELLS / 2)).to(self._weight_NK.dtype)
-        sums_2L = torch.zeros(2, len(levels_L), dtype=torch.float64, device=levels_L.device)
-        for tile in tiles[::spread]:
-            sums_2L += _level_sums(tile, self._table, stored_L)
-        product_L, square_L = sums_2L
-        fitted_L = product_L / square_L.clamp_min(torch.finfo(torch.float64).tiny) * (2 / CELLS)
-        return torch.where(square_L > 0, fitted_L, levels_L.to(torch.float64)).to(levels_L.dtype)
+        # Multiples of the golden ratio visit the tiles evenly however many there are.
+        tile = tiles[int(self._tiles_learned_from * GOLDEN_RATIO % 1.0 * len(tiles))]
+        self._tiles_learned_from += 1
+        levels = self.levels_L.to(torch.float64)
+        stored_L1 = (levels * (CELLS / 2)).to(self._weight_NK.dtype).unsqueeze(1)
+        product_L, square_L = _level_sums(tile, self._table, self._middle, stored_L1).unbind(dim=1)
+        fitted_L = torch.where(square_L > 0, product_L / square_L, levels)
+        levels, factor = normalise_levels(fitted_L.sort().values)
+        self.b_NR *= factor
+        self.set_levels(levels.to(self.levels_L.dtype))
 
     def _cut(self) -> Iterator["_Task"]:
         n, k = self._weight_NK.shape
@@ -115,19 +121,23 @@ class ScaleGradient:
         rows = max(1, (PANEL_ELEMENTS_GPU if on_gpu else TILE_ELEMENTS) // columns)
         for task in range(tasks):
             first, last = n * task // tasks, n * (task + 1) // tasks
-            buffers = _Buffers.for_tiles(self._weight_NK, min(rows, last - first), columns)
+            size = min(rows, last - first) * columns
+            memory = torch.empty(3, size, dtype=self._weight_NK.dtype, device=self._weight_NK.device)
+            cells = torch.empty(size, dtype=torch.int32, device=self._weight_NK.device)
             a_grad_RK = torch.empty_like(self.a_RK)
             tiles: list[_Tile] = []
             for row in range(first, last, rows):
                 rows_P = slice(row, min(row + rows, last))
                 tiles += [
-                    self._tile(rows_P, slice(column, min(column + columns, k)), buffers, a_grad_RK)
+                    self._tile(rows_P, slice(column, min(column + columns, k)), memory, cells, a_grad_RK)
                     for column in range(0, k, columns)
                 ]
             yield _Task(tiles=tuple(tiles), a_grad_RK=a_grad_RK)
 
-    def _tile(self, rows: slice, columns: slice, buffers: "_Buffers", a_grad_RK: Tensor) -> "_Tile":
+    def _tile(self, rows: slice, columns: slice, memory: Tensor, cells: Tensor, a_grad_RK: Tensor) -> "_Tile":
         weight_PC = self._weight_NK[rows, columns]
+        size, shape = weight_PC.numel(), weight_PC.shape
+        scale_E, work_E, value_E = memory[:, :size]
         return _Tile(
             weight_PC=weight_PC,
             b_PR=self.b_NR[rows],
@@ -138,38 +148,27 @@ class ScaleGradient:
             a_grad_RC=a_grad_RK[:, columns],
             row_weight_P1=self._row_weight_N1[rows],
             column_weight_C=self._column_weight_K[columns],
-            buffers=buffers.shaped(*weight_PC.shape),
+            buffers=_Buffers(
+                scale=scale_E.view(shape),
+                work=work_E.view(shape),
+                value=value_E.view(shape),
+                cell=cells[:size].view(shape),
+                value_E=value_E,
+                cell_E=cells[:size],
+            ),
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Buffers:
-    """Temporaries of one thread's task, reused by all its tiles."""
+    """Temporaries of a tile; the tiles of one task share their memory. `cell_E` and `value_E` are flat views."""
 
     scale: Tensor
     work: Tensor
     value: Tensor
     cell: Tensor
-
-    @classmethod
-    def for_tiles(cls, like: Tensor, rows: int, columns: int) -> Self:
-        empty: Callable[..., Tensor] = partial(torch.empty, rows * columns, device=like.device)
-        return cls(
-            scale=empty(dtype=like.dtype),
-            work=empty(dtype=like.dtype),
-            value=empty(dtype=like.dtype),
-            cell=empty(dtype=torch.int32),
-        )
-
-    def shaped(self, rows: int, columns: int) -> "_Buffers":
-        """The first rows·columns elements of each, as matrices."""
-        size = rows * columns
-        return _Buffers(
-            scale=self.scale[:size].view(rows, columns),
-            work=self.work[:size].view(rows, columns),
-            value=self.value[:size].view(rows, columns),
-            cell=self.cell[:size].view(rows, columns),
-        )
+    value_E: Tensor
+    cell_E: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -197,37 +196,34 @@ class _Task:
 
 
 @torch.no_grad()
-def _run_task(task: _Task, *, table: Tensor) -> Tensor:
+def _run_task(task: _Task, *, table: Tensor, middle: Tensor) -> Tensor:
     task.a_grad_RK.zero_()
     for tile in task.tiles:
-        value_PC, residual_PC = _nearest(tile, table), tile.buffers.work
-        torch.mul(tile.buffers.scale, value_PC, out=residual_PC).sub_(tile.weight_PC)
-        gradient_PC = residual_PC.mul_(value_PC)
-        tile.b_grad_PR.addmm_(gradient_PC, tile.weighted_a_CR)
-        tile.a_grad_RC.addmm_(tile.weighted_b_RP, gradient_PC)
+        value_PC = _nearest(tile, table, middle)
+        residual_PC = torch.addcmul(tile.weight_PC, tile.buffers.scale, value_PC, value=-1.0, out=tile.buffers.work)
+        descent_PC = residual_PC.mul_(value_PC)
+        tile.b_grad_PR.addmm_(descent_PC, tile.weighted_a_CR, alpha=-1.0)
+        tile.a_grad_RC.addmm_(tile.weighted_b_RP, descent_PC, alpha=-1.0)
     return task.a_grad_RK
 
 
-def _nearest(tile: _Tile, table: Tensor) -> Tensor:
+def _nearest(tile: _Tile, table: Tensor, middle: Tensor) -> Tensor:
     """Nearest level of w/s for each weight of the tile, in units of half the table; `buffers.scale` then holds S."""
     buffers = tile.buffers
     torch.mm(tile.b_PR, tile.a_RC, out=buffers.scale)
-    quotient_PC = torch.div(tile.weight_PC, buffers.scale, out=buffers.work)
+    position_PC = torch.addcdiv(middle, tile.weight_PC, buffers.scale, out=buffers.work)
     # 0/0 is any level, here the middle one; ±w/0 is the outermost.
-    quotient_PC.nan_to_num_(0.0).add_(CELLS / 2).clamp_(0.0, CELLS - 1.0)
-    buffers.cell.copy_(quotient_PC)
-    torch.index_select(table, 0, buffers.cell.view(-1), out=buffers.value.view(-1))
+    buffers.cell.copy_(position_PC.nan_to_num_(CELLS / 2).clamp_(0.0, CELLS - 1.0))
+    torch.index_select(table, 0, buffers.cell_E, out=buffers.value_E)
     return buffers.value
 
 
-def _level_sums(tile: _Tile, table: Tensor, stored_L: Tensor) -> Tensor:
-    """Σ h s w and Σ h s² over the codes of each level, h the weight of the squared error: 2×L, float64."""
-    value_PC = _nearest(tile, table)
+def _level_sums(tile: _Tile, table: Tensor, middle: Tensor, stored_L1: Tensor) -> Tensor:
+    """Σ h s w and Σ h s² over the codes of each level, h the weight of the squared error: L×2, float64."""
+    _nearest(tile, table, middle)
     weighted_PC = tile.buffers.scale * tile.row_weight_P1 * tile.column_weight_C
-    product_E = (weighted_PC * tile.weight_PC).view(-1)
-    square_E = (weighted_PC * tile.buffers.scale).view(-1)
-    sums = []
-    for level in stored_L:
-        has_level_E = torch.eq(value_PC, level).to(value_PC.dtype).view(-1)
-        sums.append(torch.stack((torch.dot(has_level_E, product_E), torch.dot(has_level_E, square_E))))
-    return torch.stack(sums, dim=1).to(torch.float64)
+    products_2E = torch.stack((weighted_PC * tile.weight_PC * (2 / CELLS), weighted_PC * tile.buffers.scale)).flatten(1)
+    # The table holds the very numbers of `stored_L1`, so equality finds the codes.
+    has_level_LE = torch.empty(len(stored_L1), products_2E.shape[1], dtype=table.dtype, device=table.device)
+    torch.eq(stored_L1, tile.buffers.value_E, out=has_level_LE)
+    return (has_level_LE @ products_2E.T).to(torch.float64)
