@@ -43,6 +43,7 @@ _QUANTIZE_SECONDS: MappingProxyType[str, float] = MappingProxyType(
     {"absmax": 0.3, "affine": 0.3, "optimised": 1.0, "low-rank": 10.0, "low-rank-paper": 8.0}
 )
 _FEEDBACK_SECONDS = 1.5
+_CALIBRATION_SHARE = 0.3
 
 
 def _ignore(fraction: float) -> None:
@@ -179,15 +180,18 @@ class AccuracyEvaluation:
         return quantized
 
     def _measure(self, case: Case, advance: Advance) -> AccuracySamples:
-        share = 1 - _EVALUATE_SECONDS / expected_seconds(case)
-        if case.needs_calibration:
-            self._calibrated()  # once for all cases, so not part of one case's time
+        begin = 0.0
+        if case.needs_calibration and self._hessians is None:
+            # Once for all cases, so not part of this one's time; of the progress it shows a part.
+            begin = _CALIBRATION_SHARE
+            self._calibrated(lambda fraction: advance(begin * fraction))
+        middle = 1 - (1 - begin) * _EVALUATE_SECONDS / expected_seconds(case)
         started = time.perf_counter()
-        quantized = self.quantize(case, lambda fraction: advance(share * fraction))
+        quantized = self.quantize(case, lambda fraction: advance(begin + (middle - begin) * fraction))
         samples = self.score(
             quantized,
             quantize_seconds=time.perf_counter() - started,
-            advance=lambda fraction: advance(share + (1 - share) * fraction),
+            advance=lambda fraction: advance(middle + (1 - middle) * fraction),
         )
         if self._tasks:
             weights = {name: layer.weight_NK for name, layer in quantized.items()}
@@ -201,11 +205,11 @@ class AccuracyEvaluation:
                 )
         return samples
 
-    def _calibrated(self) -> dict[str, Tensor]:
+    def _calibrated(self, advance: Advance = _ignore) -> dict[str, Tensor]:
         if self._hessians is None:
             texts = [passage.text for passage in self._text.calibration]
             windows = rolling_windows(self._model.tokenizer, texts, self._window_tokens)
-            self._hessians = collect_hessians(self._model, windows)
+            self._hessians = collect_hessians(self._model, windows, advance)
         return self._hessians
 
 

@@ -28,5 +28,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if arguments.debug:
             raise
-        complain("interrupted; the same command goes on where this one stopped")
+        complain("interrupted; the same command goes on where this one stopped" if arguments.resumes else "interrupted")
         return INTERRUPTED

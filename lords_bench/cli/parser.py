@@ -31,13 +31,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, function: str, summary: str, text: str
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    function: str,
+    summary: str,
+    text: str,
+    *,
+    resumes: bool = False,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name, help=summary, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
-    parser.set_defaults(run=_late(function))
+    parser.set_defaults(run=_late(function), resumes=resumes)
     return parser
 
 
@@ -57,6 +63,7 @@ def _bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "quantize a model by every method, measure, write a report",
         "Quantizes a model by every method, measures weight error, KL to the unquantized model, bits per byte and\n"
         "choice accuracy, and writes a report. Complete cases are kept: an interrupted run goes on where it stopped.",
+        resumes=True,
     )
     parser.add_argument("suite", nargs="?", default="accuracy", help="which suite to run (default: accuracy)")
     parser.add_argument("--full", action="store_true", help="every variant on four times the text; takes an hour")
@@ -131,6 +138,7 @@ def _testbed(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "models:train_testbed",
         "train it from the standard library's source",
         "Trains tokenizer and model from the running interpreter's standard library; an hour on 2 cores.",
+        resumes=True,
     )
     train.add_argument("--out", required=True, metavar="DIR", help="folder to write; an interrupted run resumes there")
     train.add_argument("--max-steps", type=int, default=-1, help="optimiser steps (default: once over the text)")

@@ -63,6 +63,7 @@ class CausalModel:
 
     Attributes:
         source: directory or hub name, as given.
+        folder: where its files lie.
         layers: layers to quantize, in model order.
         unquantized: modules with weights of two or more dimensions left as they are; token embeddings are not counted.
         model_sha256: hash over the names and contents of config.json and the safetensors files.
@@ -70,6 +71,7 @@ class CausalModel:
     """
 
     source: str
+    folder: Path
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     layers: tuple[LinearLayer, ...]
@@ -79,8 +81,8 @@ class CausalModel:
 
     @property
     def name(self) -> str:
-        """Last part of `source`, for the reader."""
-        return Path(self.source).expanduser().resolve().name if Path(self.source).expanduser().is_dir() else self.source
+        """The folder's name, or the hub name: for the reader."""
+        return self.folder.resolve().name if Path(self.source).expanduser().is_dir() else self.source
 
     @property
     def device(self) -> torch.device:
@@ -141,6 +143,7 @@ def load_causal_model(source: str, *, dtype: torch.dtype = torch.float32, device
         raise ModelError(f"{source!r} has no nn.Linear to quantize; its weights are in {kinds or 'embeddings only'}")
     return CausalModel(
         source=source,
+        folder=folder,
         model=model,
         tokenizer=tokenizer,
         layers=layers,

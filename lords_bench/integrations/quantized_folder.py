@@ -1,6 +1,6 @@
 """A quantized model as a folder: what `lords-bench quantize` writes and `lords-bench eval` reads.
 
-    config.json, tokenizer files    copied from the model
+    configuration and tokenizer     copied from the model
     quantized.safetensors           codes, scales and specs of every quantized layer (`reference.checkpoint`)
     unquantized.safetensors         every other parameter, in the narrowest float dtype that holds it exactly
 
@@ -33,6 +33,7 @@ from lords_bench.reference.weights import QuantizedWeight
 
 QUANTIZED_FILE = "quantized.safetensors"
 UNQUANTIZED_FILE = "unquantized.safetensors"
+CONFIG_FILES = ("config.json", "generation_config.json")
 
 
 def require_free(folder: Path) -> None:
@@ -71,13 +72,16 @@ def save_quantized_folder(model: CausalModel, weights: Mapping[str, QuantizedWei
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        model.model.config.save_pretrained(partial)
-        model.tokenizer.save_pretrained(partial)
+        for pattern in (*CONFIG_FILES, *TOKENIZER_FILES):
+            for path in model.folder.glob(pattern):
+                shutil.copyfile(path, partial / path.name)
         save_file(others, partial / UNQUANTIZED_FILE, metadata={"format": "pt"})
         save_weights(weights, partial / QUANTIZED_FILE)
         if folder.exists():
             folder.rmdir()
         partial.rename(folder)
+    except StoreError:
+        raise
     except (OSError, SafetensorError) as error:
         raise StoreError(f"cannot write {str(folder)!r}: {one_line(error)}; free space or change --out") from error
     finally:
@@ -124,6 +128,7 @@ def load_quantized_folder(
     files = ("config.json", QUANTIZED_FILE, UNQUANTIZED_FILE)
     loaded = CausalModel(
         source=str(folder),
+        folder=folder,
         model=model,
         tokenizer=tokenizer,
         layers=layers,
