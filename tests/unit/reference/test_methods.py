@@ -2,12 +2,15 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from lords_bench.errors import SpecError, WeightError
+from lords_bench.reference import methods
 from lords_bench.reference.blocks import absmax_field, assign_blocks
+from lords_bench.reference.calibrated import CalibratedFit, quantize_with_feedback
 from lords_bench.reference.checkpoint import load_weights, save_weights
 from lords_bench.reference.codebooks import assign_nearest, levels_tensor
 from lords_bench.reference.double_quant import double_quantize
@@ -168,13 +171,34 @@ def test_double_quantization_keeps_the_codes_and_compresses_the_scales() -> None
     assert torch.equal(quantized.field().scale_NG, double_quantize(absmax_field(weight_NK, 32).scale_NG).expand())
 
 
-def test_feedback_stores_the_very_scales_it_answered_to() -> None:
-    spec = QuantSpec(method="gptq", block=32, double_quant=True)
+@pytest.mark.parametrize(("method", "double_quant"), [("gptq", True), *((method, False) for method in CALIBRATED)])
+def test_feedback_stores_the_very_fit_it_ended_with(
+    method: str, double_quant: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scales that were rounded twice, or levels that were not, would no longer be those the codes answer to."""
+    fits: list[CalibratedFit] = []
 
-    quantized = run(spec, make_weight())
+    def recording(*args: Any, **options: Any) -> CalibratedFit:
+        fits.append(quantize_with_feedback(*args, **options))
+        return fits[-1]
 
-    assert relative_squared_error(make_weight(), quantized) < 0.05
-    assert quantized.bits_per_weight < run(QuantSpec(method="gptq", block=32), make_weight()).bits_per_weight
+    monkeypatch.setattr(methods, "quantize_with_feedback", recording)
+
+    quantized = run(QuantSpec(method=method, bits=3, block=32, double_quant=double_quant), make_weight())
+
+    (fit,) = fits
+    assert torch.equal(quantized.codes(), fit.codes_NK)
+    assert torch.equal(quantized.dequantize(), fit.levels_L[fit.codes_NK.int()] * fit.field.expand())
+
+
+def test_gptq_scales_a_block_by_its_weights_when_it_is_reached() -> None:
+    """By then they carry the errors of the blocks before: only the block visited first keeps its largest magnitudes."""
+    quantized = first_run(QuantSpec(method="gptq", bits=3, block=32))
+
+    assert isinstance(quantized, BlockwiseWeight)
+    plain_NG = absmax_field(make_weight(), 32).to_dtype(torch.float16).scale_NG
+    kept_G = (quantized.field().scale_NG == plain_NG).all(dim=0)
+    assert kept_G.sum() == 1
 
 
 @pytest.mark.parametrize("method", CALIBRATED)
