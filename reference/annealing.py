@@ -23,7 +23,10 @@ from lords_bench.reference.scale_gradient import ScaleGradient
 from lords_bench.reference.workers import PanelWorkers
 
 # Relative to the mean eigenvalue of P: a direction of S weaker than that takes no larger steps.
-METRIC_DAMPING = 1e-6
+METRIC_DAMPING = 0.03
+
+# Relative to the median over rows or columns: mean square size of a step below which it is no longer scaled up.
+SMALLEST_SIZE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +111,8 @@ class _Steps:
         square = (preconditioned * gradient).sum(dim=self._dim, keepdim=True).clamp_min_(0.0)
         self._square.lerp_(square, 1 - self._schedule.size_memory)
         mean = self._square / (1 - self._schedule.size_memory**self._taken)
+        # A vector whose values are all zero has hardly a gradient; dividing by its size would drive S away for good.
+        mean = torch.maximum(mean, SMALLEST_SIZE * mean.median())
         # A vector whose gradient has always been zero (a zero row, an input that does not count) does not move.
         direction = preconditioned * torch.where(mean > 0, mean, torch.inf).rsqrt_()
         self._direction.lerp_(direction, 1 - self._schedule.momentum)
