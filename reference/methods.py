@@ -107,8 +107,6 @@ def _quantize_feedback(
     if input_weight_K is None:
         input_weight_K = check_input_weight(hessian_KK.diagonal(), weight_NK.shape[1]).to(weight_NK.device)
     start, levels_L = _start_field(weight_NK, spec, levels_L, input_weight_K)
-    if not spec.double_quant:
-        start.to_dtype(STORAGE_DTYPES[spec.scale_dtype])  # refuses scales that this dtype cannot hold
     compressed: list[tuple[Field, DoubleQuantized]] = []
 
     def compress(field: Field) -> Field:
@@ -122,7 +120,7 @@ def _quantize_feedback(
         weight_NK,
         spec,
         hessian_KK,
-        field=None if spec.scales == "absmax" else start,
+        field=start,
         levels_L=levels_L,
         round_field=compress if spec.double_quant else None,
     )

@@ -191,14 +191,15 @@ def test_feedback_stores_the_very_fit_it_ended_with(
     assert torch.equal(quantized.dequantize(), fit.levels_L[fit.codes_NK.int()] * fit.field.expand())
 
 
-def test_gptq_scales_a_block_by_its_weights_when_it_is_reached() -> None:
-    """By then they carry the errors of the blocks before: only the block visited first keeps its largest magnitudes."""
-    quantized = first_run(QuantSpec(method="gptq", bits=3, block=32))
+@pytest.mark.parametrize("levels", ["nf", "learned"])
+def test_without_refits_feedback_keeps_the_scales_and_levels_of_nearest_codes(levels: str) -> None:
+    """Learned levels belong to scales that were moved with them."""
+    fed_back = first_run(QuantSpec(method="gptq", bits=3, block=32, levels=levels)).tensors()
+    spec = QuantSpec(method="nf3", block=32, levels=levels)
+    nearest = quantize(make_weight(), spec, input_weight_K=make_hessian().diagonal()).tensors()
 
-    assert isinstance(quantized, BlockwiseWeight)
-    plain_NG = absmax_field(make_weight(), 32).to_dtype(torch.float16).scale_NG
-    kept_G = (quantized.field().scale_NG == plain_NG).all(dim=0)
-    assert kept_G.sum() == 1
+    assert not torch.equal(fed_back.pop("packed"), nearest.pop("packed"))
+    assert all(torch.equal(fed_back[name], nearest[name]) for name in nearest)
 
 
 @pytest.mark.parametrize("method", CALIBRATED)
