@@ -82,8 +82,8 @@ def quantize(arguments: argparse.Namespace) -> int:
     from lords_bench.integrations.calibration import collect_hessians
     from lords_bench.integrations.quantized_folder import require_free, save_quantized_folder
     from lords_bench.integrations.windows import rolling_windows
-    from lords_bench.suites.evaluate import quantize_layer
     from lords_bench.suites.evaluation_text import QUICK, calibration_passages
+    from lords_bench.suites.layers import quantize_layer
 
     console = Console(stderr=True)
     out = Path(arguments.out)
@@ -113,8 +113,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from lords_bench.integrations.quantized_folder import load_any_model
     from lords_bench.reporting import format as fmt
     from lords_bench.reporting.metrics import METRICS
-    from lords_bench.suites.evaluate import AccuracyEvaluation, replaced_layers
+    from lords_bench.suites.evaluate import AccuracyEvaluation
     from lords_bench.suites.evaluation_text import FULL, QUICK, text_of_testbed
+    from lords_bench.suites.layers import replaced_layers
 
     console = Console(stderr=True)
     device = choose_device(arguments.device)

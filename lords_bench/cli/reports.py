@@ -20,6 +20,8 @@ from lords_bench.records.codec import to_plain
 from lords_bench.timing.probe import probe_environment
 
 RECORD_FILE = "accuracy.jsonl"
+# A log or pipe has no width; the table needs this much to keep each row on one line.
+LOG_COLUMNS = 160
 
 
 def record_path(out: Path, name: str) -> Path:
@@ -66,12 +68,16 @@ def print_closing(records: Sequence[BenchRecord], paths: Sequence[Path]) -> None
 
     section = accuracy_page(records).sections[0]
     content = terminal_table(section)
-    table = Table(*content.header, title=section.name)
+    table = Table(title=section.name)
+    for heading in content.header:
+        table.add_column(heading, overflow="fold")
     for block in content.blocks:
         for row in block:
             table.add_row(*row)
         table.add_section()
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=LOG_COLUMNS)
     console.print(table)
     for record in section.failures:
         console.print(f"{record.case_id}: {record.status}: {record.reason}", style="yellow", markup=False)

@@ -15,7 +15,7 @@ from lords_bench.integrations.quantized_folder import (
 )
 from lords_bench.reference.weights import QuantizedWeight
 from lords_bench.spec import QuantSpec
-from lords_bench.suites.evaluate import quantize_layer
+from lords_bench.suites.layers import quantize_layer
 from tiny_models import save_tiny_llama
 
 INPUTS = torch.arange(20)[None]

@@ -9,8 +9,9 @@ from lords_bench.integrations.hf_model import CausalModel, load_causal_model
 from lords_bench.integrations.lm_eval_tasks import PASSAGES_TASK
 from lords_bench.spec import QuantSpec
 from lords_bench.spec.case import Case
-from lords_bench.suites.evaluate import AccuracyEvaluation, quantize_layer, replaced_layers
+from lords_bench.suites.evaluate import AccuracyEvaluation
 from lords_bench.suites.evaluation_text import EvaluationSize, EvaluationText, text_of_testbed
+from lords_bench.suites.layers import quantize_layer, replaced_layers
 from tiny_models import save_tiny_llama
 
 SIZE = EvaluationSize(passages=6, choice_items=8, calibration_passages=4, passage_characters=150, window_tokens=100)
