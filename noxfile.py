@@ -80,7 +80,8 @@ def lint(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def types(session: nox.Session) -> None:
     """Check types with mypy, strictly; arguments go to mypy."""
-    install(session, "-e", ".[test]", *dependency_group("types"))
+    install(session, "-e", ".[test]")
+    install(session, *dependency_group("types"))
     session.run(str(PROGRAMS / "mypy"), *session.posargs)
 
 
