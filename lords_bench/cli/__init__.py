@@ -5,6 +5,7 @@ escapes is a defect and keeps its traceback. Commands import what they need when
 errors do not wait for torch.
 """
 
+import sys
 from collections.abc import Sequence
 
 from lords_bench.cli.output import complain
@@ -18,6 +19,7 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; `argv` None is the command line."""
     arguments = build_parser().parse_args(argv)
+    arguments.command_line = sys.argv[1:] if argv is None else list(argv)
     try:
         return int(arguments.run(arguments))
     except LordsBenchError as error:

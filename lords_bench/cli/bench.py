@@ -3,7 +3,6 @@
 import argparse
 import re
 import shlex
-import sys
 import uuid
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +15,7 @@ from lords_bench.cli.reports import print_closing, rebuild, record_path
 from lords_bench.cli.task_results import TaskResults
 from lords_bench.errors import UsageError
 from lords_bench.progress import ProgressBar
-from lords_bench.records import AccuracySamples, BenchRecord, Environment, RecordStore
+from lords_bench.records import AccuracySamples, Environment, RecordStore
 from lords_bench.runner import Advance, Run, run_suite
 from lords_bench.spec.case import Case, Suite
 from lords_bench.suites.accuracy import ACCURACY_FULL, ACCURACY_QUICK, select
@@ -34,14 +33,35 @@ def bench(arguments: argparse.Namespace) -> int:
     if arguments.list:
         say("\n".join(case.case_id for case in suite.cases))
         return 0
+    from lords_bench.suites.evaluate import AccuracyEvaluation, expected_seconds
+    from lords_bench.suites.evaluation_text import FULL, QUICK, text_of_testbed
+
     console = Console(stderr=True)
     environment = probe_environment(choose_device(arguments.device))
     out, name = Path(arguments.out), arguments.name or device_folder(environment)
+    model = load_model(arguments.model, device=environment.device, dtype=arguments.dtype, console=console)
+    text = text_of_testbed(FULL if arguments.full else QUICK, calibration=read_calibration(arguments.calibration))
+    evaluation = AccuracyEvaluation(model, text, tasks=arguments.tasks)
+    run = Run(
+        run_id=uuid.uuid4().hex[:12],
+        inputs=evaluation.inputs,
+        environment=environment,
+        command=shlex.join(["lords-bench", *arguments.command_line]),
+        seed=0,
+    )
+    results = TaskResults(record_path(out, name).with_name("lm-eval.jsonl")) if arguments.tasks else None
+
+    def measure(case: Case, advance: Advance) -> AccuracySamples:
+        samples = evaluation.measure(case, advance)
+        if results is not None:
+            results.append(run, suite, case, evaluation.task_metrics[case.case_id])
+        return samples
+
     with RecordStore(record_path(out, name)) as store:
         for line in store.rejected:
             console.print(f"{store.path}, line {line.line}, is not used: {line.reason}", style="yellow", markup=False)
-        results = TaskResults(store.path.with_name("lm-eval.jsonl")) if arguments.tasks else None
-        records = _measure(arguments, suite, store, environment, console, results)
+        with ProgressBar(suite.cases, cost=expected_seconds, console=console) as watcher:
+            records = run_suite(suite, run, measure=measure, store=store, watcher=watcher, resume=not arguments.fresh)
     if results is not None:
         results.print(records)
     print_closing(records, rebuild(out, name))
@@ -53,35 +73,3 @@ def device_folder(environment: Environment) -> str:
     if environment.device == "cuda" or environment.cpu_model is None:
         return environment.device_slug
     return "cpu-" + re.sub(r"[^a-z0-9]+", "-", environment.cpu_model.lower()).strip("-")
-
-
-def _measure(
-    arguments: argparse.Namespace,
-    suite: Suite,
-    store: RecordStore,
-    environment: Environment,
-    console: Console,
-    results: TaskResults | None,
-) -> tuple[BenchRecord, ...]:
-    from lords_bench.suites.evaluate import AccuracyEvaluation, expected_seconds
-    from lords_bench.suites.evaluation_text import FULL, QUICK, text_of_testbed
-
-    model = load_model(arguments.model, device=environment.device, dtype=arguments.dtype, console=console)
-    text = text_of_testbed(FULL if arguments.full else QUICK, calibration=read_calibration(arguments.calibration))
-    evaluation = AccuracyEvaluation(model, text, tasks=arguments.tasks)
-    run = Run(
-        run_id=uuid.uuid4().hex[:12],
-        inputs=evaluation.inputs,
-        environment=environment,
-        command=shlex.join(["lords-bench", *sys.argv[1:]]),
-        seed=0,
-    )
-
-    def measure(case: Case, advance: Advance) -> AccuracySamples:
-        samples = evaluation.measure(case, advance)
-        if results is not None:
-            results.append(run, suite, case, evaluation.task_metrics[case.case_id])
-        return samples
-
-    with ProgressBar(suite.cases, cost=expected_seconds, console=console) as watcher:
-        return run_suite(suite, run, measure=measure, store=store, watcher=watcher, resume=not arguments.fresh)

@@ -1,6 +1,7 @@
 """`lords-bench quantize`, `eval` and `testbed train`, and how every command gets its model."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ from lords_bench.suites.testbed.load import TESTBED_MODEL
 if TYPE_CHECKING:
     from lords_bench.integrations.hf_model import CausalModel
     from lords_bench.suites.testbed.corpus import Document
+
+
+TESTBED_NAME = "testbed"
 
 
 def choose_device(asked: Device | None) -> Device:
@@ -45,6 +49,8 @@ def load_model(source: str | None, *, device: Device, dtype: str, console: Conso
     from lords_bench.integrations.hf_model import load_causal_model
 
     model = load_causal_model(source or str(TESTBED_MODEL), dtype=getattr(torch, dtype), device=device)
+    if source is None:
+        model = replace(model, name=TESTBED_NAME)
     if model.unquantized:
         names = ", ".join(f"{module.name} ({module.kind})" for module in model.unquantized)
         share = f"{100 * model.unquantized_share:.1f} %"

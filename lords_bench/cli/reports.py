@@ -45,7 +45,9 @@ def rebuild(out: Path, name: str) -> tuple[Path, ...]:
 def report(arguments: argparse.Namespace) -> int:
     """Rebuilds the pages of every device in the folder."""
     out = Path(arguments.out)
-    names = sorted(path.parent.name for path in (out / "records").glob(f"*/{RECORD_FILE}"))
+    # A run that was stopped before its first case leaves an empty file.
+    files = (path for path in (out / "records").glob(f"*/{RECORD_FILE}") if path.stat().st_size)
+    names = sorted(path.parent.name for path in files)
     if not names:
         raise RecordError(f"no records below {str(out / 'records')!r}; run 'lords-bench bench' first")
     for name in names:

@@ -62,6 +62,7 @@ class CausalModel:
     """A loaded model in evaluation mode, without gradients, and what of it can be quantized.
 
     Attributes:
+        name: the folder's name or the hub name, for the reader.
         source: directory or hub name, as given.
         folder: where its files lie.
         layers: layers to quantize, in model order.
@@ -70,6 +71,7 @@ class CausalModel:
         tokenizer_sha256: the same over the tokenizer's files.
     """
 
+    name: str
     source: str
     folder: Path
     model: PreTrainedModel
@@ -78,11 +80,6 @@ class CausalModel:
     unquantized: tuple[UnquantizedModule, ...]
     model_sha256: str
     tokenizer_sha256: str
-
-    @property
-    def name(self) -> str:
-        """The folder's name, or the hub name: for the reader."""
-        return self.folder.resolve().name if Path(self.source).expanduser().is_dir() else self.source
 
     @property
     def device(self) -> torch.device:
@@ -142,6 +139,7 @@ def load_causal_model(source: str, *, dtype: torch.dtype = torch.float32, device
         kinds = ", ".join(f"{module.name} ({module.kind})" for module in unquantized[:3])
         raise ModelError(f"{source!r} has no nn.Linear to quantize; its weights are in {kinds or 'embeddings only'}")
     return CausalModel(
+        name=folder.resolve().name if Path(source).expanduser().is_dir() else source,
         source=source,
         folder=folder,
         model=model,

@@ -127,6 +127,7 @@ def load_quantized_folder(
     layers, unquantized = quantizable_layers(model)
     files = ("config.json", QUANTIZED_FILE, UNQUANTIZED_FILE)
     loaded = CausalModel(
+        name=folder.resolve().name,
         source=str(folder),
         folder=folder,
         model=model,

@@ -158,6 +158,23 @@ def test_a_report_without_records_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert "no records below" in refusal(capsys, ["report", "--out", str(tmp_path)])
 
 
+def test_a_refusal_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    refusal(capsys, ["bench", "--model", "/no/model"])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_records_name_the_command(model: Path, tmp_path: Path) -> None:
+    bench(model, tmp_path, "--methods", "nf4")
+
+    records = read_records(tmp_path / "records" / "here" / "accuracy.jsonl").records
+    assert records[0].command.startswith(f"lords-bench bench --model {model} --out {tmp_path} ")
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no records below"):
         main(["report", "--out", str(tmp_path), "--debug"])
