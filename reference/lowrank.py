@@ -42,17 +42,15 @@ def zero_fit(weight_NK: Tensor, levels_L: Tensor, rank: int) -> LowRankFit:
 def truncated_svd(blocks: BlockField, rank: int, *, seed: int) -> LowRankField:
     """Best rank-R approximation of the expanded block scales: B = U√Σ, A = √ΣVᵀ.
 
-    The expansion repeats each of the K/G columns G times, so the SVD is that of the N×K/G scales with Σ·√G.
+    The expansion repeats each of the K/G columns G times, so its SVD is that of the N×K/G scales with Σ·√G and V/√G.
     Ranks beyond what the scales have begin with B = 0 and a small random A: S does not change, but they can grow.
     """
     scale_NG = blocks.scale_NG
     left_NQ, sigma_Q, right_QG = torch.linalg.svd(scale_NG, full_matrices=False)
     used = min(rank, len(sigma_Q))
-    # B and A of equal mean square, whatever N and K.
-    ratio = (scale_NG.shape[0] / (scale_NG.shape[1] * blocks.block)) ** 0.25
-    root_R = sigma_Q[:used].sqrt()
-    b_NR = left_NQ[:, :used] * root_R * ratio
-    a_RG = right_QG[:used] * root_R.unsqueeze(1) / ratio
+    root_R = (sigma_Q[:used] * blocks.block**0.5).sqrt()
+    b_NR = left_NQ[:, :used] * root_R
+    a_RG = right_QG[:used] * (root_R.unsqueeze(1) / blocks.block**0.5)
     if used < rank:
         generator = torch.Generator().manual_seed(seed)
         extra_RG = torch.randn(rank - used, a_RG.shape[1], generator=generator, dtype=torch.float64).to(a_RG)
