@@ -5,8 +5,9 @@ Every case is compared at its measured bits per weight. At block 64 and fp16 sca
 on the bits–accuracy curve. Mixed precision is 4 bits for the first half of the weights and 2 for the rest, as LoftQ
 (arXiv 2310.08659) has it.
 
-    ACCURACY_QUICK   every method at block 64, learned levels for both scale fields: what `lords-bench bench` runs
-    ACCURACY_FULL    the same, then blocks of 32 and 128, per-input weights, and one change at a time from a preset
+    ACCURACY_QUICK   every method at block 64: what `lords-bench bench` runs
+    ACCURACY_FULL    the same, then learned levels, blocks of 32 and 128, per-input weights, and one change at a time
+                     from a preset
 """
 
 from typing import Any
@@ -47,17 +48,12 @@ UNQUANTIZED = Case(case_id="unquantized", method="unquantized", bits=None, specs
 _QUICK = (
     UNQUANTIZED,
     *(_case(_spec(method, bits)) for bits in BITS for method in _METHODS),
-    *(
-        _case(_spec(method, bits, levels="learned"), variant="learned")
-        for bits in BITS
-        for method in ("block-opt", "lords")
-    ),
     _case(_spec("nf", 4, double_quant=True, scale_dtype="float32"), variant="double-quant"),
     _mixed("nf"),
-    _mixed("lords"),
 )
 
 _ABLATIONS = (
+    *(_case(_spec(m, b, levels="learned"), variant="learned") for b in BITS for m in ("block-opt", "lords")),
     *(_case(_spec(m, b, block=block)) for block in (32, 128) for b in BITS for m in _ACROSS_BLOCKS),
     *(_case(_spec(m, b), variant="input-weighted", input_weighted=True) for b in BITS for m in ("block-opt", "lords")),
     *(_case(_spec(m, b, refit_rounds=0), variant="no-refit") for b in BITS for m in ("block-gptq", "lords-gptq")),
@@ -67,6 +63,7 @@ _ABLATIONS = (
     _case(_spec("lords", 4, scale_dtype="bfloat16"), variant="bf16-scales"),
     _case(_spec("nf", 4, levels="fp4"), variant="fp4"),
     _mixed("block-opt"),
+    _mixed("lords"),
     _mixed("gptq"),
     _mixed("lords-gptq"),
 )

@@ -28,7 +28,7 @@ class EvaluationSize:
     window_tokens: int = 512
 
 
-QUICK = EvaluationSize(passages=44, choice_items=56, calibration_passages=64)
+QUICK = EvaluationSize(passages=48, choice_items=96, calibration_passages=64)
 FULL = EvaluationSize(passages=256, choice_items=400, calibration_passages=128)
 
 

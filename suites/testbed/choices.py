@@ -1,10 +1,10 @@
 """Four-way next-line choice: which of four lines follows this stretch of source?
 
 The wrong lines come from other held-out files and have the same indentation, so that a model must know what the
-context is about. (Lines of the same file were tried first: a model of 8 million weights found the right one in 41 % of
-150 items, among other files in 56 % of 800, so the latter resolve damage better.) Items are built from held-out documents only.
-Chance is 25 %. Options differ in length and commonness: score them by mutual information, log p(line | context) -
-log p(line).
+context is about. (Lines of the same file were tried first: a model of 8 million weights found the right one in 41 %
+of 150 items, among lines of other files in 56 % of 800, so the latter resolve damage better.) Items are built from
+held-out documents only. Chance is 25 %. Options differ in length and commonness: score them by mutual information,
+log p(line | context) - log p(line).
 """
 
 import random

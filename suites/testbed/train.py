@@ -4,8 +4,8 @@
 
 The model is a Llama decoder, wide rather than deep, so that low-rank scales at parity with blocks of 64 have rank 4
 to 6, and every width is a multiple of 256, so that no packed row is padded. Library files are seen three times, test
-files once: the library is what the held-out modules resemble. About 13 million tokens; an interrupted run resumes from its
-last checkpoint.
+files once: the library is what the held-out modules resemble. About 13 million tokens; an interrupted run resumes
+from its last checkpoint.
 """
 
 import json
@@ -179,7 +179,7 @@ def train_testbed(out: Path, recipe: TestbedRecipe, *, max_steps: int = -1) -> P
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    model.to(torch.bfloat16).save_pretrained(out)
+    model.bfloat16().save_pretrained(out)
     tokenizer.save_pretrained(out)
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
     shutil.rmtree(checkpoints)
