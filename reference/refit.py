@@ -1,17 +1,18 @@
-"""Scales and levels refitted under the full Hessian, codes fixed.
+"""Scales refitted with the codes fixed: to the targets of error feedback, or under the full Hessian.
 
-With the codes fixed, Ŵ = levels[codes] ∘ S is linear in the block scales, in B, in A and in the levels, each taken
-alone, so tr(E H Eᵀ) is a quadratic in each:
+With the codes fixed, Ŵ = levels[codes] ∘ S is linear in the block scales, in B and in A, each taken alone. Against
+fixed targets the objective is a weighted sum of squares, which `als` solves. Under the full Hessian it is the quadratic
+tr(E H Eᵀ):
 
     block scales   row n solves a K/G × K/G system: Gram matrix of its blocks in the H inner product
     B              row n solves an R × R system: design rows A_r ∘ levels[codes_n]
-    A, levels      one system couples all rows; some steps of preconditioned conjugate gradients
+    A              one system couples all rows; some steps of preconditioned conjugate gradients
 
 Every step is solved for the *change*, from the residual, so a direction the calibration does not determine stays as it
 is. A row whose predicted change would raise its error keeps its scales, and conjugate gradients from zero only descend:
-no function here raises tr(E H Eᵀ) beyond rounding.
+nothing here raises its objective beyond rounding.
 
-Cost in multiply-adds: B R·N·K², block scales N·K²/2, A and levels N·K² per step; temporaries are panels of rows.
+Cost in multiply-adds: B R·N·K², block scales N·K²/2, A N·K² per step; temporaries are panels of rows.
 """
 
 from collections.abc import Callable
@@ -24,8 +25,8 @@ from lords_bench.reference.fields import BlockField, Field, LowRankField
 from lords_bench.reference.hessian import product_panels
 from lords_bench.reference.panels import compute_dtype
 
-A_STEPS = 8
-LEVEL_STEPS = 6
+# On the testbed's layers 8 steps, or B once more after A, lower the error of a whole fit by less than 0.1 %.
+A_STEPS = 4
 
 
 @torch.no_grad()
@@ -54,7 +55,7 @@ def refit_to_targets(targets_NK: Tensor, values_NK: Tensor, field: Field, pivot_
 
 @torch.no_grad()
 def refit_field(weight_NK: Tensor, values_NK: Tensor, field: Field, hessian_KK: Tensor) -> Field:
-    """The field that lowers tr(E H Eᵀ) for fixed values: block scales exactly; B, then A, then B again.
+    """The field that lowers tr(E H Eᵀ) for fixed values: block scales exactly; B exactly, then A.
 
     Args:
         weight_NK: any float dtype; arithmetic is in float64 for float64, else in float32.
@@ -64,9 +65,8 @@ def refit_field(weight_NK: Tensor, values_NK: Tensor, field: Field, hessian_KK: 
     """
     if isinstance(field, BlockField):
         return refit_blocks(weight_NK, values_NK, field, hessian_KK)
-    for refit in (refit_b_hessian, refit_a_hessian, refit_b_hessian):
-        field = refit(weight_NK, values_NK, field, hessian_KK)
-    return field
+    field = refit_b_hessian(weight_NK, values_NK, field, hessian_KK)
+    return refit_a_hessian(weight_NK, values_NK, field, hessian_KK)
 
 
 @torch.no_grad()
@@ -146,49 +146,6 @@ def refit_blocks(weight_NK: Tensor, values_NK: Tensor, field: BlockField, hessia
             matrix_PGG[:, group:, group] = row_PG
         fitted_NG[panel] = scale_NG[panel] + _descending_change(matrix_PGG, gradient_PG)
     return BlockField(scale_NG=fitted_NG, block=block)
-
-
-@torch.no_grad()
-def refit_levels_hessian(
-    weight_NK: Tensor,
-    scale_NK: Tensor,
-    codes_NK: Tensor,
-    levels_L: Tensor,
-    hessian_KK: Tensor,
-    *,
-    steps: int = LEVEL_STEPS,
-) -> Tensor:
-    """Levels moved towards the minimum of tr(E H Eᵀ) for fixed codes and scales; L numbers in the order of the codes.
-
-    They come back neither sorted nor within [-1, 1]: fitted is `levels[codes_NK]`. A level without codes stays.
-    """
-    dtype = compute_dtype(weight_NK.dtype)
-    levels, hessian = levels_L.to(dtype), hessian_KK.to(dtype)
-    n, k = weight_NK.shape
-    panels = list(product_panels(n, k, weight_NK.device))
-
-    def sum_by_code(panel: slice, number_PK: Tensor) -> Tensor:
-        codes_PK = codes_NK[panel]
-        return torch.stack([(number_PK * (codes_PK == code)).sum() for code in range(len(levels))])
-
-    def quantized(panel: slice, numbers_L: Tensor) -> Tensor:
-        return scale_NK[panel].to(dtype) * numbers_L[codes_NK[panel].int()]
-
-    def back_project(panel: slice, error_PK: Tensor) -> Tensor:
-        return sum_by_code(panel, (error_PK @ hessian) * scale_NK[panel].to(dtype))
-
-    def curvature(direction_L: Tensor) -> Tensor:
-        return torch.stack([back_project(panel, quantized(panel, direction_L)) for panel in panels]).sum(dim=0)
-
-    gradient_L, diagonal_L = torch.zeros_like(levels), torch.zeros_like(levels)
-    for panel in panels:
-        gradient_L += back_project(panel, weight_NK[panel].to(dtype) - quantized(panel, levels))
-        diagonal_L += sum_by_code(panel, scale_NK[panel].to(dtype).square() * hessian.diagonal())
-
-    def precondition(residual_L: Tensor) -> Tensor:
-        return torch.where(diagonal_L > 0, residual_L / diagonal_L, 0.0)
-
-    return levels + _conjugate_gradients(curvature, gradient_L, precondition, steps)
 
 
 def _descending_change(matrix_PRR: Tensor, gradient_PR: Tensor) -> Tensor:
