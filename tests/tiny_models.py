@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -33,6 +33,15 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
         eos_token=END_OF_TEXT_NAME,
         model_max_length=CONTEXT,
     )
+
+
+def bos_tokenizer() -> PreTrainedTokenizerFast:
+    """The same, but encoding a text puts the end-of-text token first, as many models' tokenizers do."""
+    tokenizer = byte_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{END_OF_TEXT_NAME} $A", special_tokens=[(END_OF_TEXT_NAME, END_OF_TEXT)]
+    )
+    return tokenizer
 
 
 def save(model: PreTrainedModel, folder: Path) -> Path:

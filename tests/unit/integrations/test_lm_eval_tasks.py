@@ -1,6 +1,7 @@
 """lm-eval itself, offline, on the tiny model: the field's judge must agree with ours on the very same text."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,22 @@ from lords_bench.integrations.windows import rolling_windows
 from lords_bench.suites.passages import evenly_spaced_passages
 from lords_bench.suites.testbed.choices import next_line_items
 from lords_bench.suites.testbed.corpus import held_out_documents
+from tiny_models import bos_tokenizer, byte_tokenizer
 
 WINDOW_TOKENS = 48
 
 
-def test_bits_per_byte_of_held_out_text_are_those_of_lm_eval(llama: CausalModel) -> None:
-    passages = [passage.text for passage in evenly_spaced_passages(held_out_documents(), 4, 200)]
-    windows = rolling_windows(llama.tokenizer, passages, WINDOW_TOKENS)
-    nll_nats = sum(WindowScorer(llama, windows).score({}).nll_nats)
+@pytest.fixture(params=[byte_tokenizer, bos_tokenizer], ids=["plain", "bos"])
+def model(llama: CausalModel, request: pytest.FixtureRequest) -> CausalModel:
+    return replace(llama, tokenizer=request.param())
 
-    metrics = run_tasks(llama, [PASSAGES_TASK], passages=passages, window_tokens=WINDOW_TOKENS)
+
+def test_bits_per_byte_of_held_out_text_are_those_of_lm_eval(model: CausalModel) -> None:
+    passages = [passage.text for passage in evenly_spaced_passages(held_out_documents(), 4, 200)]
+    windows = rolling_windows(model.tokenizer, passages, WINDOW_TOKENS)
+    nll_nats = sum(WindowScorer(model, windows).score({}).nll_nats)
+
+    metrics = run_tasks(model, [PASSAGES_TASK], passages=passages, window_tokens=WINDOW_TOKENS)
 
     found = {metric.metric: metric.value for metric in metrics}
     assert len(windows) > len(passages)
@@ -34,11 +41,11 @@ def test_bits_per_byte_of_held_out_text_are_those_of_lm_eval(llama: CausalModel)
     )
 
 
-def test_choice_accuracy_on_next_lines_is_that_of_lm_eval(llama: CausalModel) -> None:
+def test_choice_accuracy_on_next_lines_is_that_of_lm_eval(model: CausalModel) -> None:
     items = next_line_items(held_out_documents()[:6], 24, 0)
-    correct = ChoiceScorer(llama, items).correct({})
+    correct = ChoiceScorer(model, items).correct({})
 
-    metrics = run_tasks(llama, [CHOICES_TASK], items=items)
+    metrics = run_tasks(model, [CHOICES_TASK], items=items)
 
     found = {metric.metric: metric.value for metric in metrics}
     assert found["acc_mutual_info"] == pytest.approx(sum(correct) / len(correct))

@@ -2,10 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from tokenizers import processors
 
 from lords_bench.errors import ModelError, UsageError
 from lords_bench.integrations.windows import prefix_token, rolling_windows
-from tiny_models import END_OF_TEXT, byte_tokenizer
+from tiny_models import END_OF_TEXT, bos_tokenizer, byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
 
@@ -33,6 +34,19 @@ def test_every_token_and_byte_of_a_text_is_counted_once(text: str, window_tokens
     assert targets == TOKENIZER.encode(text, add_special_tokens=False)
     assert sum(window.byte_count for window in windows) == len(text.encode())
     assert max(window.input_count for window in windows) <= window_tokens
+
+
+def test_bytes_are_counted_where_offsets_leave_white_space_out() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+
+    windows = rolling_windows(tokenizer, ["ab  \n\n"], 4)
+
+    assert sum(window.byte_count for window in windows) == 6
+
+
+def test_a_token_that_the_tokenizer_puts_first_is_not_predicted() -> None:
+    assert rolling_windows(bos_tokenizer(), ["ab"], 8) == rolling_windows(TOKENIZER, ["ab"], 8)
 
 
 def test_windows_of_several_texts_do_not_see_each_other() -> None:
