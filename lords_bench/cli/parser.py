@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import get_args
 
 import lords_bench
+from lords_bench import kernel_cli
 from lords_bench.spec.quant import BITS, PRESETS, QuantSpec, ScaleDtype
 
 DEFAULT_OUT = "reports"
@@ -27,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     _report(commands)
     _environment(commands)
     _testbed(commands)
+    kernel_cli.add_parser(commands)
     return parser
 
 

@@ -15,6 +15,11 @@ ORDER = (
     "reference",
     PACKAGE,  # its public names
     "kernels",
+    "prepared",
+    "kernel_registry",
+    "dispatch",
+    "ops",
+    "kernel_check",
     "timing",
     "static",
     "tuning",
@@ -24,6 +29,7 @@ ORDER = (
     "gate",
     "runner",
     "progress",
+    "kernel_cli",
     "cli",
     "__main__",
 )

@@ -1,0 +1,1 @@
+"""The baseline: block-wise scales, with and without zero points, on the same packed format and decoders."""

@@ -1,0 +1,209 @@
+"""Launch of the block-wise baseline."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+
+from lords_bench.errors import UsageError
+from lords_bench.kernels.blockwise.kernel import blockwise_dequantize_kernel, blockwise_kernel
+from lords_bench.kernels.blockwise.space import MAX_TOKENS, BlockwiseConfig, block_m, default_config
+from lords_bench.kernels.common.layout import k_block
+from lords_bench.kernels.common.operands import LevelTable, level_table
+from lords_bench.kernels.common.ptx import Decoder
+from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer, triton_dtype
+from lords_bench.kernels.common.split_k import launch_sum
+from lords_bench.kernels.common.support import Support, activation_support, no, require_matrix
+from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
+
+CONFIG = BlockwiseConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BlockwiseOperands:
+    """A block-wise weight ready for the kernel: W = (level - zero) · scale.
+
+    Attributes:
+        packed: int16 (N, K blocks, planes, 16).
+        scale_NG: one scale per row and block of `block` inputs.
+        zero_NG: zero points in units of decoded levels, None without.
+    """
+
+    packed: torch.Tensor
+    scale_NG: torch.Tensor
+    zero_NG: torch.Tensor | None
+    levels: LevelTable
+    n: int
+    k: int
+    bits: int
+    block: int
+
+    @property
+    def k_blocks(self) -> int:
+        """K blocks of one packed row."""
+        return int(self.packed.shape[1])
+
+
+def blockwise_operands(
+    packed: torch.Tensor,
+    scale_NG: torch.Tensor,
+    levels_L: torch.Tensor,
+    *,
+    k: int,
+    bits: int,
+    block: int,
+    dtype: torch.dtype,
+    decoder: Decoder | None = None,
+    zero_NG: torch.Tensor | None = None,
+) -> BlockwiseOperands:
+    """A block-wise weight prepared for activations of `dtype`; `zero_NG` is in units of the levels.
+
+    Raises:
+        UsageError: a block size that no tile fits, or shapes that do not fit together.
+    """
+    kb = k_block(bits)
+    if block < 16 or (kb % block and block % kb):
+        raise UsageError(f"block {block} neither divides {kb} from 16 up nor is a multiple of it; use dequantize")
+    expected = (packed.shape[0], math.ceil(k / block))
+    if tuple(scale_NG.shape) != expected:
+        raise UsageError(f"scales {tuple(scale_NG.shape)} do not fit; expected {expected} for block {block}")
+    if zero_NG is not None and zero_NG.shape != scale_NG.shape:
+        raise UsageError(f"zero points {tuple(zero_NG.shape)} do not fit scales {tuple(scale_NG.shape)}")
+    levels = level_table(levels_L.to(packed.device), bits=bits, dtype=dtype, decoder=decoder)
+    return BlockwiseOperands(
+        packed=packed.contiguous(),
+        scale_NG=scale_NG.contiguous(),
+        zero_NG=None if zero_NG is None else (zero_NG.float() / levels.unit).contiguous(),
+        levels=levels,
+        n=packed.shape[0],
+        k=k,
+        bits=bits,
+        block=block,
+    )
+
+
+def supports(m: int, operands: BlockwiseOperands, dtype: torch.dtype) -> Support:
+    """Up to 64 tokens; float32 activations through the portable decoder only."""
+    if m > MAX_TOKENS:
+        return no(f"M = {m} is above {MAX_TOKENS}; use dequantize and a dense matmul")
+    return activation_support(dtype, operands.levels)
+
+
+def launch(
+    x_MK: torch.Tensor,
+    operands: BlockwiseOperands,
+    *,
+    bias_N: torch.Tensor | None = None,
+    config: BlockwiseConfig | None = None,
+    out: torch.Tensor | None = None,
+    arrivals: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """y_MN = x_MK @ W_NK^T + bias, in the dtype of x. Arguments as for `scale_tile.launch`.
+
+    Raises:
+        UsageError: a problem that `supports` refuses.
+    """
+    require_matrix(x_MK, operands.k, operands.packed.device)
+    m = x_MK.shape[0]
+    support = supports(m, operands, x_MK.dtype)
+    if not support.ok:
+        raise UsageError(support.reason)
+    y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
+    if y_MN.numel() == 0:
+        return y_MN
+    config = config or default_config(operands.n, operands.k, bits=operands.bits)
+    splits = triton.cdiv(operands.k_blocks, config.blocks_k)
+    groups, m_tiles = triton.cdiv(operands.n, config.block_n * config.tiles_per_program), triton.cdiv(m, block_m(m))
+    partial = partial_buffer(splits, m, operands.n, x_MK.device)
+    if arrivals is None:
+        arrivals = arrival_counters(groups * m_tiles, x_MK.device)
+    blockwise_kernel[(splits, groups, m_tiles)](
+        operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, x_MK,
+        y_MN if bias_N is None else bias_N, y_MN, partial, arrivals, operands.levels.words, m, operands.n, operands.k,
+        operands.k_blocks, operands.scale_NG.shape[1], config.tiles_per_program, x_MK.stride(0), x_MK.stride(1),
+        y_MN.stride(0),
+        **_shape_constexprs(
+            config, m, bits=operands.bits, decoder=operands.levels.decoder, block=operands.block,
+            level_unit=operands.levels.unit, has_zero=operands.zero_NG is not None,
+        ),
+        EVEN_N=operands.n % (config.block_n * config.tiles_per_program) == 0,
+        EVEN_K=operands.k % (config.blocks_k * k_block(operands.bits)) == 0,
+        HAS_BIAS=bias_N is not None, num_warps=config.num_warps, num_stages=config.num_stages,
+    )  # fmt: skip
+    if not config.last_sums:
+        launch_sum(partial, y_MN, bias_N, operands.levels.unit)
+    return y_MN
+
+
+def dequantize(
+    operands: BlockwiseOperands, dtype: torch.dtype, *, block_n: int = 32, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """W_NK in `dtype` (float16, bfloat16 or float32), each element rounded once from float32."""
+    w_NK = torch.empty(operands.n, operands.k, dtype=dtype, device=operands.packed.device) if out is None else out
+    if w_NK.numel() == 0:
+        return w_NK
+    blockwise_dequantize_kernel[(triton.cdiv(operands.n, block_n), operands.k_blocks)](
+        operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, w_NK,
+        operands.levels.words, operands.n, operands.k, operands.k_blocks, operands.scale_NG.shape[1],
+        BLOCK=operands.block, BLOCK_N=block_n, BITS=operands.bits, DECODER=operands.levels.decoder,
+        DTYPE=triton_dtype(operands.levels.dtype), LEVEL_UNIT=operands.levels.unit,
+        HAS_ZERO=operands.zero_NG is not None, EVEN_N=operands.n % block_n == 0, num_warps=4, num_stages=1,
+    )  # fmt: skip
+    return w_NK
+
+
+def signature(
+    config: BlockwiseConfig,
+    *,
+    bits: int,
+    decoder: str,
+    block: int = 64,
+    m: int = 8,
+    x_dtype: torch.dtype = torch.bfloat16,
+    scale_dtype: torch.dtype = torch.float16,
+    level_unit: float = 1.0,
+    has_zero: bool = False,
+    has_bias: bool = False,
+) -> KernelSignature:
+    """The specialisation for contiguous x and ragged-free N and K, as `launch` runs it."""
+    return KernelSignature(
+        kernel=blockwise_kernel,
+        types={
+            "packed_ptr": "*i16", "scale_ptr": pointer(scale_dtype), "zero_ptr": "*fp32" if has_zero else "*fp16",
+            "x_ptr": pointer(x_dtype), "bias_ptr": pointer(x_dtype), "y_ptr": pointer(x_dtype), "partial_ptr": "*fp32",
+            "arrivals_ptr": "*i32", "table_ptr": table_pointer(decode_dtype(x_dtype, decoder), decoder),
+            "M": "i32", "N": "i32", "K": "i32", "k_blocks": "i32", "scales_per_row": "i32",
+            "tiles_per_program": "i32", "x_stride_m": "i32", "x_stride_k": "i32", "y_stride_m": "i32",
+        },
+        constexprs={
+            **_shape_constexprs(
+                config, m, bits=bits, decoder=decoder, block=block, level_unit=level_unit, has_zero=has_zero
+            ),
+            "EVEN_N": True, "EVEN_K": True, "HAS_BIAS": has_bias,
+        },
+        divisible_by_16=frozenset({"N", "K", "x_stride_m", "y_stride_m"}),
+        ones=frozenset({"x_stride_k"}),
+        num_warps=config.num_warps,
+        num_stages=config.num_stages,
+        weights_per_iteration=config.block_n * config.blocks_k * k_block(bits),
+    )  # fmt: skip
+
+
+def _shape_constexprs(
+    config: BlockwiseConfig, m: int, *, bits: int, decoder: str, block: int, level_unit: float, has_zero: bool
+) -> Mapping[str, Any]:
+    return {
+        "BLOCK": block,
+        "BLOCK_M": block_m(m),
+        "BLOCK_N": config.block_n,
+        "BLOCKS_K": config.blocks_k,
+        "BITS": bits,
+        "DECODER": decoder,
+        "LEVEL_UNIT": level_unit,
+        "HAS_ZERO": has_zero,
+        "LAST_SUMS": config.last_sums,
+        "AT_ONCE": splits_at_once(block_m(m) * config.block_n, config.num_warps),
+    }

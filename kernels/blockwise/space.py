@@ -1,0 +1,46 @@
+"""Configurations of the block-wise baseline: the search space of the scale-tile kernel, so that tuning is equal."""
+
+from dataclasses import dataclass
+
+from lords_bench.kernels.common.layout import k_block
+
+MAX_TOKENS = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockwiseConfig:
+    """One way to run the kernel; fields as in `ScaleTileConfig`."""
+
+    block_n: int = 64
+    blocks_k: int = 2
+    tiles_per_program: int = 4
+    last_sums: bool = True
+    num_warps: int = 2
+    num_stages: int = 3
+
+
+def block_m(m: int) -> int:
+    """Token tile for M tokens: 8, 16 or 32."""
+    return 8 if m <= 8 else 16 if m <= 16 else 32
+
+
+def default_config(n: int, k: int, *, bits: int, sm_count: int = 132) -> BlockwiseConfig:
+    """A rule for shapes that were not tuned, the same as for the scale-tile kernel."""
+    blocks_k = 1 if bits == 3 else 2
+    chunks = -(-k // (blocks_k * k_block(bits)))
+    per_program = max(1, min(32, -(-n // 64) * chunks // (4 * sm_count)))
+    return BlockwiseConfig(blocks_k=blocks_k, tiles_per_program=per_program, last_sums=per_program <= 4)
+
+
+def space(*, bits: int) -> tuple[BlockwiseConfig, ...]:
+    """All configurations worth timing; every one is right for every shape."""
+    return tuple(
+        BlockwiseConfig(
+            block_n=block_n, blocks_k=blocks_k, tiles_per_program=tiles, last_sums=tiles <= 4, num_warps=warps,
+            num_stages=stages,
+        )
+        for block_n, warps in ((64, 2), (64, 4), (128, 4))
+        for blocks_k in ((1,) if bits == 3 else (1, 2))
+        for tiles in (1, 2, 4, 8, 16)
+        for stages in (2, 3)
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What every kernel shares: the packed format, decoders, split-K reduction, prepared operands, signatures."""

@@ -1,0 +1,70 @@
+"""Sums of split-K partial results in a fixed order: same inputs, same bits, whatever order programs finish in.
+
+Programs store fp32 partial sums to partial[split, m, n]. Either the last program of an N range adds them up in the
+same launch (`last_arrival`, few tiles), or a second kernel does (`sum_partials_kernel`, many tiles).
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def last_arrival(arrivals_ptr, group, programs):
+    """Whether this program is the last of `programs` to arrive at `group`; the counter returns to zero for reuse.
+
+    The barrier puts the whole program's stores before the atomic, which publishes them (release) and sees those of the
+    programs that came before (acquire).
+    """
+    tl.debug_barrier()
+    arrived = tl.atomic_add(arrivals_ptr + group, 1, sem="acq_rel")
+    is_last = arrived == programs - 1
+    if is_last:
+        tl.store(arrivals_ptr + group, 0)
+    return is_last
+
+
+@triton.jit
+def sum_partials(
+    partial_ptr, y_ptr, bias_ptr, rows_m, rows_n, splits, M, N, y_stride_m,
+    LEVEL_UNIT: tl.constexpr, HAS_BIAS: tl.constexpr, AT_ONCE: tl.constexpr, SIZE: tl.constexpr,
+):  # fmt: skip
+    """y[m, n] = LEVEL_UNIT · Σ_split partial[split, m, n] + bias[n] for SIZE pairs (m, n), AT_ONCE splits in flight."""
+    inside = (rows_m < M) & (rows_n < N)
+    offsets = rows_m.to(tl.int64) * N + rows_n
+    total = tl.zeros((SIZE,), tl.float32)
+    for first in range(0, splits, AT_ONCE):
+        split = first + tl.arange(0, AT_ONCE)
+        ptrs = partial_ptr + split.to(tl.int64)[:, None] * M * N + offsets[None, :]
+        # .cg reads the second-level cache, where the other programs' stores are.
+        part = tl.load(ptrs, mask=(split < splits)[:, None] & inside[None, :], other=0.0, cache_modifier=".cg")
+        total += tl.sum(part, axis=0)
+    total *= LEVEL_UNIT
+    if HAS_BIAS:
+        total += tl.load(bias_ptr + rows_n, mask=inside, other=0.0).to(tl.float32)
+    y_ptrs = y_ptr + rows_m.to(tl.int64) * y_stride_m + rows_n
+    tl.store(y_ptrs, total.to(y_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def sum_partials_kernel(
+    partial_ptr, y_ptr, bias_ptr, splits, M, N, y_stride_m,
+    LEVEL_UNIT: tl.constexpr, HAS_BIAS: tl.constexpr, AT_ONCE: tl.constexpr, SIZE: tl.constexpr,
+):  # fmt: skip
+    """The second kernel of the two-launch reduction; one program per row m and SIZE outputs."""
+    columns = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
+    rows_m = tl.zeros((SIZE,), tl.int32) + tl.program_id(1)
+    sum_partials(
+        partial_ptr, y_ptr, bias_ptr, rows_m, columns, splits, M, N, y_stride_m, LEVEL_UNIT, HAS_BIAS, AT_ONCE, SIZE
+    )
+
+
+def launch_sum(
+    partial: torch.Tensor, y_MN: torch.Tensor, bias_N: torch.Tensor | None, level_unit: float, *, size: int = 256
+) -> None:
+    """y_MN = level_unit · partial.sum(0) + bias, in a fixed order."""
+    splits, m, n = partial.shape
+    sum_partials_kernel[(triton.cdiv(n, size), m)](
+        partial, y_MN, y_MN if bias_N is None else bias_N, splits, m, n, y_MN.stride(0),
+        LEVEL_UNIT=level_unit, HAS_BIAS=bias_N is not None, AT_ONCE=8, SIZE=size, num_warps=4,
+    )  # fmt: skip

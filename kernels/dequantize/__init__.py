@@ -1,0 +1,1 @@
+"""LoRDS codes and factors to a dense matrix."""

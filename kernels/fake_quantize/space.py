@@ -1,0 +1,26 @@
+"""Configurations of the fake-quantize kernel."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FakeQuantizeConfig:
+    """A tile of `block_n` × `block_k` weights per program."""
+
+    block_n: int = 32
+    block_k: int = 64
+    num_warps: int = 4
+    num_stages: int = 1
+
+
+def space() -> tuple[FakeQuantizeConfig, ...]:
+    """All configurations worth timing; every one is right for every shape."""
+    return tuple(
+        FakeQuantizeConfig(block_n=n, block_k=k, num_warps=w)
+        for n, k, w in ((16, 64, 4), (16, 128, 4), (32, 64, 4), (64, 64, 8), (32, 128, 8))
+    )
+
+
+def default_config() -> FakeQuantizeConfig:
+    """What is used where nothing was tuned."""
+    return FakeQuantizeConfig()

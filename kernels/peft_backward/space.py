@@ -1,0 +1,51 @@
+"""Configurations of the backward kernels."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FactorGradientsConfig:
+    """`atomic` adds tiles up with fp32 atomics: less memory, but the last bits differ from run to run."""
+
+    block_m: int = 64
+    block_n: int = 128
+    atomic: bool = False
+    num_warps: int = 8
+    num_stages: int = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputGradientConfig:
+    """`block_m` tokens per program, `block_n` rows of W per step."""
+
+    block_m: int = 64
+    block_n: int = 64
+    num_warps: int = 8
+    num_stages: int = 2
+
+
+def factor_gradients_default(*, bits: int) -> FactorGradientsConfig:
+    """128×128 tiles of dS in the registers of eight warps; at 3 bits, where a K block is 256 wide, 64×256."""
+    return FactorGradientsConfig(block_m=32, block_n=64) if bits == 3 else FactorGradientsConfig()
+
+
+def input_gradient_default(*, bits: int) -> InputGradientConfig:
+    """Tiles that fit the registers of eight warps."""
+    return InputGradientConfig(block_n=32) if bits == 3 else InputGradientConfig()
+
+
+def factor_gradients_space(*, bits: int) -> tuple[FactorGradientsConfig, ...]:
+    """All configurations worth timing; every one is right for every shape."""
+    rows = (64,) if bits == 3 else (64, 128)
+    return tuple(
+        FactorGradientsConfig(block_m=block_m, block_n=block_n, atomic=atomic, num_stages=stages)
+        for block_m in (32, 64)
+        for block_n in rows
+        for atomic in (False, True)
+        for stages in (2, 3)
+    )
+
+
+def input_gradient_space() -> tuple[InputGradientConfig, ...]:
+    """All configurations worth timing; every one is right for every shape."""
+    return tuple(InputGradientConfig(block_m=m, block_n=n) for m in (64, 128) for n in (32, 64))

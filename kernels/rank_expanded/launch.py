@@ -1,0 +1,137 @@
+"""Launch of the rank-expanded kernel."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+
+from lords_bench.errors import UsageError
+from lords_bench.kernels.common.layout import k_block
+from lords_bench.kernels.common.operands import GRID7_STEPS, LordsOperands, integer_tile_a
+from lords_bench.kernels.common.signature import KernelSignature, pointer
+from lords_bench.kernels.common.split_k import launch_sum
+from lords_bench.kernels.common.support import YES, Support, no, require_matrix
+from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
+from lords_bench.kernels.rank_expanded.kernel import rank_expanded_kernel
+from lords_bench.kernels.rank_expanded.space import MAX_TOKENS, RankExpandedConfig, default_config
+
+CONFIG = RankExpandedConfig
+_LEVEL_UNIT = 1 / GRID7_STEPS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RankExpandedOperands:
+    """`LordsOperands` with A in the column order of the integer path (as many bytes again as A itself)."""
+
+    lords: LordsOperands
+    a_columns: torch.Tensor
+
+
+def supports(m: int, operands: LordsOperands, dtype: torch.dtype) -> Support:
+    """One to four tokens, levels on the 7-bit grid, any float activations."""
+    if m > MAX_TOKENS:
+        return no(f"M = {m} is above {MAX_TOKENS}, where decoding once per token stops paying; use scale_tile")
+    if operands.levels.grid7_bytes is None:
+        return no("levels are off the 7-bit grid, which the integer path needs; use scale_tile")
+    if operands.levels.decoder not in ("grid7", "table"):
+        return no(f"decoder {operands.levels.decoder!r} has no integer path; prepare the weight for 'grid7' or 'table'")
+    if dtype not in (torch.float16, torch.bfloat16, torch.float32):
+        return no(f"activations are {dtype}; use float16, bfloat16 or float32")
+    return YES
+
+
+def prepare(operands: LordsOperands) -> RankExpandedOperands:
+    """A reordered for the kernel; once per weight."""
+    decoder = operands.levels.decoder
+    a_columns = integer_tile_a(operands.a_RK, k_blocks=operands.k_blocks, bits=operands.bits, decoder=decoder)
+    return RankExpandedOperands(lords=operands, a_columns=a_columns)
+
+
+def launch(
+    x_MK: torch.Tensor,
+    prepared: RankExpandedOperands,
+    *,
+    bias_N: torch.Tensor | None = None,
+    config: RankExpandedConfig | None = None,
+    out: torch.Tensor | None = None,
+    arrivals: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """y_MN = x_MK @ W_NK^T + bias, in the dtype of x. Arguments as for `scale_tile.launch`.
+
+    Raises:
+        UsageError: a problem that `supports` refuses.
+    """
+    m, operands = x_MK.shape[0], prepared.lords
+    require_matrix(x_MK, operands.k, operands.packed.device)
+    support = supports(m, operands, x_MK.dtype)
+    if not support.ok:
+        raise UsageError(support.reason)
+    y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
+    if y_MN.numel() == 0:
+        return y_MN
+    config = config or default_config(operands.n, operands.k, bits=operands.bits)
+    splits = triton.cdiv(operands.k_blocks, config.blocks_k)
+    groups = triton.cdiv(operands.n, config.block_n * config.tiles_per_program)
+    partial = partial_buffer(splits, m, operands.n, x_MK.device)
+    if arrivals is None:
+        arrivals = arrival_counters(groups * m, x_MK.device)
+    table = operands.levels.words if operands.levels.decoder == "grid7" else operands.levels.grid7_bytes
+    rank_expanded_kernel[(splits, groups, m)](
+        operands.packed.view(torch.int8), prepared.a_columns, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N,
+        y_MN, partial, arrivals, table, m, operands.n, operands.k, operands.k_blocks, config.tiles_per_program,
+        x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
+        **_shape_constexprs(config, bits=operands.bits, decoder=operands.levels.decoder, rank=operands.rank),
+        EVEN_N=operands.n % (config.block_n * config.tiles_per_program) == 0,
+        EVEN_K=operands.k_blocks % config.blocks_k == 0 and operands.k % k_block(operands.bits) == 0,
+        HAS_BIAS=bias_N is not None, num_warps=config.num_warps, num_stages=config.num_stages,
+    )  # fmt: skip
+    if not config.last_sums:
+        launch_sum(partial, y_MN, bias_N, _LEVEL_UNIT)
+    return y_MN
+
+
+def signature(
+    config: RankExpandedConfig,
+    *,
+    bits: int,
+    decoder: str,
+    rank: int = 16,
+    x_dtype: torch.dtype = torch.bfloat16,
+    scale_dtype: torch.dtype = torch.float16,
+    has_bias: bool = False,
+) -> KernelSignature:
+    """The specialisation for contiguous x and ragged-free N and K, as `launch` runs it."""
+    return KernelSignature(
+        kernel=rank_expanded_kernel,
+        types={
+            "packed_ptr": "*i8", "a_ptr": pointer(scale_dtype), "b_ptr": pointer(scale_dtype),
+            "x_ptr": pointer(x_dtype), "bias_ptr": pointer(x_dtype), "y_ptr": pointer(x_dtype), "partial_ptr": "*fp32",
+            "arrivals_ptr": "*i32", "table_ptr": "*i8" if decoder == "table" else "*i32",
+            "M": "i32", "N": "i32", "K": "i32", "k_blocks": "i32", "tiles_per_program": "i32", "x_stride_m": "i32",
+            "x_stride_k": "i32", "y_stride_m": "i32",
+        },
+        constexprs={
+            **_shape_constexprs(config, bits=bits, decoder=decoder, rank=rank),
+            "EVEN_N": True, "EVEN_K": True, "HAS_BIAS": has_bias,
+        },
+        divisible_by_16=frozenset({"N", "K", "x_stride_m", "y_stride_m"}),
+        ones=frozenset({"x_stride_k"}),
+        num_warps=config.num_warps,
+        num_stages=config.num_stages,
+        weights_per_iteration=config.block_n * config.blocks_k * k_block(bits),
+    )  # fmt: skip
+
+
+def _shape_constexprs(config: RankExpandedConfig, *, bits: int, decoder: str, rank: int) -> Mapping[str, Any]:
+    return {
+        "RANK": rank,
+        "RANK_CHUNK": 16,
+        "BLOCK_N": config.block_n,
+        "BLOCKS_K": config.blocks_k,
+        "BITS": bits,
+        "DECODER": decoder,
+        "LAST_SUMS": config.last_sums,
+        "AT_ONCE": splits_at_once(config.block_n, config.num_warps),
+    }

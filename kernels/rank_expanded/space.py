@@ -1,0 +1,51 @@
+"""Configurations of the rank-expanded kernel."""
+
+from dataclasses import dataclass
+
+from lords_bench.kernels.common.layout import k_block
+
+MAX_TOKENS = 4
+MAX_CHUNK = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RankExpandedConfig:
+    """One way to run the kernel.
+
+    Attributes:
+        block_n: rows of W per tile.
+        blocks_k: K blocks that a program keeps P of; at most 512 inputs, beyond which int32 sums could overflow.
+        tiles_per_program: N tiles that a program walks over; computing P costs as much as two tiles.
+        last_sums: the last program of an N group sums the split-K partials (one launch), else a second kernel does.
+    """
+
+    block_n: int = 64
+    blocks_k: int = 2
+    tiles_per_program: int = 4
+    last_sums: bool = True
+    num_warps: int = 2
+    num_stages: int = 3
+
+
+def default_config(n: int, k: int, *, bits: int, sm_count: int = 132) -> RankExpandedConfig:
+    """A rule for shapes that were not tuned: K chunks of 256 (512 at 2 bits), four programs per multiprocessor."""
+    blocks_k = {4: 2, 3: 1, 2: 4}[bits]
+    chunks = -(-k // (blocks_k * k_block(bits)))
+    tiles = -(-n // 64)
+    per_program = max(1, min(32, tiles * chunks // (4 * sm_count)))
+    return RankExpandedConfig(blocks_k=blocks_k, tiles_per_program=per_program, last_sums=per_program <= 4)
+
+
+def space(*, bits: int) -> tuple[RankExpandedConfig, ...]:
+    """All configurations worth timing; every one is right for every shape."""
+    blocks = tuple(b for b in (1, 2, 4) if b * k_block(bits) <= MAX_CHUNK)
+    return tuple(
+        RankExpandedConfig(
+            block_n=block_n, blocks_k=blocks_k, tiles_per_program=tiles, last_sums=tiles <= 4, num_warps=warps,
+            num_stages=stages,
+        )
+        for block_n, warps in ((64, 2), (64, 4), (128, 4))
+        for blocks_k in blocks
+        for tiles in (1, 2, 4, 8, 16)
+        for stages in (2, 3)
+    )  # fmt: skip

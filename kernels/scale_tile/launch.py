@@ -1,0 +1,143 @@
+"""Launch of the scale-tile kernel for few tokens."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import triton
+
+from lords_bench.errors import UsageError
+from lords_bench.kernels.common.layout import k_block
+from lords_bench.kernels.common.operands import LordsOperands
+from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer
+from lords_bench.kernels.common.split_k import launch_sum
+from lords_bench.kernels.common.support import Support, activation_support, no, require_fp16_scale, require_matrix
+from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
+from lords_bench.kernels.scale_tile.kernel import scale_tile_kernel
+from lords_bench.kernels.scale_tile.space import MAX_TOKENS, ScaleTileConfig, block_m, default_config
+
+CONFIG = ScaleTileConfig
+
+
+def supports(m: int, operands: LordsOperands, dtype: torch.dtype) -> Support:
+    """Up to 64 tokens; float32 activations through the portable decoder only."""
+    if m > MAX_TOKENS:
+        return no(f"M = {m} is above {MAX_TOKENS}; use scale_tile_gemm or dequantize and a dense matmul")
+    return activation_support(dtype, operands.levels)
+
+
+def launch(
+    x_MK: torch.Tensor,
+    operands: LordsOperands,
+    *,
+    bias_N: torch.Tensor | None = None,
+    config: ScaleTileConfig | None = None,
+    out: torch.Tensor | None = None,
+    arrivals: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """y_MN = x_MK @ W_NK^T + bias, in the dtype of x.
+
+    Args:
+        x_MK: any strides.
+        operands: the weight, prepared for the dtype of x.
+        bias_N: added in fp32 before the result is rounded.
+        config: None is `default_config`.
+        out: (M, N) tensor with contiguous rows to write to; None allocates it.
+        arrivals: zeroed int32 counters, at least `arrivals_needed`; None allocates them.
+
+    Raises:
+        UsageError: a problem that `supports` refuses.
+    """
+    require_matrix(x_MK, operands.k, operands.packed.device)
+    m = x_MK.shape[0]
+    support = supports(m, operands, x_MK.dtype)
+    if not support.ok:
+        raise UsageError(support.reason)
+    y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
+    if y_MN.numel() == 0:
+        return y_MN
+    config = config or default_config(m, operands.n, operands.k, bits=operands.bits)
+    require_fp16_scale(config.scale_in_fp16, x_MK, operands.b_NR)
+    splits, groups, m_tiles = grid(config, m, operands)
+    partial = partial_buffer(splits, m, operands.n, x_MK.device)
+    if arrivals is None:
+        arrivals = arrival_counters(groups * m_tiles, x_MK.device)
+    constexprs = _constexprs(config, m, operands, has_bias=bias_N is not None)
+    scale_tile_kernel[(splits, groups, m_tiles)](
+        operands.packed, operands.a_RK, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N, y_MN, partial,
+        arrivals, operands.levels.words, m, operands.n, operands.k, operands.k_blocks, config.tiles_per_program,
+        x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
+        **constexprs, num_warps=config.num_warps, num_stages=config.num_stages,
+    )  # fmt: skip
+    if not config.last_sums:
+        launch_sum(partial, y_MN, bias_N, operands.levels.unit)
+    return y_MN
+
+
+def grid(config: ScaleTileConfig, m: int, operands: LordsOperands) -> tuple[int, int, int]:
+    """Programs: (K chunks, N groups, M tiles)."""
+    splits = triton.cdiv(operands.k_blocks, config.blocks_k)
+    return splits, triton.cdiv(operands.n, config.block_n * config.tiles_per_program), triton.cdiv(m, block_m(m))
+
+
+def signature(
+    config: ScaleTileConfig,
+    *,
+    bits: int,
+    decoder: str,
+    m: int = 8,
+    rank: int = 16,
+    x_dtype: torch.dtype = torch.bfloat16,
+    scale_dtype: torch.dtype = torch.float16,
+    level_unit: float = 1.0,
+    has_bias: bool = False,
+) -> KernelSignature:
+    """The specialisation for contiguous x and ragged-free N and K, as `launch` runs it."""
+    return KernelSignature(
+        kernel=scale_tile_kernel,
+        types={
+            "packed_ptr": "*i16", "a_ptr": pointer(scale_dtype), "b_ptr": pointer(scale_dtype),
+            "x_ptr": pointer(x_dtype), "bias_ptr": pointer(x_dtype), "y_ptr": pointer(x_dtype), "partial_ptr": "*fp32",
+            "arrivals_ptr": "*i32", "table_ptr": table_pointer(decode_dtype(x_dtype, decoder), decoder),
+            "M": "i32", "N": "i32", "K": "i32", "k_blocks": "i32", "tiles_per_program": "i32", "x_stride_m": "i32",
+            "x_stride_k": "i32", "y_stride_m": "i32",
+        },
+        constexprs={
+            **_shape_constexprs(config, m, bits=bits, decoder=decoder, rank=rank, level_unit=level_unit),
+            "EVEN_N": True, "EVEN_K": True, "HAS_BIAS": has_bias,
+        },
+        divisible_by_16=frozenset({"N", "K", "x_stride_m", "y_stride_m"}),
+        ones=frozenset({"x_stride_k"}),
+        num_warps=config.num_warps,
+        num_stages=config.num_stages,
+        weights_per_iteration=config.block_n * config.blocks_k * k_block(bits),
+    )  # fmt: skip
+
+
+def _constexprs(config: ScaleTileConfig, m: int, operands: LordsOperands, *, has_bias: bool) -> Mapping[str, Any]:
+    return {
+        **_shape_constexprs(
+            config, m, bits=operands.bits, decoder=operands.levels.decoder, rank=operands.rank,
+            level_unit=operands.levels.unit,
+        ),
+        "EVEN_N": operands.n % (config.block_n * config.tiles_per_program) == 0,
+        "EVEN_K": operands.k % (config.blocks_k * k_block(operands.bits)) == 0,
+        "HAS_BIAS": has_bias,
+    }  # fmt: skip
+
+
+def _shape_constexprs(
+    config: ScaleTileConfig, m: int, *, bits: int, decoder: str, rank: int, level_unit: float
+) -> Mapping[str, Any]:
+    return {
+        "RANK": rank,
+        "BLOCK_M": block_m(m),
+        "BLOCK_N": config.block_n,
+        "BLOCKS_K": config.blocks_k,
+        "BITS": bits,
+        "DECODER": decoder,
+        "LEVEL_UNIT": level_unit,
+        "SCALE_IN_FP16": config.scale_in_fp16,
+        "LAST_SUMS": config.last_sums,
+        "AT_ONCE": splits_at_once(block_m(m) * config.block_n, config.num_warps),
+    }

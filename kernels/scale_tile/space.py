@@ -1,0 +1,67 @@
+"""Configurations of the scale-tile kernel for few tokens."""
+
+from dataclasses import dataclass
+
+from lords_bench.kernels.common.layout import k_block
+
+MAX_TOKENS = 64
+
+# N tiles times token tile that one program may sum after the others: more of them would leave it working alone.
+MAX_LAST_SUMS = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScaleTileConfig:
+    """One way to run the kernel.
+
+    Attributes:
+        block_n: rows of W per tile. 32 rows per warp halve the shared-memory reads; at least 16 per warp.
+        blocks_k: K blocks that a program keeps A and x of.
+        tiles_per_program: N tiles that a program walks over; more of them amortise the loads of A and x.
+        last_sums: the last program of an N group sums the split-K partials (one launch), else a second kernel does.
+        scale_in_fp16: S is accumulated in fp16 (float16 activations and factors only): fewer instructions, more error.
+    """
+
+    block_n: int = 64
+    blocks_k: int = 2
+    tiles_per_program: int = 4
+    last_sums: bool = True
+    scale_in_fp16: bool = False
+    num_warps: int = 2
+    num_stages: int = 3
+
+
+def block_m(m: int) -> int:
+    """Token tile for M tokens: 8, 16 or 32."""
+    return 8 if m <= 8 else 16 if m <= 16 else 32
+
+
+def programs_wanted(sm_count: int) -> int:
+    """Four two-warp programs per multiprocessor keep enough loads in flight."""
+    return 4 * sm_count
+
+
+def default_config(m: int, n: int, k: int, *, bits: int, sm_count: int = 132) -> ScaleTileConfig:
+    """A rule for shapes that were not tuned: K chunks of 256, as many N tiles per program as fill the GPU."""
+    blocks_k = 1 if bits == 3 else 2
+    chunks = -(-k // (blocks_k * k_block(bits)))
+    tiles = -(-n // 64)
+    per_program = max(1, min(32, tiles * chunks // programs_wanted(sm_count)))
+    return ScaleTileConfig(
+        blocks_k=blocks_k, tiles_per_program=per_program, last_sums=per_program * block_m(m) <= MAX_LAST_SUMS
+    )
+
+
+def space(*, bits: int) -> tuple[ScaleTileConfig, ...]:
+    """All configurations worth timing; every one is right for every shape."""
+    blocks = (1,) if bits == 3 else (1, 2)
+    return tuple(
+        ScaleTileConfig(
+            block_n=block_n, blocks_k=blocks_k, tiles_per_program=tiles, last_sums=tiles <= 4, num_warps=warps,
+            num_stages=stages,
+        )
+        for block_n, warps in ((64, 2), (64, 4), (128, 4))
+        for blocks_k in blocks
+        for tiles in (1, 2, 4, 8, 16)
+        for stages in (2, 3)
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""LoRDS matmul for many tokens, in one kernel: decode, scale and multiply."""

@@ -1,0 +1,55 @@
+"""Configurations of the scale-tile GEMM."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lords_bench.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScaleTileGemmConfig:
+    """One way to run the kernel.
+
+    Attributes:
+        form: `split` for mma.sync GPUs, `joined` for Hopper's wgmma.
+        block_m: tokens per tile.
+        block_n: rows of W per tile: at least 16 per warp and at least `block_m`, or each weight is decoded twice.
+        scale_in_fp16: S is accumulated in fp16 (float16 activations and factors only).
+
+    Raises:
+        UsageError: tiles that would decode weights twice.
+    """
+
+    form: Literal["split", "joined"] = "split"
+    block_m: int = 64
+    block_n: int = 128
+    scale_in_fp16: bool = False
+    num_warps: int = 4
+    num_stages: int = 2
+
+    def __post_init__(self) -> None:
+        if self.block_n < 16 * self.num_warps or self.block_n < self.block_m:
+            raise UsageError(
+                f"block_n {self.block_n} needs at least 16 rows per warp ({self.num_warps} warps) and "
+                f"block_m {self.block_m}; raise it"
+            )
+
+
+def default_config(m: int, *, is_hopper: bool) -> ScaleTileGemmConfig:
+    """A rule for shapes that were not tuned."""
+    if is_hopper:
+        return ScaleTileGemmConfig(form="joined", block_m=64 if m <= 64 else 128, num_warps=8, num_stages=3)
+    return ScaleTileGemmConfig(block_m=32 if m <= 32 else 64)
+
+
+def space() -> tuple[ScaleTileGemmConfig, ...]:
+    """All configurations worth timing; every one is right for every shape."""
+    split = tuple(
+        ScaleTileGemmConfig(block_m=m, num_stages=stages) for m in (32, 64, 128) for stages in (2, 3)
+    )  # fmt: skip
+    joined = tuple(
+        ScaleTileGemmConfig(form="joined", block_m=m, num_warps=8, num_stages=stages)
+        for m in (64, 128)
+        for stages in (2, 3)
+    )
+    return split + joined

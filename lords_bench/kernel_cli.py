@@ -1,0 +1,138 @@
+"""`lords-bench kernels`: the kernels' machine code without a GPU (`--static`), or their results on one (`--check`)."""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lords_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lords_bench.static.tables import TextTable
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command; its `run` default takes the parsed arguments and returns the exit code."""
+    parser = subparsers.add_parser(
+        "kernels",
+        help="read the kernels' machine code, or check them on a GPU",
+        description="Exit code 0: everything within budget or correct; 1: not; 2: it could not be tried.",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--static", action="store_true", help="compile for every architecture and print budgets and bounds"
+    )
+    what.add_argument("--check", action="store_true", help="compare every kernel with float64 on this machine's GPU")
+    parser.add_argument("--only", metavar="TEXT", default="", help="kernels whose name contains TEXT")
+    parser.add_argument("--targets", metavar="NAME", nargs="+", help="architectures for --static, as sm_90 or gfx942")
+    parser.add_argument("--workers", type=int, metavar="N", help="compile processes at a time (default: one per core)")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="where compiled results are kept")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
+    parser.set_defaults(run=run, resumes=False)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked and print it; returns the exit code.
+
+    Raises:
+        UsageError: unknown target or kernel, or no GPU to check on.
+    """
+    if arguments.static:
+        return run_static(
+            only=arguments.only, targets=arguments.targets, workers=arguments.workers, cache_dir=arguments.cache
+        )
+    return run_check(only=arguments.only)
+
+
+def run_static(
+    *, only: str = "", targets: list[str] | None = None, workers: int | None = None, cache_dir: Path | None = None
+) -> int:
+    """Compile the shipped kernels, print what their machine code says; 1 if a budget is broken.
+
+    Raises:
+        UsageError: unknown target, or nothing to compile.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from lords_bench.static import tables
+    from lords_bench.static.cases import shipped_cases
+    from lords_bench.static.suite import static_reports
+    from lords_bench.static.target import TARGETS, named_target
+
+    names = [named_target(name).name for name in targets or TARGETS]
+    chosen = [(case, name) for case in shipped_cases() if only in case.label for name in names if name in case.targets]
+    if not chosen:
+        raise UsageError(f"no kernel contains {only!r} on {', '.join(names)}; leave --only and --targets out")
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("compiling", total=len(chosen))
+        reports = static_reports(
+            chosen, workers=workers, cache_dir=cache_dir, on_result=lambda _result: progress.advance(task)
+        )
+    for make in (tables.machine_code_table, tables.bounds_table, tables.amd_table, tables.failures_table):
+        _print(console, make(reports))
+    broken = sum(bool(report.violations) for report in reports)
+    console.print(f"{len(reports)} kernels compiled, {broken} outside their budget")
+    return 1 if broken else 0
+
+
+def run_check(*, only: str = "") -> int:
+    """Check the kernels on the current CUDA device, print a line per kernel; 1 if one is wrong.
+
+    Raises:
+        UsageError: no CUDA device, or no such kernel.
+    """
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from lords_bench.kernel_check import CheckResult, all_cases, check_kernels
+    from lords_bench.kernel_registry import KERNELS
+    from lords_bench.records.status import Status
+    from lords_bench.static.tables import TextTable
+
+    if not torch.cuda.is_available():
+        raise UsageError("no CUDA device to check the kernels on; `--static` needs none, and the tests interpret them")
+    kernels = tuple(name for name in KERNELS if only in name)
+    if not kernels:
+        raise UsageError(f"no kernel contains {only!r}; known: {', '.join(KERNELS)}")
+    console = Console()
+    device = torch.device("cuda")
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("checking", total=None)
+        results = check_kernels(all_cases(device), kernels=kernels, on_result=lambda _result: progress.advance(task))
+
+    def row(name: str, found: list[CheckResult]) -> tuple[str, ...]:
+        counts = Counter(result.status for result in found)
+        worst = max((result.worst for result in found if result.worst is not None), default=None)
+        return (
+            name,
+            str(counts[Status.OK]),
+            str(counts[Status.UNSUPPORTED]),
+            str(counts.total() - counts[Status.OK] - counts[Status.UNSUPPORTED]),
+            "" if worst is None else f"{worst:.3f}",
+        )
+
+    rows = tuple(row(name, [result for result in results if result.kernel == name]) for name in kernels)
+    title = f"Kernels against float64 on {torch.cuda.get_device_name(device)}"
+    _print(
+        console, TextTable(title=title, columns=("kernel", "ok", "refused", "wrong", "worst error / bound"), rows=rows)
+    )
+    wrong = [result for result in results if result.status not in (Status.OK, Status.UNSUPPORTED)]
+    for result in wrong:
+        console.print(f"{result.kernel} {result.case}: {result.status}: {result.reason}")
+    return 1 if wrong else 0
+
+
+def _print(console: "Console", table: "TextTable") -> None:
+    from rich.table import Table
+
+    if not table.rows:
+        return
+    printed = Table(*table.columns, title=table.title, title_justify="left")
+    for cells in table.rows:
+        printed.add_row(*cells)
+    console.print(printed)

@@ -1,0 +1,7 @@
+"""What a kernel's machine code says about it, on a machine with no GPU.
+
+Read in this order: `target.py` (which GPUs), `request.py` (one kernel specialisation as plain data), `compile.py`
+(requests to assembly text, in worker processes, cached), `sass.py` and `amdgcn.py` (text to counts), `bounds.py`
+(counts to predicted cycles: predictions, never measurements) and `budget.py` (what the counts must not exceed).
+Standard library only, apart from the worker process, which imports Triton and the kernel.
+"""

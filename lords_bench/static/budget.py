@@ -1,0 +1,52 @@
+"""`Budget`: what a kernel's machine code must not exceed.
+
+Warp instructions per 32 weights are the numbers that decide whether a kernel on a GPU with fast memory waits for memory
+or for its own decoding; the limits are what a straightforward prototype of each kernel reached, rounded up.
+No kernel may spill, whatever its budget says; that rule is not a field.
+"""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from lords_bench.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """Limits on the main loop of a kernel; None is no limit.
+
+    Attributes:
+        max_instructions_per_32_weights: issue slots of a warp per 32 weights that it decodes.
+        tensor_core: whether a tensor-core (matrix) instruction must be there.
+        max_shared_store_bytes_per_weight: bytes stored to shared memory per weight in the loop. Decoded weights that
+            take that way cost 1 (int8) or 2 (16 bit) bytes each; 0.5 lets the reduction of results through.
+    """
+
+    max_instructions_per_32_weights: float | None = None
+    tensor_core: bool = True
+    max_shared_store_bytes_per_weight: float | None = 0.5
+
+
+BUDGETS = MappingProxyType(
+    {
+        "decode-4bit": Budget(max_instructions_per_32_weights=2.3),
+        "decode-3bit": Budget(max_instructions_per_32_weights=1.9),
+        "decode-2bit": Budget(max_instructions_per_32_weights=1.4),
+        "small-m-4bit-bf16": Budget(max_instructions_per_32_weights=4.4),
+        "small-m-4bit-fp16-scale": Budget(max_instructions_per_32_weights=3.8),
+        "fused": Budget(),
+        "through-shared-memory": Budget(max_shared_store_bytes_per_weight=None),
+        "elementwise": Budget(tensor_core=False, max_shared_store_bytes_per_weight=None),
+    }
+)
+
+
+def named_budget(name: str) -> Budget:
+    """The budget of that name.
+
+    Raises:
+        UsageError: unknown name; the message lists the known ones.
+    """
+    if name not in BUDGETS:
+        raise UsageError(f"unknown budget {name!r}; known: {', '.join(BUDGETS)}")
+    return BUDGETS[name]

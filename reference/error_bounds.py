@@ -1,0 +1,74 @@
+"""How far a kernel's result may lie from float64: one function of K, the dtypes and the magnitudes that are summed.
+
+The forward error of a computed sum of products is bounded component by component: every rounding is relative to the
+term it rounds, so the bound is built from Σ|terms| and never from the result, which may cancel. fp32 sums on tensor
+cores may truncate, hence 2^-23 per step. There is no looser value for any machine.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+FP32_STEP = 2.0**-23
+
+
+def unit_roundoff(dtype: torch.dtype) -> float:
+    """Largest relative error of rounding to nearest."""
+    return torch.finfo(dtype).eps / 2
+
+
+def smallest_step(dtype: torch.dtype) -> float:
+    """Largest absolute error of rounding a number near zero (gradual underflow)."""
+    return torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Magnitudes:
+    """Sums of absolute values, in float64, of the shape of the result.
+
+    Attributes:
+        terms: Σ |term| over the products that make up an element.
+        factors: Σ |level| Σ_r |B_nr A_rk| |x|: what the fp32 errors of S are relative to. `terms` if S is not computed.
+        inputs: Σ |x| over the same products: what absolute errors of a weight are multiplied with.
+        fixed_point: error of the 16-bit fixed-point P of the rank-expanded kernel; 0 elsewhere.
+    """
+
+    terms: torch.Tensor
+    factors: torch.Tensor
+    inputs: torch.Tensor
+    fixed_point: torch.Tensor | float = 0.0
+
+
+def error_bound(
+    expected: torch.Tensor,
+    magnitudes: Magnitudes,
+    *,
+    steps: int,
+    rank: int,
+    roundings: int,
+    compute: torch.dtype,
+    result: torch.dtype,
+) -> torch.Tensor:
+    """Largest |computed - expected| of a right kernel.
+
+    Args:
+        expected: float64 result.
+        magnitudes: of the terms of each element.
+        steps: terms summed in fp32 (K, or the tokens of a gradient).
+        rank: terms of S = B·A.
+        roundings: how often a term is rounded to `compute` before it is summed.
+        compute: dtype that terms are rounded to.
+        result: dtype that the sum is rounded to at the end.
+    """
+    relative = (1 + unit_roundoff(compute)) ** roundings - 1
+    before_rounding = (
+        (relative + (steps + 16) * FP32_STEP) * magnitudes.terms
+        + (rank + 4) * FP32_STEP * magnitudes.factors
+        + 16 * roundings * smallest_step(compute) * magnitudes.inputs
+        + magnitudes.fixed_point
+    )
+    return (
+        before_rounding
+        + 2 * unit_roundoff(result) * (expected.abs() + before_rounding)
+        + smallest_step(result)
+    )  # fmt: skip

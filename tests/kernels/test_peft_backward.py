@@ -1,0 +1,128 @@
+"""The backward kernels give dA, dB and dX to their bounds, and the same bits on every run unless told to be atomic."""
+
+import pytest
+import torch
+from bounds import Magnitudes, assert_within, error_bound
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import Problem, dtype_for, make_problem, make_x, problems
+
+from lords_bench.errors import UsageError
+from lords_bench.kernels.peft_backward import launch
+from lords_bench.kernels.peft_backward.space import FactorGradientsConfig, InputGradientConfig
+
+
+def check_factors(
+    problem: Problem, decoder: str, dy_MN: torch.Tensor, x_MK: torch.Tensor, config: FactorGradientsConfig
+) -> launch.FactorGradients:
+    """dA and dB against float64."""
+    found = launch.factor_gradients(dy_MN, x_MK, problem.operands(x_MK.dtype, decoder), config=config)
+
+    dy, x, values = dy_MN.double(), x_MK.double(), problem.values_NK
+    a, b = problem.a_RK.double(), problem.b_NR.double()
+    ds_NK, ds_size_NK = (dy.t() @ x) * values, (dy.abs().t() @ x.abs()) * values.abs()
+    compute = torch.float32 if x_MK.dtype == torch.float32 else torch.bfloat16
+    # dS, A (or B) and, through a table, the levels are rounded. Only dS as it is, not its terms, is rounded to 16 bits.
+    roundings = 3 if decoder in ("table", "table16") else 2
+    rank = problem.rank
+    for computed, expected, terms, factors in (
+        (found.db_NR[:, :rank], ds_NK @ a.t(), ds_NK.abs() @ a.abs().t(), ds_size_NK @ a.abs().t()),
+        (found.da_RK[:rank], b.t() @ ds_NK, b.abs().t() @ ds_NK.abs(), b.abs().t() @ ds_size_NK),
+    ):
+        magnitudes = Magnitudes(terms=terms, factors=factors, inputs=torch.zeros_like(terms))
+        bound = error_bound(
+            expected, magnitudes, steps=problem.k + problem.n, rank=x_MK.shape[0], roundings=roundings,
+            compute=compute, result=torch.float32,
+        )  # fmt: skip
+        assert_within(computed, expected, bound)
+    return found
+
+
+def check_inputs(problem: Problem, decoder: str, dy_MN: torch.Tensor, config: InputGradientConfig) -> None:
+    """dX against float64; the output starts as NaN."""
+    dx_MK = torch.full((dy_MN.shape[0], problem.k), float("nan"), dtype=dy_MN.dtype)
+
+    launch.input_gradient(dy_MN, problem.operands(dy_MN.dtype, decoder), config=config, out=dx_MK)
+
+    dy, values = dy_MN.double(), problem.values_NK.abs()
+    expected = dy @ problem.weight_NK
+    factor_scale = problem.b_NR.double().abs() @ problem.a_RK.double().abs()
+    magnitudes = Magnitudes(
+        terms=dy.abs() @ problem.weight_NK.abs(), factors=dy.abs() @ (values * factor_scale),
+        inputs=dy.abs().sum(1, keepdim=True).expand_as(expected),
+    )  # fmt: skip
+    bound = error_bound(
+        expected, magnitudes, steps=problem.n, rank=problem.rank,
+        roundings=3 if decoder in ("table", "table16") else 2, compute=dy_MN.dtype, result=dy_MN.dtype,
+    )  # fmt: skip
+    assert_within(dx_MK, expected, bound)
+
+
+@given(data=st.data())
+def test_factor_gradients_are_right_for_every_format_and_ragged_shape(data: st.DataObject) -> None:
+    problem, decoder = data.draw(problems(decoders=("grid7", "table16", "uniform", "table"), max_k=400))
+    dtype = data.draw(dtype_for(decoder))
+    m = data.draw(st.integers(1, 100))
+    layout = data.draw(st.sampled_from(("plain", "rows", "transposed")))
+    config = FactorGradientsConfig(
+        block_m=data.draw(st.sampled_from((16, 64))), block_n=data.draw(st.sampled_from((32, 128))),
+        atomic=data.draw(st.booleans()),
+    )  # fmt: skip
+
+    dy_MN = make_x(m, problem.n, dtype, layout=layout, seed=1)
+    check_factors(problem, decoder, dy_MN, make_x(m, problem.k, dtype, outlier=data.draw(st.booleans())), config)
+
+
+@given(data=st.data())
+def test_input_gradients_are_right_for_every_format_and_ragged_shape(data: st.DataObject) -> None:
+    problem, decoder = data.draw(problems(decoders=("grid7", "table16", "uniform", "table"), max_k=400))
+    dy_MN = make_x(
+        data.draw(st.integers(1, 100)), problem.n, data.draw(dtype_for(decoder)), outlier=data.draw(st.booleans()),
+        layout=data.draw(st.sampled_from(("plain", "rows", "transposed"))),
+    )  # fmt: skip
+
+    check_inputs(problem, decoder, dy_MN, InputGradientConfig(block_m=32, block_n=data.draw(st.sampled_from((32, 64)))))
+
+
+def test_a_nan_input_reaches_its_own_column_of_da_and_all_of_db() -> None:
+    problem = make_problem(n=40, k=300, rank=5, bits=4)
+    x_MK, dy_MN = make_x(20, 300, torch.bfloat16), make_x(20, 40, torch.bfloat16, seed=1)
+    x_MK[3, 17] = float("nan")
+
+    found = launch.factor_gradients(dy_MN, x_MK, problem.operands(torch.bfloat16, "grid7"))
+
+    is_nan = torch.isnan(found.da_RK)
+    assert bool(is_nan[:, 17].all())
+    assert int(is_nan.sum()) == is_nan.shape[0]
+    assert bool(torch.isnan(found.db_NR).all())
+
+
+def test_partial_buffers_give_the_same_bits_on_every_run() -> None:
+    problem = make_problem(n=70, k=300, rank=16, bits=2)
+    operands = problem.operands(torch.bfloat16, "grid7")
+    x_MK, dy_MN = make_x(33, 300, torch.bfloat16), make_x(33, 70, torch.bfloat16, seed=1)
+
+    first, second = (launch.factor_gradients(dy_MN, x_MK, operands) for _ in range(2))
+
+    assert torch.equal(first.da_RK, second.da_RK)
+    assert torch.equal(first.db_NR, second.db_NR)
+
+
+def test_no_tokens_give_zero_gradients() -> None:
+    problem = make_problem(n=20, k=130, rank=3, bits=4)
+    operands = problem.operands(torch.bfloat16, "grid7")
+    empty_K, empty_N = torch.zeros(0, 130, dtype=torch.bfloat16), torch.zeros(0, 20, dtype=torch.bfloat16)
+
+    found = launch.factor_gradients(empty_N, empty_K, operands)
+
+    assert not bool(found.da_RK.any())
+    assert not bool(found.db_NR.any())
+    assert launch.input_gradient(empty_N, operands).shape == (0, 130)
+
+
+def test_gradients_of_another_dtype_are_refused() -> None:
+    problem = make_problem(n=20, k=130, rank=3, bits=4)
+    operands = problem.operands(torch.bfloat16, "grid7")
+
+    with pytest.raises(UsageError, match=r"x is torch.bfloat16 and dy torch.float16; cast one of them"):
+        launch.factor_gradients(make_x(2, 20, torch.float16), make_x(2, 130, torch.bfloat16), operands)
