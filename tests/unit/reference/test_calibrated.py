@@ -130,6 +130,29 @@ def test_a_rounding_of_its_own_is_what_the_codes_answer_to() -> None:
     assert torch.equal(fit.codes_NK, assign_feedback(weight_NK, fit.field.expand(), levels_L, plan))
 
 
+def test_a_round_that_does_harm_is_not_kept() -> None:
+    weight_NK, levels_L = make_weight(), levels_tensor(named_codebook("nf3"))
+    calls: list[Field] = []
+
+    def spoil_all_but_the_first(field: Field) -> Field:
+        assert isinstance(field, BlockField)
+        calls.append(field)
+        return field if len(calls) == 1 else field.scaled(3.0)
+
+    def run_rounds(rounds: int) -> CalibratedFit:
+        calls.clear()
+        spec = QuantSpec(method="block-gptq", bits=3, block=BLOCK, refit_rounds=rounds)
+        start = absmax_field(weight_NK, BLOCK)
+        return quantize_with_feedback(
+            weight_NK, spec, make_hessian(), field=start, levels_L=levels_L, round_field=spoil_all_but_the_first
+        )
+
+    plain, spoilt = run_rounds(0), run_rounds(2)
+
+    assert torch.equal(spoilt.field.expand(), plain.field.expand())
+    assert spoilt.hessian_error <= plain.hessian_error
+
+
 def test_inputs_that_were_always_zero_do_no_harm() -> None:
     weight_NK, levels_L, hessian_KK = make_weight(), levels_tensor(named_codebook("nf2")), make_hessian()
     hessian_KK[5:9], hessian_KK[:, 5:9] = 0.0, 0.0
