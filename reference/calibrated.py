@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from lords_bench.errors import SpecError
-from lords_bench.reference.blocks import absmax_field
 from lords_bench.reference.codebooks import normalise_levels, refit_levels
 from lords_bench.reference.feedback import (
     DAMPING_FRACTION,
@@ -68,7 +67,7 @@ def quantize_with_feedback(
     spec: QuantSpec,
     hessian_KK: Tensor | None,
     *,
-    field: Field | None,
+    field: Field,
     levels_L: Tensor,
     round_field: Callable[[Field], Field] | None = None,
     damping: float = DAMPING_FRACTION,
@@ -77,9 +76,9 @@ def quantize_with_feedback(
 
     Args:
         weight_NK: finite; arithmetic is in float64 for float64, else in float32.
-        spec: gives block, scale dtype, rounds, and whether levels are learned (they move only in a refit).
+        spec: gives scale dtype, rounds, and whether levels are learned (they move only in a refit).
         hessian_KK: mean of x xᵀ, K×K.
-        field: the starting scales; None is the largest magnitude of each block of `spec.block`.
+        field: the starting scales.
         levels_L: sorted starting levels, or the fixed ones.
         round_field: rounding to storage where it is more than rounding to `spec.scale_dtype`: double quantization.
         damping: fraction of the mean diagonal added to the Hessian, for codes and refits alike.
@@ -102,7 +101,6 @@ def quantize_with_feedback(
         return field.to_dtype(scale_dtype) if isinstance(field, BlockField) else rounded(balanced(field), scale_dtype)
 
     rounds, learn = spec.refit_rounds or 0, spec.levels == "learned"
-    field = absmax_field(weight, spec.block) if field is None else field
     fit = _explore(weight, field, levels_L.to(dtype), plan, stored, rounds=rounds, learn=learn)
     return _descend(weight, fit, plan, stored, rounds=rounds)
 

