@@ -8,7 +8,7 @@
     6  B and A rounded to the storage dtype
 
 Levels follow at every step of 3 if they are learned. Cost: `STEPS` passes of 2 to 3 ns per weight and core; memory
-about five copies of the weight. What was tried, and what each part is worth: docs/log.md, 2026-11-20.
+about five copies of the weight. Figures: docs/log.md, 2026-11-20.
 """
 
 import torch
