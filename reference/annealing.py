@@ -28,8 +28,6 @@ METRIC_DAMPING = 0.03
 # Relative to the median over rows or columns: mean square size of a step below which it is no longer scaled up.
 SMALLEST_SIZE = 0.05
 
-MIRROR_INTERVAL = 10
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
@@ -95,9 +93,6 @@ def anneal(
         a_steps.take(_inverse(b_metric_RR) @ gradient.a_grad_RK, gradient.a_grad_RK, size)
         if learn_levels:
             gradient.learn_levels()
-        if done % MIRROR_INTERVAL == MIRROR_INTERVAL - 1:
-            b_steps.mirror(gradient.mirror_rows().unsqueeze(1))
-            a_steps.mirror(gradient.mirror_columns())
     return LowRankField(b_NR=b_NR, a_RK=a_RK), gradient.levels_L
 
 
@@ -109,10 +104,6 @@ class _Steps:
         self._direction = torch.zeros_like(factor)
         self._square = torch.zeros_like(factor.sum(dim=dim, keepdim=True))
         self._taken = 0
-
-    def mirror(self, sign: Tensor) -> None:
-        """Follows the factor's change of sign."""
-        self._direction *= sign
 
     def take(self, preconditioned: Tensor, gradient: Tensor, size: Tensor) -> None:
         """Moves the factor against `preconditioned`, a change of S by about `size`."""

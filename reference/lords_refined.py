@@ -28,7 +28,6 @@ from lords_bench.reference.lowrank import (
     truncated_svd,
     zero_fit,
 )
-from lords_bench.reference.mirror import mirrored
 from lords_bench.reference.panels import compute_dtype
 from lords_bench.reference.sinkhorn import NormalisedWeight, normalise
 from lords_bench.reference.workers import PanelWorkers
@@ -80,22 +79,13 @@ def fit_refined(
         return zero_fit(weight_NK, levels_L, rank)
     with PanelWorkers(weight_NK.device) as workers:
         normal = normalise(weight_NK)
-        row_weight_N = (normal.row_N / normal.row_N.max()).square()
-        column_weight_K = _column_weight(normal, importance_K)
-        start = mirrored(
-            normal.unit_NK,
-            _start(normal.unit_NK, levels_L, rank, block, seed),
-            levels_L,
-            row_weight_N=row_weight_N,
-            column_weight_K=column_weight_K,
-            seed=seed,
-        )
+        start = _start(normal.unit_NK, levels_L, rank, block, seed)
         field, learned_L = anneal(
             normal.unit_NK,
             start,
             levels_L,
-            row_weight_N=row_weight_N,
-            column_weight_K=column_weight_K,
+            row_weight_N=(normal.row_N / normal.row_N.max()).square(),
+            column_weight_K=_column_weight(normal, importance_K),
             schedule=Schedule(steps=STEPS, step=min(STEP_PER_LEVEL_GAP / (len(levels_L) - 1), LARGEST_STEP)),
             learn_levels=learn_levels,
             workers=workers,

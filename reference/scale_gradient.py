@@ -78,6 +78,7 @@ class ScaleGradient:
         self._centre = (torch.arange(CELLS, dtype=torch.float64, device=weight_NK.device) + 0.5) * (2 / CELLS) - 1
         self._tiles_learned_from = 0
         self.set_levels(levels_L)
+        self._middle = torch.full((), CELLS / 2, dtype=weight_NK.dtype, device=weight_NK.device)
         self._tasks = list(self._cut())
 
     def set_levels(self, levels_L: Tensor) -> None:
@@ -85,15 +86,14 @@ class ScaleGradient:
         levels = levels_L.to(torch.float64)
         nearest = levels[torch.bucketize(self._centre, (levels[1:] + levels[:-1]) / 2)]
         self.levels_L = levels_L
-        value_T = (nearest * (CELLS / 2)).to(self._weight_NK.dtype)
-        self._table = _Table(value_T=value_T, middle=torch.full_like(value_T[0], CELLS / 2))
+        self._table = (nearest * (CELLS / 2)).to(self._weight_NK.dtype)
 
     def __call__(self) -> None:
         """Fills `b_grad_NR` and `a_grad_RK` for the present B and A, up to a common positive factor."""
         torch.mul(self.b_NR, self._row_weight_N1, out=self._weighted_b_NR)
         torch.mul(self.a_RK, self._column_weight_K, out=self._weighted_a_RK)
         self.b_grad_NR.zero_()
-        parts = self._workers.map(partial(_run_task, table=self._table), self._tasks)
+        parts = self._workers.map(partial(_run_task, table=self._table, middle=self._middle), self._tasks)
         torch.sum(torch.stack(parts), dim=0, out=self.a_grad_RK)
 
     def learn_levels(self) -> None:
@@ -107,28 +107,11 @@ class ScaleGradient:
         self._tiles_learned_from += 1
         levels = self.levels_L.to(torch.float64)
         stored_L1 = (levels * (CELLS / 2)).to(self._weight_NK.dtype).unsqueeze(1)
-        product_L, square_L = _level_sums(tile, stored_L1, self._table).unbind(dim=1)
+        product_L, square_L = _level_sums(tile, self._table, self._middle, stored_L1).unbind(dim=1)
         fitted_L = torch.where(square_L > 0, product_L / square_L, levels)
         levels, factor = normalise_levels(fitted_L.sort().values)
         self.b_NR *= factor
         self.set_levels(levels.to(self.levels_L.dtype))
-
-    def mirror_rows(self) -> Tensor:
-        """Turns the sign of every row of B whose error is lower so; the signs (1 or -1) by which rows were multiplied.
-
-        Levels need not be symmetric, so a row may be better served by their mirror image, which is a negative scale.
-        """
-        gains = self._workers.map(partial(_mirror_gains, rows=True, table=self._table), self._tasks)
-        sign_N = 1.0 - 2.0 * (torch.cat(gains) > 0).to(self.b_NR)
-        self.b_NR *= sign_N.unsqueeze(1)
-        return sign_N
-
-    def mirror_columns(self) -> Tensor:
-        """As `mirror_rows`, for the columns of A."""
-        gains = self._workers.map(partial(_mirror_gains, rows=False, table=self._table), self._tasks)
-        sign_K = 1.0 - 2.0 * (torch.stack(gains).sum(dim=0) > 0).to(self.a_RK)
-        self.a_RK *= sign_K
-        return sign_K
 
     def _cut(self) -> Iterator["_Task"]:
         n, k = self._weight_NK.shape
@@ -149,15 +132,13 @@ class ScaleGradient:
                     self._tile(rows_P, slice(column, min(column + columns, k)), memory, cells, a_grad_RK)
                     for column in range(0, k, columns)
                 ]
-            yield _Task(tiles=tuple(tiles), rows=slice(first, last), a_grad_RK=a_grad_RK)
+            yield _Task(tiles=tuple(tiles), a_grad_RK=a_grad_RK)
 
     def _tile(self, rows: slice, columns: slice, memory: Tensor, cells: Tensor, a_grad_RK: Tensor) -> "_Tile":
         weight_PC = self._weight_NK[rows, columns]
         size, shape = weight_PC.numel(), weight_PC.shape
         scale_E, work_E, value_E = memory[:, :size]
         return _Tile(
-            rows=rows,
-            columns=columns,
             weight_PC=weight_PC,
             b_PR=self.b_NR[rows],
             a_RC=self.a_RK[:, columns],
@@ -179,14 +160,6 @@ class ScaleGradient:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Table:
-    """Nearest level of each cell, in units of half the table, and the position of zero."""
-
-    value_T: Tensor
-    middle: Tensor
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Buffers:
     """Temporaries of a tile; the tiles of one task share their memory. `cell_E` and `value_E` are flat views."""
 
@@ -202,8 +175,6 @@ class _Buffers:
 class _Tile:
     """Views of everything one tile reads and writes, made once: slicing costs as much as a small operation."""
 
-    rows: slice
-    columns: slice
     weight_PC: Tensor
     b_PR: Tensor
     a_RC: Tensor
@@ -221,15 +192,14 @@ class _Task:
     """Rows that one thread works through, and their share of dA."""
 
     tiles: tuple[_Tile, ...]
-    rows: slice
     a_grad_RK: Tensor
 
 
 @torch.no_grad()
-def _run_task(task: _Task, *, table: _Table) -> Tensor:
+def _run_task(task: _Task, *, table: Tensor, middle: Tensor) -> Tensor:
     task.a_grad_RK.zero_()
     for tile in task.tiles:
-        value_PC = _nearest(tile, table)
+        value_PC = _nearest(tile, table, middle)
         residual_PC = torch.addcmul(tile.weight_PC, tile.buffers.scale, value_PC, value=-1.0, out=tile.buffers.work)
         descent_PC = residual_PC.mul_(value_PC)
         tile.b_grad_PR.addmm_(descent_PC, tile.weighted_a_CR, alpha=-1.0)
@@ -237,50 +207,23 @@ def _run_task(task: _Task, *, table: _Table) -> Tensor:
     return task.a_grad_RK
 
 
-@torch.no_grad()
-def _mirror_gains(task: _Task, *, rows: bool, table: _Table) -> Tensor:
-    """What the task's weighted error falls by, for every one of its rows (or for every column), if S changes sign.
-
-    With v the level nearest to w/s and u the one nearest to -w/s, a weight gains (w - s·v)² - (w + s·u)².
-    """
-    size = task.rows.stop - task.rows.start if rows else task.a_grad_RK.shape[1]
-    gain = torch.zeros(size, dtype=table.value_T.dtype, device=table.value_T.device)
-    for tile in task.tiles:
-        value_PC = _nearest(tile, table)
-        buffers = tile.buffers
-        # `work` holds the position of w/s in the table, within it, and the table is as long on either side.
-        mirrored_E = (CELLS - 1 - buffers.cell_E).clamp_(min=0)
-        other_PC = torch.index_select(table.value_T, 0, mirrored_E).view(value_PC.shape)
-        sum_PC = (value_PC + other_PC).mul_(buffers.scale)
-        gain_PC = torch.sub(value_PC, other_PC, out=buffers.work).mul_(buffers.scale)
-        gain_PC.sub_(tile.weight_PC, alpha=2.0).mul_(sum_PC)
-        if rows:
-            first = tile.rows.start - task.rows.start
-            gain[first : first + gain_PC.shape[0]] += gain_PC @ tile.column_weight_C
-        else:
-            gain[tile.columns] += tile.row_weight_P1.squeeze(1) @ gain_PC
-    return gain
-
-
-def _nearest(tile: _Tile, table: _Table) -> Tensor:
+def _nearest(tile: _Tile, table: Tensor, middle: Tensor) -> Tensor:
     """Nearest level of w/s for each weight of the tile, in units of half the table; `buffers.scale` then holds S."""
     buffers = tile.buffers
     torch.mm(tile.b_PR, tile.a_RC, out=buffers.scale)
-    position_PC = torch.addcdiv(table.middle, tile.weight_PC, buffers.scale, out=buffers.work)
+    position_PC = torch.addcdiv(middle, tile.weight_PC, buffers.scale, out=buffers.work)
     # 0/0 is any level, here the middle one; ±w/0 is the outermost.
     buffers.cell.copy_(position_PC.nan_to_num_(CELLS / 2).clamp_(0.0, CELLS - 1.0))
-    torch.index_select(table.value_T, 0, buffers.cell_E, out=buffers.value_E)
+    torch.index_select(table, 0, buffers.cell_E, out=buffers.value_E)
     return buffers.value
 
 
-def _level_sums(tile: _Tile, stored_L1: Tensor, table: _Table) -> Tensor:
+def _level_sums(tile: _Tile, table: Tensor, middle: Tensor, stored_L1: Tensor) -> Tensor:
     """Σ h s w and Σ h s² over the codes of each level, h the weight of the squared error: L×2, float64."""
-    _nearest(tile, table)
+    _nearest(tile, table, middle)
     weighted_PC = tile.buffers.scale * tile.row_weight_P1 * tile.column_weight_C
     products_2E = torch.stack((weighted_PC * tile.weight_PC * (2 / CELLS), weighted_PC * tile.buffers.scale)).flatten(1)
     # The table holds the very numbers of `stored_L1`, so equality finds the codes.
-    has_level_LE = torch.empty(
-        len(stored_L1), products_2E.shape[1], dtype=table.value_T.dtype, device=table.value_T.device
-    )
+    has_level_LE = torch.empty(len(stored_L1), products_2E.shape[1], dtype=table.dtype, device=table.device)
     torch.eq(stored_L1, tile.buffers.value_E, out=has_level_LE)
     return (has_level_LE @ products_2E.T).to(torch.float64)
