@@ -8,17 +8,28 @@ from lords_bench.records.accuracy import AccuracySamples
 from lords_bench.records.bench import BenchRecord, EvaluationInputs, run_key
 from lords_bench.records.environment import Environment
 from lords_bench.records.status import Status
-from lords_bench.records.store import RecordFile, RecordStore, RejectedLine, read_records
+from lords_bench.records.store import (
+    NounFile,
+    NounStore,
+    RecordFile,
+    RecordStore,
+    RejectedLine,
+    read_nouns,
+    read_records,
+)
 
 __all__ = [
     "AccuracySamples",
     "BenchRecord",
     "Environment",
     "EvaluationInputs",
+    "NounFile",
+    "NounStore",
     "RecordFile",
     "RecordStore",
     "RejectedLine",
     "Status",
+    "read_nouns",
     "read_records",
     "run_key",
 ]

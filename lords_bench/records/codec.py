@@ -13,14 +13,17 @@ import json
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from types import MappingProxyType, NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lords_bench.errors import RecordError, SpecError
 from lords_bench.records.bench import BenchRecord
 
 SCHEMA_MAJOR = 1
 SCHEMA_MINOR = 0
-KINDS: MappingProxyType[str, type[BenchRecord]] = MappingProxyType({"record": BenchRecord})
+# Every noun that has files of its own, by the name in its schema.
+KINDS: MappingProxyType[str, type[Any]] = MappingProxyType({"record": BenchRecord})
+
+Noun = TypeVar("Noun")
 
 
 def canonical_json(value: object) -> str:
@@ -35,8 +38,8 @@ def canonical_json(value: object) -> str:
         raise RecordError(f"record cannot be written: {error}; non-finite results need status invalid") from None
 
 
-def encode_line(record: BenchRecord) -> str:
-    """The record as one line, without the newline.
+def encode_line(record: object) -> str:
+    """A noun of `KINDS` as one line, without the newline.
 
     Raises:
         RecordError: a value that JSON cannot hold.
@@ -47,11 +50,16 @@ def encode_line(record: BenchRecord) -> str:
 
 
 def decode_line(line: str) -> BenchRecord:
-    """The record of one line.
+    """The accuracy record of one line; see `decode_noun`."""
+    return decode_noun(line, BenchRecord)
+
+
+def decode_noun(line: str, noun: type[Noun]) -> Noun:
+    """The noun of one line.
 
     Raises:
-        RecordError: not JSON, unknown schema or major version, checksum that does not fit, a field that is missing,
-            unknown, of the wrong type or contradicts another.
+        RecordError: not JSON, unknown schema or major version, another kind of noun, checksum that does not fit, a
+            field that is missing, unknown, of the wrong type or contradicts another.
     """
     try:
         envelope = json.loads(line, parse_constant=_refuse_constant)
@@ -64,8 +72,12 @@ def decode_line(line: str) -> BenchRecord:
         raise RecordError(f"record envelope has fields {sorted(envelope)}; expected schema, sha256 and record")
     if envelope["sha256"] != _sha256(canonical_json(envelope["record"])):
         raise RecordError("checksum does not fit the record: the line was edited or damaged; measure the case again")
+    if kind is not noun:
+        raise RecordError(
+            f"schema {envelope['schema']!r} does not belong into a file of {noun.__name__} lines; move it"
+        )
     record = from_plain(kind, envelope["record"], path="record", skip_unknown=minor > SCHEMA_MINOR)
-    assert isinstance(record, BenchRecord)
+    assert isinstance(record, noun)
     return record
 
 
@@ -150,7 +162,7 @@ def _from_dict(noun: type[Any], value: dict[str, Any], path: str, skip_unknown: 
         raise RecordError(f"{path}: {error}") from None
 
 
-def _parse_schema(schema: str) -> tuple[type[BenchRecord], int]:
+def _parse_schema(schema: str) -> tuple[type[Any], int]:
     project, _, rest = schema.partition("/")
     kind, _, version = rest.partition("/")
     major, _, minor = version.partition(".")
@@ -165,7 +177,7 @@ def _parse_schema(schema: str) -> tuple[type[BenchRecord], int]:
     return KINDS[kind], int(minor)
 
 
-def _kind_of(record: BenchRecord) -> str:
+def _kind_of(record: object) -> str:
     return next(name for name, noun in KINDS.items() if isinstance(record, noun))
 
 

@@ -14,14 +14,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from lords_bench.errors import RecordError, StoreError
 from lords_bench.records.bench import BenchRecord
-from lords_bench.records.codec import decode_line, encode_line
+from lords_bench.records.codec import decode_noun, encode_line
 from lords_bench.records.status import Status
 
 LOCK_NAME = ".lords-bench.lock"
+
+Noun = TypeVar("Noun")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,12 +35,17 @@ class RejectedLine:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RecordFile:
-    """What a record file holds: believable records in file order, and the lines that are not."""
+class NounFile(Generic[Noun]):
+    """What a file of one kind of noun holds: believable ones in file order, and the lines that are not."""
 
     path: Path
-    records: tuple[BenchRecord, ...]
+    records: tuple[Noun, ...]
     rejected: tuple[RejectedLine, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordFile(NounFile[BenchRecord]):
+    """A file of accuracy records."""
 
     def completed_case_ids(self, run_key: str) -> frozenset[str]:
         """Cases of that run that need not be run again: ok and complete. Failures are tried again."""
@@ -46,7 +53,13 @@ class RecordFile:
 
 
 def read_records(path: Path) -> RecordFile:
-    """Read a record file; needs no lock, so a report can be made while a run writes.
+    """Read a file of accuracy records; see `read_nouns`."""
+    found = read_nouns(path, BenchRecord)
+    return RecordFile(path=found.path, records=found.records, rejected=found.rejected)
+
+
+def read_nouns(path: Path, noun: type[Noun]) -> NounFile[Noun]:
+    """Read a file of one kind of noun; needs no lock, so a report can be made while a run writes.
 
     Raises:
         RecordError: there is no such file.
@@ -58,14 +71,13 @@ def read_records(path: Path) -> RecordFile:
         raise RecordError(f"no record file {str(path)!r}; run 'lords-bench bench' first") from None
     except OSError as error:
         raise _store_error("read", path, error) from None
-    return _parse(path, content)
+    return _parse(path, content, noun)
 
 
-class RecordStore:
-    """The one writer of a record file, as a context manager.
+class NounStore(Generic[Noun]):
+    """The one writer of a file of one kind of noun, as a context manager.
 
-        with RecordStore(folder / "accuracy.jsonl") as store:
-            done = store.completed_case_ids(key)
+        with NounStore(folder / "latency.jsonl", LatencyRecord) as store:
             store.append(record)
 
     Entering creates the folder, takes its lock and sets a torn last line aside (`store.rejected` then names it, with
@@ -75,10 +87,11 @@ class RecordStore:
         StoreError: another run holds the folder (its process id is named), or the folder or disk refuses the write.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, noun: type[Noun]) -> None:
         self.path = path
         self.rejected: tuple[RejectedLine, ...] = ()
-        self._records: list[BenchRecord] = []
+        self._noun = noun
+        self._records: list[Noun] = []
         self._file = -1
         self._lock = -1
 
@@ -112,15 +125,11 @@ class RecordStore:
         self._file = self._lock = -1
 
     @property
-    def records(self) -> tuple[BenchRecord, ...]:
+    def records(self) -> tuple[Noun, ...]:
         """Every believable record of the file, those appended here included."""
         return tuple(self._records)
 
-    def completed_case_ids(self, run_key: str) -> frozenset[str]:
-        """Cases of that run that need not be run again: ok and complete. Failures are tried again."""
-        return _completed(self._records, run_key)
-
-    def append(self, record: BenchRecord) -> None:
+    def append(self, record: Noun) -> None:
         """Write one record and force it to disk; on failure the file is as it was before.
 
         Raises:
@@ -157,10 +166,10 @@ class RecordStore:
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
-    def _recover(self) -> RecordFile:
+    def _recover(self) -> NounFile[Noun]:
         """Read the file; complete or set aside what follows its last newline."""
         content = self.path.read_bytes()
-        found = _parse(self.path, content)
+        found = _parse(self.path, content, self._noun)
         whole, torn = _split_torn(content)
         if not torn:
             return found
@@ -177,24 +186,40 @@ class RecordStore:
         return found
 
 
+class RecordStore(NounStore[BenchRecord]):
+    """The one writer of a file of accuracy records.
+
+    with RecordStore(folder / "accuracy.jsonl") as store:
+        done = store.completed_case_ids(key)
+        store.append(record)
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, BenchRecord)
+
+    def completed_case_ids(self, run_key: str) -> frozenset[str]:
+        """Cases of that run that need not be run again: ok and complete. Failures are tried again."""
+        return _completed(self._records, run_key)
+
+
 _FREE = "free some space and start again, completed cases are kept"
 
 
-def _parse(path: Path, content: bytes) -> RecordFile:
+def _parse(path: Path, content: bytes, noun: type[Noun]) -> NounFile[Noun]:
     whole, torn = _split_torn(content)
     lines = whole.split(b"\n")[:-1] + ([torn] if torn else [])
-    records: list[BenchRecord] = []
+    records: list[Noun] = []
     rejected: list[RejectedLine] = []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(decode_line(line.decode()))
+            records.append(decode_noun(line.decode(), noun))
         except UnicodeDecodeError:
             rejected.append(RejectedLine(line=number, reason="not a record: it is not UTF-8 text"))
         except RecordError as error:
             is_torn = bool(torn) and number == len(lines)
             reason = f"torn line of {len(torn)} bytes, left by a run that was killed" if is_torn else str(error)
             rejected.append(RejectedLine(line=number, reason=reason))
-    return RecordFile(path=path, records=tuple(records), rejected=tuple(rejected))
+    return NounFile(path=path, records=tuple(records), rejected=tuple(rejected))
 
 
 def _split_torn(content: bytes) -> tuple[bytes, bytes]:
