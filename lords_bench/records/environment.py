@@ -64,4 +64,9 @@ class Environment:
         """Folder name under `reports/`: `cpu`, or the GPU's name in lower case with dashes."""
         if self.device == "cpu":
             return "cpu"
-        return re.sub(r"[^a-z0-9]+", "-", self.device_name.lower()).strip("-")
+        return slug(self.device_name)
+
+
+def slug(name: str) -> str:
+    """A device's name as a folder name: lower case, with dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

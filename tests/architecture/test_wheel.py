@@ -10,7 +10,7 @@ import pytest
 
 from architecture.import_map import PACKAGE, ROOT, module_files
 
-SOURCES = ("lords_bench", "kernels", "reference", "suites", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("lords_bench", "kernels", "reference", "suites", "reports/tuned", "pyproject.toml", "README.md", "LICENSE")
 
 BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
 
