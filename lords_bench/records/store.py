@@ -70,7 +70,7 @@ def read_nouns(path: Path, noun: type[Noun]) -> NounFile[Noun]:
     except FileNotFoundError:
         raise RecordError(f"no record file {str(path)!r}; run 'lords-bench bench' first") from None
     except OSError as error:
-        raise _store_error("read", path, error) from None
+        raise store_error("read", path, error) from None
     return _parse(path, content, noun)
 
 
@@ -101,14 +101,14 @@ class NounStore(Generic[Noun]):
             self._lock = os.open(self.path.parent / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
             self._take_lock()
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
             found = self._recover()
         except StoreError:
             self.close()
             raise
         except OSError as error:
             self.close()
-            raise _store_error("write", self.path, error) from None
+            raise store_error("write", self.path, error) from None
         self._records, self.rejected = list(found.records), found.rejected
         return self
 
@@ -152,7 +152,7 @@ class NounStore(Generic[Noun]):
             # Where even this fails, the torn line is set aside by the next run.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, size)
-            raise _store_error("write", self.path, error) from None
+            raise store_error("write", self.path, error) from None
 
     def _take_lock(self) -> None:
         try:
@@ -170,7 +170,7 @@ class NounStore(Generic[Noun]):
         """Read the file; complete or set aside what follows its last newline."""
         content = self.path.read_bytes()
         found = _parse(self.path, content, self._noun)
-        whole, torn = _split_torn(content)
+        whole, torn = split_torn(content)
         if not torn:
             return found
         if not any(item.line == _count_lines(whole) + 1 for item in found.rejected):
@@ -206,7 +206,7 @@ _FREE = "free some space and start again, completed cases are kept"
 
 
 def _parse(path: Path, content: bytes, noun: type[Noun]) -> NounFile[Noun]:
-    whole, torn = _split_torn(content)
+    whole, torn = split_torn(content)
     lines = whole.split(b"\n")[:-1] + ([torn] if torn else [])
     records: list[Noun] = []
     rejected: list[RejectedLine] = []
@@ -222,7 +222,8 @@ def _parse(path: Path, content: bytes, noun: type[Noun]) -> NounFile[Noun]:
     return NounFile(path=path, records=tuple(records), rejected=tuple(rejected))
 
 
-def _split_torn(content: bytes) -> tuple[bytes, bytes]:
+def split_torn(content: bytes) -> tuple[bytes, bytes]:
+    """The whole lines, and what a killed writer left behind the last newline."""
     end = content.rfind(b"\n") + 1
     return content[:end], content[end:]
 
@@ -239,7 +240,7 @@ def _completed(records: tuple[BenchRecord, ...] | list[BenchRecord], run_key: st
     )
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a newly created file's name durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -248,5 +249,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _store_error(verb: str, path: Path, error: OSError) -> StoreError:
+def store_error(verb: str, path: Path, error: OSError) -> StoreError:
+    """The refusal of a disk or folder in one line, with the remedy."""
     return StoreError(f"cannot {verb} {str(path)!r}: {error.strerror or error}; {_FREE}, or give another --out")
