@@ -51,6 +51,8 @@ def plan_feedback(
 ) -> FeedbackPlan:
     """Damp, order and factorise a Hessian, in float64; one plan serves all layers and rounds that share the Hessian.
 
+    K³/3 multiply-adds and, at the peak, some four K×K matrices of float64.
+
     Args:
         hessian_KK: mean of x xᵀ; inputs that were always zero are allowed.
         damping: added to the diagonal as a fraction of its mean.
@@ -63,17 +65,16 @@ def plan_feedback(
     order_K = damped_KK.diagonal().argsort(descending=True, stable=True)
     # H = M̃ M̃ᵀ with M̃ upper triangular is the Cholesky factorisation of H with its inputs reversed.
     reversed_K = order_K.flip(0)
-    factor_KK, failed_at = torch.linalg.cholesky_ex(damped_KK[reversed_K][:, reversed_K])
+    factor_KK, failed_at = torch.linalg.cholesky_ex(damped_KK[reversed_K[:, None], reversed_K])
     if int(failed_at) != 0:
         raise WeightError(f"Hessian is singular at damping={damping:g}; raise it ({DAMPING_FRACTION:g} is usual)")
-    upper_KK = factor_KK.flip(0, 1)
-    root_K = upper_KK.diagonal()
+    root_K = factor_KK.diagonal().clone()
     pivot_K = torch.empty_like(root_K)
-    pivot_K[order_K] = root_K.square()
+    pivot_K[reversed_K] = root_K.square()
     return FeedbackPlan(
         hessian_KK=damped_KK.to(dtype),
         order_K=order_K,
-        mixing_KK=(upper_KK / root_K).to(dtype).contiguous(),
+        mixing_KK=factor_KK.div_(root_K).to(dtype).flip(0, 1),
         pivot_K=pivot_K.to(dtype),
     )
 
