@@ -20,7 +20,7 @@ from lords_bench.reference.scale_gradient import ScaleGradient
 from lords_bench.reference.workers import PanelWorkers
 
 STEPS = 200
-LEARNING_RATE = 0.05
+LEARNING_RATE = 0.1
 
 
 @torch.no_grad()
