@@ -62,7 +62,10 @@ def refit_b(
         # A transposed weight (see `refit_a`) is made contiguous here, one panel at a time.
         weight_PK = weight_NK[panel].to(dtype).contiguous()
         values_PK = values_NK[panel].to(dtype).contiguous()
-        fitted_NR[panel] = _refit_rows(weight_PK, values_PK, basis_RK, start_NR[panel], input_weight_K)
+        row_PR, unit_P1 = _refit_rows(weight_PK, values_PK, basis_RK, start_NR[panel], input_weight_K)
+        # In float64, where the product of a row and its unit cannot overflow before the division.
+        row_PR = (row_PR.to(torch.float64) * unit_P1 / unit_R1.T).to(dtype)
+        fitted_NR[panel] = torch.where(row_PR.isfinite().all(dim=1, keepdim=True), row_PR, b_NR[panel].to(dtype))
 
     panels = list(row_panels(n, k + rank * rank, weight_NK.device))
     if workers is None:
@@ -70,7 +73,7 @@ def refit_b(
             refit_panel(panel)
     else:
         workers.map(refit_panel, panels)
-    return fitted_NR / unit_R1.T
+    return fitted_NR
 
 
 def refit_a(
@@ -87,7 +90,8 @@ def refit_a(
 
 def _refit_rows(
     weight_PK: Tensor, values_PK: Tensor, basis_RK: Tensor, start_PR: Tensor, input_weight_K: Tensor | None
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
+    """Coefficients of every row in its unit, and the units."""
     largest_P1 = torch.maximum(weight_PK.abs().amax(dim=1, keepdim=True), start_PR.abs().amax(dim=1, keepdim=True))
     unit_P1 = _power_of_two(largest_P1)
     weight_PK, start_PR = weight_PK / unit_P1, start_PR / unit_P1
@@ -102,7 +106,7 @@ def _refit_rows(
     torch.addcmul(weight_PK, values_PK, fitted_PR @ basis_RK, value=-1.0, out=residual_PK)
     # False also where the new error is not a number.
     better_P1 = (_row_errors(residual_PK, input_weight_K) <= error_P).unsqueeze(1)
-    return torch.where(better_P1, fitted_PR, start_PR) * unit_P1
+    return torch.where(better_P1, fitted_PR, start_PR), unit_P1.to(torch.float64)
 
 
 def _normal_matrices(square_PK: Tensor, weighted_RK: Tensor, basis_RK: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Exact alternating least squares never raises the error, whatever the data."""
 
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -81,7 +81,11 @@ def test_refitting_b_never_raises_the_weighted_error(
     assert after <= before + allowance(weight, values, fitted, a, h)
 
 
+HUGE_OVER_TINY = tuple(torch.tensor([[value]]) for value in (1.5e30, 5.6e-17, -2.9e25, -2.2))
+
+
 @settings(max_examples=150, deadline=None)
+@example((*HUGE_OVER_TINY, None))  # the coefficient is representable, the coefficient in units of the weight is not
 @given(least_squares_problems())
 def test_refitting_a_never_raises_the_weighted_error(
     problem: tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None],
