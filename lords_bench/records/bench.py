@@ -46,7 +46,7 @@ class EvaluationInputs:
     @property
     def settings_sha256(self) -> str:
         """Hash of the settings alone, short enough to show."""
-        return _digest([list(pair) for pair in self.settings])
+        return digest([list(pair) for pair in self.settings])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +137,7 @@ class BenchRecord:
         """What must be equal for two records to stand in one table: suite, inputs and device."""
         inputs = self.inputs
         hashes = [inputs.model_sha256, inputs.tokenizer_sha256, inputs.corpus_sha256, inputs.settings_sha256]
-        return _digest([self.suite, *hashes, self.environment.device, self.environment.device_name])
+        return digest([self.suite, *hashes, self.environment.device, self.environment.device_name])
 
 
 def run_key(*, suite: str, inputs: EvaluationInputs, seed: int, environment: Environment) -> str:
@@ -145,8 +145,9 @@ def run_key(*, suite: str, inputs: EvaluationInputs, seed: int, environment: Env
     hashes = [inputs.model_sha256, inputs.tokenizer_sha256, inputs.corpus_sha256, inputs.settings_sha256]
     source = [environment.lords_bench, environment.source_sha256]
     versions = [environment.python, environment.torch, environment.triton, environment.transformers, environment.numpy]
-    return _digest([suite, *hashes, seed, *source, *versions, environment.device, environment.device_name])
+    return digest([suite, *hashes, seed, *source, *versions, environment.device, environment.device_name])
 
 
-def _digest(parts: list[object]) -> str:
+def digest(parts: list[object]) -> str:
+    """Short hash of plain JSON values, the same everywhere."""
     return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()[:16]

@@ -17,12 +17,19 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from lords_bench.errors import RecordError, SpecError
 from lords_bench.records.bench import BenchRecord
+from lords_bench.records.lifecycle import LifecycleRecord
 from lords_bench.records.tuned import TunedEntry
 
 SCHEMA_MAJOR = 1
 SCHEMA_MINOR = 0
 # Every noun that has files of its own, by the name in its schema.
-KINDS: MappingProxyType[str, type[Any]] = MappingProxyType({"record": BenchRecord, "tuned": TunedEntry})
+KINDS: MappingProxyType[str, type[Any]] = MappingProxyType(
+    {
+        "record": BenchRecord,
+        "lifecycle": LifecycleRecord,
+        "tuned": TunedEntry,
+    }
+)
 
 Noun = TypeVar("Noun")
 
