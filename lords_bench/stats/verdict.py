@@ -1,0 +1,189 @@
+"""`judge`: is the subject faster than the baseline? One pure function for tuner, report and gate.
+
+The samples of both were taken round by round; the ratio of each round is what is judged, so that whatever slowed both
+down cancels. No verdict is finer than the noise floor, which an A/A comparison of the same machine and minute gave.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import exp, isfinite, log1p
+
+from lords_bench.errors import RecordError
+from lords_bench.stats.bootstrap import Interval
+from lords_bench.stats.median import LEAST, Floats, median_interval, paired_log_ratios
+
+# A difference below this one does not matter to anybody: what is surely within it is SAME.
+MARGIN = 0.01
+
+Rounds = Sequence[float | None]
+
+
+class Verdict(StrEnum):
+    """What a comparison says about the subject."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    SAME = "same"
+    AMBIGUOUS = "ambiguous"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """A verdict and what it rests on.
+
+    Attributes:
+        ratio: time of the subject over that of the baseline with its 95 % interval; above 1 is slower. None if INVALID.
+        cycles: the same in clock cycles; None where the clock is unknown.
+        noise_floor: relative difference that two equal candidates showed.
+        pairs: how many independent ratios the interval rests on.
+        reason: one line for AMBIGUOUS and INVALID, else None.
+    """
+
+    verdict: Verdict
+    ratio: Interval | None
+    cycles: Interval | None
+    noise_floor: float
+    pairs: int
+    reason: str | None
+
+    @property
+    def speedup(self) -> float | None:
+        """How many times as fast as the baseline the subject is."""
+        return None if self.ratio is None else 1 / self.ratio.estimate
+
+
+def judge(
+    subject_samples: Rounds,
+    baseline_samples: Rounds,
+    *,
+    noise_floor: float,
+    subject_clock_mhz: Rounds | None = None,
+    baseline_clock_mhz: Rounds | None = None,
+    margin: float = MARGIN,
+) -> Judgement:
+    """Compare two candidates that were timed in the same rounds.
+
+    FASTER or SLOWER: the 95 % interval of the median paired ratio lies wholly beyond the noise floor and, where the
+    clocks are known and differ, the interval in cycles lies on the same side of 1. SAME: the interval lies within
+    `margin` or the noise floor, whichever is wider. Else AMBIGUOUS; INVALID if fewer than six rounds have both samples.
+
+    Args:
+        subject_samples: time of each round, any unit, None where the sample was dropped.
+        baseline_samples: the same of the baseline, the same rounds.
+        noise_floor: relative difference that an A/A comparison of this run showed, such as 0.004.
+        subject_clock_mhz: clock of each round, None where it is unknown.
+        baseline_clock_mhz: the same of the baseline.
+        margin: relative difference that does not matter.
+
+    Raises:
+        RecordError: different numbers of rounds, or a noise floor or margin that is not a finite number from 0 up.
+    """
+    for name, value in (("noise_floor", noise_floor), ("margin", margin)):
+        if not (isfinite(value) and value >= 0):
+            raise RecordError(f"{name} is {value}; give a finite relative difference such as 0.004")
+    if len(subject_samples) != len(baseline_samples):
+        raise RecordError(
+            f"a comparison needs the same rounds: {len(subject_samples)} samples against {len(baseline_samples)}"
+        )
+    wrong = [v for v in (*subject_samples, *baseline_samples) if v is not None and not (isfinite(v) and v > 0)]
+    if wrong:
+        return _invalid(f"a sample is {wrong[0]}, a time is positive and finite", noise_floor)
+    logs = paired_log_ratios(subject_samples, baseline_samples)
+    if len(logs) < LEAST:
+        return _invalid(f"only {len(logs)} rounds have both samples, {LEAST} are needed", noise_floor)
+    in_time = median_interval(logs)
+    in_cycles, clock = _in_cycles(subject_samples, baseline_samples, subject_clock_mhz or (), baseline_clock_mhz or ())
+    verdict, reason = _decide(in_time, in_cycles, clock, floor=log1p(noise_floor), margin=log1p(margin))
+    return Judgement(
+        verdict=verdict,
+        ratio=_exp(in_time),
+        cycles=None if in_cycles is None else _exp(in_cycles),
+        noise_floor=noise_floor,
+        pairs=len(logs),
+        reason=reason,
+    )
+
+
+def noise_floor_of(first: Rounds, second: Rounds) -> float:
+    """Relative difference that two runs of one candidate in the same rounds are compatible with.
+
+    The farther end of the 95 % interval of their median paired ratio: what this machine can be off by in this minute.
+
+    Raises:
+        RecordError: fewer than six rounds have both samples.
+    """
+    logs = paired_log_ratios(first, second)
+    if len(logs) < LEAST:
+        raise RecordError(f"a noise floor needs {LEAST} rounds with both samples, got {len(logs)}")
+    interval = median_interval(logs)
+    assert interval.low is not None
+    assert interval.high is not None
+    return exp(max(-interval.low, interval.high)) - 1
+
+
+def _decide(
+    time: Interval, cycles: Interval | None, clock: Interval | None, *, floor: float, margin: float
+) -> tuple[Verdict, str | None]:
+    side = _side(time, floor)
+    if side:
+        verdict = Verdict.SLOWER if side > 0 else Verdict.FASTER
+        if cycles is not None and clock is not None and _side(clock, 0.0) and _side(cycles, 0.0) != side:
+            return Verdict.AMBIGUOUS, (
+                f"{verdict} in time but not in cycles: the clock ran at {exp(clock.estimate):.3f} of the baseline's"
+            )
+        return verdict, None
+    widest = max(floor, margin)
+    assert time.low is not None
+    assert time.high is not None
+    if -widest <= time.low and time.high <= widest:
+        return Verdict.SAME, None
+    shown = f"{exp(time.low) - 1:+.2%} to {exp(time.high) - 1:+.2%}"
+    return Verdict.AMBIGUOUS, f"the difference lies in {shown}, the noise floor is {exp(floor) - 1:.2%}"
+
+
+def _side(interval: Interval, threshold: float) -> int:
+    """1 if the interval lies above the threshold, -1 if below its negative, else 0."""
+    assert interval.low is not None
+    assert interval.high is not None
+    return int(interval.low > threshold) - int(interval.high < -threshold)
+
+
+def _in_cycles(
+    subject: Rounds, baseline: Rounds, subject_clock: Rounds, baseline_clock: Rounds
+) -> tuple[Interval | None, Interval | None]:
+    """Intervals of the log-ratios of cycles and of clocks; None where too few clocks are known."""
+    if len(subject_clock) != len(subject) or len(baseline_clock) != len(baseline):
+        return None, None
+    clocks = [
+        (c, d) if None not in (a, b, c, d) else (None, None)
+        for a, b, c, d in zip(subject, baseline, subject_clock, baseline_clock, strict=True)
+    ]
+    clock_logs = paired_log_ratios([c for c, _ in clocks], [d for _, d in clocks])
+    cycle_logs = paired_log_ratios(_cycles(subject, subject_clock), _cycles(baseline, baseline_clock))
+    if min(len(clock_logs), len(cycle_logs)) < LEAST:
+        return None, None
+    return median_interval(cycle_logs), median_interval(clock_logs)
+
+
+def _cycles(times: Rounds, clocks: Rounds) -> list[float | None]:
+    return [None if t is None or c is None else t * c for t, c in zip(times, clocks, strict=True)]
+
+
+def _exp(interval: Interval) -> Interval:
+    assert interval.low is not None
+    assert interval.high is not None
+    return Interval(estimate=exp(interval.estimate), low=exp(interval.low), high=exp(interval.high))
+
+
+def _invalid(reason: str, noise_floor: float) -> Judgement:
+    return Judgement(verdict=Verdict.INVALID, ratio=None, cycles=None, noise_floor=noise_floor, pairs=0, reason=reason)
+
+
+def relative_half_width(logs: Floats) -> float | None:
+    """Half the width of the median's 95 % interval of log-ratios; None where they are too few."""
+    interval = median_interval(logs)
+    if interval.low is None or interval.high is None:
+        return None
+    return (interval.high - interval.low) / 2
