@@ -66,7 +66,7 @@ def allowance(weight: Tensor, values: Tensor, b: Tensor, a: Tensor, h: Tensor | 
     return ROUNDING[weight.dtype] * float((size.square() if h is None else size.square() * h.double()).sum())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=5 * settings().max_examples)
 @given(least_squares_problems())
 def test_refitting_b_never_raises_the_weighted_error(
     problem: tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None],
@@ -84,7 +84,7 @@ def test_refitting_b_never_raises_the_weighted_error(
 HUGE_OVER_TINY = tuple(torch.tensor([[value]]) for value in (1.5e30, 5.6e-17, -2.9e25, -2.2))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=5 * settings().max_examples)
 @example((*HUGE_OVER_TINY, None))  # the coefficient is representable, the coefficient in units of the weight is not
 @given(least_squares_problems())
 def test_refitting_a_never_raises_the_weighted_error(
@@ -100,7 +100,7 @@ def test_refitting_a_never_raises_the_weighted_error(
     assert after <= before + allowance(weight, values, b, fitted, h)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.integers(0, 2**31), st.integers(1, 5), st.booleans())
 def test_a_refit_reaches_the_least_squares_optimum(seed: int, rank: int, weighted: bool) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -73,7 +73,7 @@ def records(draw: st.DrawFn) -> BenchRecord:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(records())
 def test_a_record_comes_back_equal_from_one_line(record: BenchRecord) -> None:
     line = encode_line(record)
@@ -83,7 +83,7 @@ def test_a_record_comes_back_equal_from_one_line(record: BenchRecord) -> None:
     assert encode_line(decode_line(line)) == line
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(records(), st.data())
 def test_no_change_of_one_character_passes_for_another_record(record: BenchRecord, data: st.DataObject) -> None:
     line = encode_line(record)
