@@ -24,6 +24,7 @@ ORDER = (
     "dispatch",
     "ops",
     "integrations",
+    "training",
     "suites",
     "reporting",
     "gate",

@@ -1,0 +1,138 @@
+"""`BlockLinear`: quantization-aware training of block scales, the baseline of `LordsLinear`.
+
+Normal-float (or any) levels with a scale per block, or integers with a scale and a zero point per block. Scales and
+zero points are trained by the same surrogate gradients as B and A.
+"""
+
+from dataclasses import replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lords_bench.errors import SpecError
+from lords_bench.reference.blocks import assign_blocks
+from lords_bench.reference.codebooks import normalise_levels
+from lords_bench.reference.fields import BlockField, round_scales
+from lords_bench.reference.methods import quantize
+from lords_bench.reference.packing import pack_codes, pack_stream
+from lords_bench.reference.qat import CODE_MASK, Gradient, Grid, fake_quantize
+from lords_bench.reference.weights import STORAGE_DTYPES, AffineWeight, BlockwiseWeight, needs_stored_levels
+from lords_bench.spec.quant import QuantSpec
+from lords_bench.training.layer import QuantizedLinear, require_linear, trained
+from lords_bench.training.ops import fake_quantized
+
+
+class BlockLinear(QuantizedLinear):
+    """A layer in QAT mode on block scales; built by `for_qat`.
+
+    Attributes:
+        weight: N×K, the dense weight.
+        scale: N×(K/block) scales.
+        zero: N×(K/block) zero points before rounding, or None.
+        levels: `levels_L`; 0 … L-1 where there are zero points.
+        gradient: surrogate of the training.
+    """
+
+    kept_dtypes = ("scale", "zero", "levels")
+    weight: nn.Parameter
+    scale: nn.Parameter
+    zero: nn.Parameter | None
+    levels: Tensor
+
+    def __init__(
+        self,
+        *,
+        spec: QuantSpec,
+        tensors: dict[str, Tensor],
+        bias: nn.Parameter | None,
+        gradient: Gradient,
+    ) -> None:
+        n, k = tensors["weight"].shape
+        super().__init__(in_features=k, out_features=n, spec=spec, mode="qat")
+        self.gradient: Gradient = gradient
+        self.register_parameter("bias", bias)
+        self.register_parameter("zero", None)
+        for name, tensor in tensors.items():
+            if isinstance(tensor, nn.Parameter):
+                self.register_parameter(name, tensor)
+            else:
+                self.register_buffer(name, tensor)
+
+    @classmethod
+    def for_qat(
+        cls, linear: nn.Module, spec: QuantSpec, *, gradient: Gradient = "lsq", learn_levels: bool | None = None
+    ) -> Self:
+        """A layer that trains the weight and the block scales of `linear`, from its post-training quantization.
+
+        Args:
+            linear: an `nn.Linear`; its weight and bias are shared, not copied.
+            spec: block scales (`nf4`, `nf3`, `nf2`, `block-opt`, `int-rtn`), nearest assignment.
+            gradient: surrogate, see `reference.qat`.
+            learn_levels: train the levels as well; None is what the spec says.
+        """
+        linear = require_linear(linear)
+        if spec.double_quant:
+            raise SpecError("scales in 8 bits cannot be trained; leave double_quant out for QAT")
+        start = quantize(linear.weight, spec)
+        learned = spec.levels == "learned" if learn_levels is None else learn_levels
+        if isinstance(start, AffineWeight):
+            if learned:
+                raise SpecError("integer groups with zero points have no levels to learn; use method 'block-opt'")
+            integers_L = torch.arange(1 << spec.bits_per_code, dtype=torch.float32, device=linear.weight.device)
+            tensors = {"scale": trained(start.scale_NG), "zero": trained(start.zeros()), "levels": integers_L}
+        else:
+            assert isinstance(start, BlockwiseWeight)
+            levels_L = start.levels()
+            field = start.field()
+            tensors = {"scale": trained(field.scale_NG), "levels": nn.Parameter(levels_L) if learned else levels_L}
+            spec = replace(spec, levels="learned") if learned else spec
+        return cls(spec=spec, tensors={"weight": linear.weight, **tensors}, bias=linear.bias, gradient=gradient)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Y = x @ Ŵᵀ + bias; x (…, K)."""
+        return functional.linear(x, self.fake_weight(), self.bias)
+
+    def fake_weight(self) -> Tensor:
+        """Ŵ_NK that QAT computes with, differentiable."""
+        return fake_quantized(self.weight, self._grid(), self.gradient)
+
+    def quantization_parameters(self) -> dict[str, nn.Parameter]:
+        """Scales, zero points, and levels where they are trained."""
+        names = ("scale", "zero", "levels")
+        return {name: value for name in names if isinstance(value := getattr(self, name), nn.Parameter)}
+
+    @torch.no_grad()
+    def export(self) -> BlockwiseWeight | AffineWeight:
+        """The weight as post-training quantization would store it: scales rounded, then codes assigned."""
+        storage, bits = STORAGE_DTYPES[self.spec.scale_dtype], self.spec.bits_per_code
+        shape = (self.out_features, self.in_features)
+        scale_NG = round_scales(self.scale, storage)
+        if self.zero is not None:
+            codes_NK = fake_quantize(self.weight, self._grid())[1] & CODE_MASK
+            zero_NG = self.zero.round().clamp(0, (1 << bits) - 1).to(torch.uint8)
+            return AffineWeight(
+                spec=self.spec,
+                shape=shape,
+                packed=pack_codes(codes_NK, bits),
+                scale_NG=scale_NG.to(storage),
+                packed_zeros=pack_stream(zero_NG, bits),
+            )
+        levels_L = self.levels.sort().values
+        codes_NK = assign_blocks(self.weight, BlockField(scale_NG=scale_NG, block=self.spec.block), levels_L)
+        if self.spec.levels == "learned":
+            levels_L, factor = normalise_levels(levels_L)
+            scale_NG = round_scales(scale_NG * factor, storage)
+        return BlockwiseWeight(
+            spec=self.spec,
+            shape=shape,
+            packed=pack_codes(codes_NK, bits),
+            scale_NG=scale_NG.to(storage),
+            levels_L=levels_L.float().clone() if needs_stored_levels(self.spec) else None,
+        )
+
+    def _grid(self) -> Grid:
+        levels_L = self.levels.sort().values if self.levels.requires_grad else self.levels
+        dtype = STORAGE_DTYPES[self.spec.scale_dtype]
+        return Grid(first=self.scale, a_RK=None, levels_L=levels_L, zero_NG=self.zero, scale_dtype=dtype)
