@@ -50,8 +50,8 @@ def median_interval(values: Sequence[float] | Floats, *, level: float = 0.95) ->
     return Interval(estimate=middle, low=float(ordered[index - 1]), high=float(ordered[-index]))
 
 
-def paired_log_ratios(subject: Sequence[float | None], baseline: Sequence[float | None]) -> Floats:
-    """log(subject / baseline) per block of rounds.
+def paired_log_ratios(subject: Sequence[float | None] | Floats, baseline: Sequence[float | None] | Floats) -> Floats:
+    """log(subject / baseline) per block of rounds; None or NaN stands where a sample was dropped.
 
     Rounds 2i and 2i + 1 ran in opposite orders, so the mean of their two log-ratios is free of what depends on the
     position in a round and of a drift that is linear over the block. Such blocks are the values, as long as
@@ -62,8 +62,8 @@ def paired_log_ratios(subject: Sequence[float | None], baseline: Sequence[float 
     """
     if len(subject) != len(baseline):
         raise ValueError(f"{len(subject)} rounds against {len(baseline)}; samples are paired round by round")
-    first = np.array([np.nan if value is None else value for value in subject], dtype=np.float64)
-    second = np.array([np.nan if value is None else value for value in baseline], dtype=np.float64)
+    # NumPy reads None as NaN.
+    first, second = np.asarray(subject, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     ratios: Floats = np.log(first) - np.log(second)
     even = len(ratios) // 2 * 2
     blocks: Floats = ratios[:even].reshape(-1, 2).mean(axis=1)

@@ -7,22 +7,22 @@ round of a block runs in the reverse of the first.
 """
 
 from collections.abc import Callable, Sequence
-from math import isfinite
+from dataclasses import replace
 from statistics import median
 
 from lords_bench.errors import UsageError
 from lords_bench.records.measurement import REGIMES, Measurement, Peaks, Regime
 from lords_bench.records.status import Status
-from lords_bench.stats.median import LEAST, paired_log_ratios
-from lords_bench.stats.verdict import noise_floor_of, relative_half_width
+from lords_bench.stats.median import LEAST
+from lords_bench.stats.verdict import noise_floor_of
 from lords_bench.timing.candidate import Candidate
 from lords_bench.timing.ceiling import impossible
 from lords_bench.timing.comparison import FULL, Comparison, Outcome, Policy
-from lords_bench.timing.device import Border, CandidateError, Device, Sample, Session
+from lords_bench.timing.device import CandidateError, Device, Session
 from lords_bench.timing.failure import failure_of
+from lords_bench.timing.rounds import Rounds
+from lords_bench.timing.stopping import FINAL, StoppingRule, cause_between
 
-# A sample whose clock fell below this share of the run's median was throttled.
-SLOW_CLOCK = 0.75
 MOST_DROPPED = 0.2
 CLOCK_SETTLED = 0.01
 CLOCK_WINDOW = 20
@@ -61,20 +61,18 @@ def compare(
         raise UsageError(f"regime {regime!r} is unknown; known: {', '.join(REGIMES)}")
     failures: dict[str, tuple[Status, str]] = {}
     with device.open(regime) as session:
-        ready: list[Candidate] = []
-        launches: list[int] = []
+        ready: list[tuple[Candidate, int]] = []
         for candidate in candidates:
             try:
-                _check(candidate)
-                launches.append(session.prepare(candidate))
-                ready.append(candidate)
+                check(candidate)
+                ready.append((candidate, session.prepare(candidate)))
             except CandidateError as error:
                 failures[candidate.name] = (error.status, error.reason)
-        run = _Run(device, session, ready, launches, baseline=baseline, regime=regime, policy=policy)
+        run = _Run(device, session, ready, baseline=baseline, regime=regime, policy=policy)
         return run.comparison(names, failures, on_round)
 
 
-def _check(candidate: Candidate) -> None:
+def check(candidate: Candidate) -> None:
     """Raise what keeps the candidate from being timed."""
     try:
         wrong = candidate.check()
@@ -86,54 +84,46 @@ def _check(candidate: Candidate) -> None:
 
 
 class _Run:
-    """One comparison under way: samples by seat (the ready candidates, then the baseline's second seat) and round."""
+    """One comparison under way. Its seats are the ready candidates and, last, the baseline once more."""
 
     def __init__(
         self,
         device: Device,
         session: Session,
-        ready: Sequence[Candidate],
-        launches: Sequence[int],
+        ready: Sequence[tuple[Candidate, int]],
         *,
         baseline: str,
         regime: Regime,
         policy: Policy,
     ) -> None:
-        self.device, self.session, self.ready, self.launches = device, session, ready, launches
+        self.device, self.session, self.ready = device, session, ready
         self.baseline, self.regime, self.policy = baseline, regime, policy
-        names = [candidate.name for candidate in ready]
+        names = [candidate.name for candidate, _ in ready]
         self.base_seat = names.index(baseline) if baseline in names else None
         self.seats = list(range(len(ready))) + ([] if self.base_seat is None else [self.base_seat])
-        self.samples: list[list[Sample]] = [[] for _ in self.seats]
-        self.batch_causes: dict[int, str] = {}
-        self.widths: dict[int, float] = {}
+        self.rounds = Rounds(len(self.seats))
         self.notes: list[str] = []
 
     def comparison(
         self, names: Sequence[str], failures: dict[str, tuple[Status, str]], on_round: Callable[[int], None] | None
     ) -> Comparison:
         """Everything from warming up to the outcomes; `failures` are the candidates that are out already."""
-        stopped = "failed"
+        found: dict[str, Measurement | tuple[Status, str]] = dict(failures)
+        stopped, peaks = "failed", self.device.peaks
         if self.ready:
             try:
                 self._warm_up()
                 stopped = self._sample(on_round)
+                for seat, (candidate, _) in enumerate(self.ready):
+                    found[candidate.name] = self._result(seat, candidate, peaks)
             except CandidateError as error:
                 reason = f"the device failed while sampling: {error.reason}"
-                failures |= {candidate.name: (error.status, reason) for candidate in self.ready}
-        found: dict[str, Measurement | tuple[Status, str]] = dict(failures)
-        peaks = self.device.peaks
-        for seat, candidate in enumerate(self.ready):
-            if candidate.name not in failures:
-                found[candidate.name] = self._result(seat, candidate, peaks)
-        again = None
-        base = found[self.baseline]
+                found |= {candidate.name: (error.status, reason) for candidate, _ in self.ready}
+        base, again, floor = found[self.baseline], None, None
         if isinstance(base, Measurement):
-            measured = self._measurement(len(self.seats) - 1)
-            again = measured if isinstance(measured, Measurement) else None
-        floor = None
-        if isinstance(base, Measurement) and again is not None and _pairs(base, again) >= LEAST:
-            floor = noise_floor_of(base.paired_ns, again.paired_ns)
+            second = self._measurement(len(self.seats) - 1)
+            if isinstance(second, Measurement) and _pairs(base, second) >= LEAST:
+                again, floor = second, noise_floor_of(base.paired_ns, second.paired_ns)
         return Comparison(
             device=self.device.name,
             regime=self.regime,
@@ -146,12 +136,6 @@ class _Run:
             notes=tuple(self.notes),
         )
 
-    def order(self, index: int) -> list[int]:
-        """Seats in the order of a round: rotated from block to block, reversed in the second round of a block."""
-        turn = index // 2 % len(self.seats)
-        rotated = [*range(turn, len(self.seats)), *range(turn)]
-        return rotated[::-1] if index % 2 else rotated
-
     def _warm_up(self) -> None:
         policy, session = self.policy, self.session
         clocks: list[float | None] = []
@@ -159,110 +143,50 @@ class _Run:
         while (spent := session.now_s() - begin) < policy.warm_up_limit_s and turn < policy.max_rounds:
             if spent >= policy.warm_up_s and _settled(clocks):
                 return
-            order = [self.seats[seat] for seat in self.order(turn)]
+            order = [self.seats[seat] for seat in self.rounds.order(turn)]
             clocks += [sample.clock_mhz for sample in session.warm_up(order, policy.warm_up_s / 5)]
             turn += 1
-        self.notes.append(f"the clock still moved by more than {CLOCK_SETTLED:.0%} after warming up")
+        self.notes.append(f"the clock still moved by {CLOCK_SETTLED:.0%} or more after warming up")
 
     def _sample(self, on_round: Callable[[int], None] | None) -> str:
-        policy, session = self.policy, self.session
-        begin, border, rest = session.now_s(), session.border(), 0.0
-        batch_start = count = 0
+        """Sample until a rule says stop; which one."""
+        policy, session, rounds = self.policy, self.session, self.rounds
+        rule, begin, border, rest = StoppingRule(policy), session.now_s(), session.border(), 0.0
+        batch_start = 0
         while True:
-            order = self.order(count)
-            samples = session.sample_round([self.seats[seat] for seat in order])
-            for seat, sample in zip(order, samples, strict=True):
-                self.samples[seat].append(sample)
-            count += 1
+            order = rounds.order(len(rounds))
+            rounds.add(order, session.sample_round([self.seats[seat] for seat in order]))
             if on_round is not None:
-                on_round(count)
-            stopped = self._stop(count, session.now_s() - begin)
-            if stopped or count - batch_start == policy.border_rounds:
+                on_round(len(rounds))
+            enough = rule.reached(len(rounds), session.now_s() - begin, self._half_width)
+            if enough or len(rounds) - batch_start == policy.border_rounds:
                 before, border = border, session.border()
-                cause = self._cause(before, border)
-                self.batch_causes |= dict.fromkeys(range(batch_start, count), cause) if cause else {}
-                rest = (rest * REST_GROWTH or FIRST_REST_S) if cause else 0.0
-                batch_start = count
-                # The last batch may have turned out to be unusable.
-                stopped = self._stop(count, session.now_s() - begin)
-                if stopped:
-                    return stopped
-                if rest:
+                cause = cause_between(before, border)
+                if cause:
+                    rounds.condemn(batch_start, len(rounds), cause)
+                    rest = rest * REST_GROWTH or FIRST_REST_S
+                if enough and (not cause or enough in FINAL):
+                    return enough
+                batch_start = len(rounds)
+                if cause:
                     session.rest(rest)
+                    border = session.border()
 
-    def _cause(self, before: Border, after: Border) -> str | None:
-        if after.foreign:
-            return f"another process computed on the device: {', '.join(after.foreign)}"
-        if before.violation_ns is not None and after.violation_ns is not None:
-            held = after.violation_ns - before.violation_ns
-            if held > 0:
-                return "heat or a board limit held the clock down"
-        return None
-
-    def _stop(self, count: int, spent_s: float) -> str | None:
-        policy = self.policy
-        if count < LEAST:
-            return None
-        if count >= policy.max_rounds:
-            return "max-rounds"
-        if spent_s >= policy.budget_s:
-            return "budget"
-        if count % 2 or count < policy.min_rounds:
-            return None
-        width = self._width()
-        if width is None:
-            return None
-        self.widths[count] = width
-        if width <= policy.half_width:
-            return "precise"
-        earlier = self.widths.get(count // 4 * 2)
-        if earlier is not None and count >= 2 * policy.min_rounds and width > 0.9 * earlier:
-            return "settled"
-        return None
-
-    def _width(self) -> float | None:
-        """The widest half-width of all ratios to the baseline; None where one is still unknown."""
-        causes = [self._causes(seat) for seat in range(len(self.seats))]
-        kept = [
-            [None if index in out else sample.ns for index, sample in enumerate(samples)]
-            for samples, out in zip(self.samples, causes, strict=True)
-        ]
-        base = self.base_seat or 0
-        if sum(value is not None for value in kept[base]) < self.policy.min_rounds * (1 - MOST_DROPPED):
-            return None
-        widths = [
-            relative_half_width(ratios) if len(ratios := paired_log_ratios(times, kept[base])) else None
-            for seat, times in enumerate(kept)
-            if seat != base
-        ]
-        known = [width for width in widths if width is not None]
-        return max(known, default=0.0) if len(known) == len(widths) else None
-
-    def _causes(self, seat: int) -> dict[int, str]:
-        """Round to cause for each sample of a seat that is not used."""
-        clocks = [sample.clock_mhz for samples in self.samples for sample in samples if sample.clock_mhz is not None]
-        slow = SLOW_CLOCK * median(clocks) if clocks else 0.0
-        found = dict(self.batch_causes)
-        for index, (time_ns, clock_mhz) in enumerate(self.samples[seat]):
-            if not (isfinite(time_ns) and time_ns > 0):
-                found[index] = f"the timer gave {time_ns:g} ns"
-            elif clock_mhz is not None and clock_mhz < slow:
-                found[index] = f"the clock fell below {SLOW_CLOCK:.0%} of the run's median"
-        return dict(sorted(found.items()))
+    def _half_width(self) -> float | None:
+        return self.rounds.half_width(self.base_seat or 0, least=(1 - MOST_DROPPED) * self.policy.min_rounds)
 
     def _measurement(self, seat: int) -> Measurement | tuple[Status, str]:
-        samples, causes = self.samples[seat], self._causes(seat)
-        if len(causes) > MOST_DROPPED * len(samples):
-            commonest = max(causes.values(), key=list(causes.values()).count)
-            return Status.INVALID, f"{len(causes)} of {len(samples)} samples dropped, most often because {commonest}"
+        causes, taken = self.rounds.causes(seat), len(self.rounds)
+        if len(causes) > MOST_DROPPED * taken:
+            cause = self.rounds.commonest_cause(seat)
+            return Status.INVALID, f"{len(causes)} of {taken} samples dropped, most often because {cause}"
         return Measurement(
             regime=self.regime,
             timer=self.device.timer,
-            samples_ns=tuple(sample.ns for sample in samples),
-            launches_per_sample=self.launches[self.seats[seat]],
-            clock_mhz=tuple(sample.clock_mhz for sample in samples),
+            samples_ns=self.rounds.samples_ns(seat),
+            launches_per_sample=self.ready[self.seats[seat]][1],
+            clock_mhz=self.rounds.clock_mhz(seat),
             dropped=tuple(causes.items()),
-            energy_mj=None,
         )
 
     def _result(self, seat: int, candidate: Candidate, peaks: Peaks) -> Measurement | tuple[Status, str]:
@@ -270,11 +194,13 @@ class _Run:
         if not isinstance(measured, Measurement):
             return measured
         try:
-            _check(candidate)
+            check(candidate)
         except CandidateError as error:
             return error.status, f"after timing: {error.reason}"
         wrong = impossible(candidate, measured, peaks)
-        return (Status.INVALID, wrong) if wrong else measured
+        if wrong:
+            return Status.INVALID, wrong
+        return replace(measured, energy_mj=self.session.energy_mj(seat)) if self.policy.energy else measured
 
 
 def _settled(clocks: Sequence[float | None]) -> bool:
