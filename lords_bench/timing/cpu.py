@@ -26,6 +26,7 @@ class CpuDevice:
     """
 
     timer = "perf-counter"
+    notes: tuple[str, ...] = ("the processor's clock is not known sample by sample",)
 
     def __init__(self) -> None:
         self.name = cpu_model() or "cpu"

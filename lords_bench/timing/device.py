@@ -102,6 +102,11 @@ class Device(Protocol):
         ...
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is missing here and what that means for its numbers, in words."""
+        ...
+
+    @property
     def cache_bytes(self) -> int | None:
         """Size of the last cache before memory."""
         ...

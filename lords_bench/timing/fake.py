@@ -100,6 +100,7 @@ class FakeDevice:
     cache_bytes: int | None = 50 * 2**20
     peaks: Peaks = field(default_factory=Peaks)
     energy_mj: float | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._generator = np.random.default_rng(self.seed)

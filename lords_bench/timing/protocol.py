@@ -102,7 +102,7 @@ class _Run:
         self.base_seat = names.index(baseline) if baseline in names else None
         self.seats = list(range(len(ready))) + ([] if self.base_seat is None else [self.base_seat])
         self.rounds = Rounds(len(self.seats))
-        self.notes: list[str] = []
+        self.notes = list(device.notes)
 
     def comparison(
         self, names: Sequence[str], failures: dict[str, tuple[Status, str]], on_round: Callable[[int], None] | None
