@@ -1,33 +1,28 @@
 """Quantized weights on disk: one safetensors file, nothing pickled.
 
 The file's metadata names this format and its version and holds the shape and `QuantSpec` of every weight as JSON; its
-tensors are called `<weight>.<tensor>`. A file is written beside its place and moved there whole, so a crash or a full
-disk leaves either the old file or none. It is believed only after every tensor proved to have the dtype and shape that
+tensors are called `<weight>.<tensor>`. It is believed only after every tensor proved to have the dtype and shape that
 its spec implies.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from lords_bench.errors import LordsBenchError, ModelError, StoreError
-from lords_bench.reference.double_quant import RUN, DoubleQuantized
+from lords_bench.errors import LordsBenchError, ModelError
+from lords_bench.reference.double_quant import RUN
 from lords_bench.reference.packing import packed_shape
+from lords_bench.reference.tensor_files import one_line, read_tensors, write_tensors
 from lords_bench.reference.weights import (
     STORAGE_DTYPES,
-    AffineWeight,
-    BlockwiseWeight,
-    LordsWeight,
     QuantizedWeight,
     needs_stored_levels,
+    weight_from_tensors,
 )
 from lords_bench.spec.codebook import Codebook
 from lords_bench.spec.quant import QuantSpec
@@ -43,24 +38,18 @@ def save_weights(weights: Mapping[str, QuantizedWeight], path: Path) -> None:
 
     Raises:
         StoreError: the file cannot be written; what was there before is untouched.
+        ModelError: a weight has tensors beyond those of its spec, such as an additive adapter.
     """
+    for name, weight in weights.items():
+        foreign = weight.tensors().keys() - _expected_tensors(weight.spec, weight.shape, f"weight {name!r}")
+        if foreign:
+            raise ModelError(f"weight {name!r} has an adapter ({min(foreign)}); save its base here, the adapter apart")
     tensors = {
-        f"{name}.{part}": tensor.detach().cpu().contiguous()
-        for name, weight in weights.items()
-        for part, tensor in weight.tensors().items()
+        f"{name}.{part}": tensor for name, weight in weights.items() for part, tensor in weight.tensors().items()
     }
     described = {name: {"shape": weight.shape, "spec": asdict(weight.spec)} for name, weight in weights.items()}
     metadata = {"format": FORMAT, "version": VERSION, "weights": json.dumps(described, sort_keys=True)}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        save_file(tensors, partial, metadata=metadata)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise StoreError(f"cannot write {path}: {_one_line(error)}; free space or choose another folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_tensors(tensors, path, metadata)
 
 
 def load_weights(path: Path, *, device: torch.device | str = "cpu") -> dict[str, QuantizedWeight]:
@@ -72,24 +61,32 @@ def load_weights(path: Path, *, device: torch.device | str = "cpu") -> dict[str,
     """
     if not path.is_file():
         raise ModelError(f"no checkpoint at {path}; give the file that save_weights wrote")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} is no whole safetensors file ({_one_line(error)}); fetch it again") from error
+    tensors, metadata = read_tensors(path)
     _check_format(metadata, path)
     loaded: dict[str, QuantizedWeight] = {}
     for name, description in _descriptions(metadata, path).items():
         spec, shape = _decode(description, f"weight {name!r} of {path}")
         expected = _expected_tensors(spec, shape, f"weight {name!r} of {path}")
         parts = {part: tensors.pop(f"{name}.{part}", None) for part in expected}
-        weight = _build(spec, shape, _checked(parts, expected, f"weight {name!r} of {path}"))
+        weight = weight_from_tensors(spec, shape, _checked(parts, expected, f"weight {name!r} of {path}"))
         _check_codes(weight, f"weight {name!r} of {path}")
         loaded[name] = weight.to(device)
     if tensors:
         raise ModelError(f"{path} holds {len(tensors)} tensors of no weight, such as {min(tensors)!r}; fetch it again")
     return loaded
+
+
+def spec_from_dict(values: Mapping[str, Any]) -> QuantSpec:
+    """The inverse of `dataclasses.asdict` for a spec, also after a way through JSON.
+
+    Raises:
+        SpecError: values that no spec has; KeyError, TypeError or ValueError where they are of a wrong kind.
+    """
+    own = values.get("levels")
+    if isinstance(own, dict):
+        codebook = Codebook(name=str(own["name"]), levels=tuple(float(level) for level in own["levels"]))
+        return QuantSpec(**{**values, "levels": codebook})
+    return QuantSpec(**values)
 
 
 def _check_format(metadata: Mapping[str, str], path: Path) -> None:
@@ -120,13 +117,10 @@ def _decode(description: Any, where: str) -> tuple[QuantSpec, tuple[int, int]]:
     if unknown:
         raise ModelError(f"{where} has a spec with unknown {', '.join(unknown)}; update lords_bench")
     try:
-        if isinstance(values.get("levels"), dict):
-            own = values["levels"]
-            values["levels"] = Codebook(name=str(own["name"]), levels=tuple(float(level) for level in own["levels"]))
-        spec = QuantSpec(**values)
+        spec = spec_from_dict(values)
         n, k = (int(size) for size in description["shape"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{where} is described wrongly ({_one_line(error)}); fetch the file again") from error
+        raise ModelError(f"{where} is described wrongly ({one_line(error)}); fetch the file again") from error
     if n < 1 or k < 1:
         raise ModelError(f"{where} has shape {(n, k)}; fetch the file again")
     return spec, (n, k)
@@ -177,24 +171,6 @@ def _checked(parts: Mapping[str, Tensor | None], expected: _Described, where: st
     return checked
 
 
-def _build(spec: QuantSpec, shape: tuple[int, int], parts: dict[str, Tensor]) -> QuantizedWeight:
-    packed, levels_L = parts["packed"], parts.get("levels_L")
-    if spec.is_low_rank:
-        return LordsWeight(
-            spec=spec, shape=shape, packed=packed, b_NR=parts["b_NR"], a_RK=parts["a_RK"], levels_L=levels_L
-        )
-    if spec.scales == "affine":
-        return AffineWeight(
-            spec=spec, shape=shape, packed=packed, scale_NG=parts["scale_NG"], packed_zeros=parts["packed_zeros"]
-        )
-    scales: Tensor | DoubleQuantized
-    if spec.double_quant:
-        scales = DoubleQuantized(**{name: parts[name] for name in ("scale_codes_NG", "run_absmax", "mean")})
-    else:
-        scales = parts["scale_NG"]
-    return BlockwiseWeight(spec=spec, shape=shape, packed=packed, scale_NG=scales, levels_L=levels_L)
-
-
 def _check_codes(weight: QuantizedWeight, where: str) -> None:
     """Refuses codes beyond the levels; only a codebook that does not use all its bits leaves room for them."""
     codebook, bits = weight.spec.codebook, weight.spec.bits_per_code
@@ -203,7 +179,3 @@ def _check_codes(weight: QuantizedWeight, where: str) -> None:
     largest = int(weight.codes().max())
     if largest >= len(codebook.levels):
         raise ModelError(f"{where} has code {largest}, codebook {codebook.name!r} ends earlier; fetch the file again")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

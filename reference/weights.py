@@ -8,6 +8,7 @@ Codes are packed as `packing` lays them out; scales lie in their storage dtype. 
 nothing; levels of your own or learned ones are a stored float32 tensor and are counted.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Protocol, Self, TypeVar
@@ -207,6 +208,25 @@ class AffineWeight:
     def to(self, device: torch.device | str) -> "AffineWeight":
         """The same weight with its tensors on another device."""
         return _moved(self, device)
+
+
+def weight_from_tensors(spec: QuantSpec, shape: tuple[int, int], tensors: Mapping[str, Tensor]) -> QuantizedWeight:
+    """The weight whose `tensors()` these are; nothing is checked."""
+    packed, levels_L = tensors["packed"], tensors.get("levels_L")
+    if spec.is_low_rank:
+        return LordsWeight(
+            spec=spec, shape=shape, packed=packed, b_NR=tensors["b_NR"], a_RK=tensors["a_RK"], levels_L=levels_L
+        )
+    if spec.scales == "affine":
+        return AffineWeight(
+            spec=spec, shape=shape, packed=packed, scale_NG=tensors["scale_NG"], packed_zeros=tensors["packed_zeros"]
+        )
+    scales: Tensor | DoubleQuantized
+    if spec.double_quant:
+        scales = DoubleQuantized(**{name: tensors[name] for name in ("scale_codes_NG", "run_absmax", "mean")})
+    else:
+        scales = tensors["scale_NG"]
+    return BlockwiseWeight(spec=spec, shape=shape, packed=packed, scale_NG=scales, levels_L=levels_L)
 
 
 def needs_stored_levels(spec: QuantSpec) -> bool:

@@ -5,9 +5,18 @@ prepared = prepare_peft(model, "lords", QuantSpec(method="lords"))   # only B an
 weights = export(model)                                              # quantized weights by layer name
 """
 
+from lords_bench.training.adapters import (
+    Adapter,
+    LayerAdapter,
+    load_adapter,
+    save_adapter,
+    take_adapter,
+    to_inference,
+    use_adapter,
+)
 from lords_bench.training.block_linear import BlockLinear
+from lords_bench.training.frozen_linear import FrozenLinear, LoraLinear
 from lords_bench.training.layer import QuantizedLinear
-from lords_bench.training.lora_linear import LoraLinear
 from lords_bench.training.lords_linear import LordsLinear
 from lords_bench.training.prepare import (
     Prepared,
@@ -22,17 +31,25 @@ from lords_bench.training.prepare import (
 )
 
 __all__ = [
+    "Adapter",
     "BlockLinear",
+    "FrozenLinear",
+    "LayerAdapter",
     "LoraLinear",
     "LordsLinear",
     "Prepared",
     "QuantizedLinear",
     "export",
+    "load_adapter",
     "optimizer_groups",
     "prepare_peft",
     "prepare_qat",
     "quantized_layers",
+    "save_adapter",
     "storage_bits_per_weight",
+    "take_adapter",
+    "to_inference",
     "trainable_count",
     "trainable_parameters",
+    "use_adapter",
 ]

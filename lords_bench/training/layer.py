@@ -1,7 +1,8 @@
 """`QuantizedLinear`: what every trained quantized layer offers, in place of an `nn.Linear`."""
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, Self
 
 import torch
@@ -63,6 +64,15 @@ class QuantizedLinear(nn.Module, ABC):
 
         applied: Self = super()._apply(convert, recurse)  # type: ignore[no-untyped-call]
         return applied
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor], *about: object) -> str:
+    """Hash over facts and over the names, dtypes, shapes and bytes of tensors, in order of name."""
+    digest = hashlib.sha256(repr(about).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def trained(tensor: Tensor) -> nn.Parameter:

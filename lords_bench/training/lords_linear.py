@@ -25,7 +25,7 @@ from lords_bench.reference.panels import compute_dtype
 from lords_bench.reference.qat import Gradient, Grid
 from lords_bench.reference.weights import STORAGE_DTYPES, LordsWeight, needs_stored_levels
 from lords_bench.spec.quant import QuantSpec
-from lords_bench.training.layer import Mode, QuantizedLinear, require_linear, trained
+from lords_bench.training.layer import Mode, QuantizedLinear, require_linear, tensors_sha256, trained
 from lords_bench.training.ops import fake_quantized
 
 
@@ -185,6 +185,29 @@ class LordsLinear(QuantizedLinear):
             a_RK=field.a_RK.to(storage).contiguous(),
             levels_L=levels_L.detach().float().clone() if needs_stored_levels(spec) else None,
         )
+
+    def merge(self) -> None:
+        """Leave PEFT for inference: B and A take their storage dtype and stay where they are; nothing else changes.
+
+        Raises:
+            UsageError: the layer is in QAT, where there is nothing to merge.
+        """
+        if self.mode == "qat":
+            raise UsageError("a layer in QAT has no adapter to merge; export it, or use to_inference")
+        weight = self.export()
+        self.spec, self.mode = weight.spec, "inference"
+        self.scale_b = nn.Parameter(weight.b_NR, requires_grad=False)
+        self.scale_a = nn.Parameter(weight.a_RK, requires_grad=False)
+
+    def base_sha256(self) -> str:
+        """Hash of the codes and levels: an adapter belongs to a layer that has the same.
+
+        Raises:
+            UsageError: the layer is in QAT, where codes change.
+        """
+        if self.mode == "qat":
+            raise UsageError("a layer in QAT has no fixed codes; export it first")
+        return tensors_sha256({"packed": self.packed, "levels": self.levels}, self.spec.bits_per_code, self.in_features)
 
     def _operand(self, dtype: torch.dtype) -> PreparedWeight:
         if self.mode == "inference" and (self.scale_b.requires_grad or self.scale_a.requires_grad):

@@ -15,8 +15,8 @@ from lords_bench.reference.qat import Gradient
 from lords_bench.reference.weights import LordsWeight, QuantizedWeight
 from lords_bench.spec.quant import QuantSpec, parity_rank
 from lords_bench.training.block_linear import BlockLinear
+from lords_bench.training.frozen_linear import LoraLinear
 from lords_bench.training.layer import QuantizedLinear
-from lords_bench.training.lora_linear import LoraLinear
 from lords_bench.training.lords_linear import LordsLinear
 
 PeftMethod = Literal["lords", "qlora", "loftq", "qpissa"]

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lords_bench.errors import ModelError, StoreError
-from lords_bench.reference import checkpoint
+from lords_bench.reference import checkpoint, tensor_files
+from lords_bench.reference.adapters import start_adapter
 from lords_bench.reference.checkpoint import load_weights, save_weights
 from lords_bench.reference.double_quant import double_quantize
 from lords_bench.reference.packing import pack_codes, pack_stream
@@ -88,7 +90,7 @@ def saved(tmp_path: Path) -> Path:
 def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor], dict[str, Any]], None]) -> None:
     """Save the file again with its tensors and its description of the weights changed."""
     tensors = load_file(path)
-    with checkpoint.safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="pt") as file:
         metadata = dict(file.metadata())
     described = json.loads(metadata["weights"])
     change(tensors, described)
@@ -238,7 +240,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         partial.write_bytes(b"half a file")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", write_half_then_fail)
+    monkeypatch.setattr(tensor_files, "save_file", write_half_then_fail)
 
     with pytest.raises(StoreError, match=r"cannot write .*weights\.safetensors: .*No space left on device; free space"):
         save_weights(make_weights(), path)
@@ -249,3 +251,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot write .*absent.weights\.safetensors"):
         save_weights(make_weights(), tmp_path / "absent" / "weights.safetensors")
+
+
+def test_a_weight_with_an_additive_adapter_is_refused(tmp_path: Path) -> None:
+    weight = start_adapter(torch.ones(4, 64), QuantSpec(method="nf4"), "qlora", rank=1)
+
+    with pytest.raises(ModelError, match=r"weight 'a' has an adapter \(down_RK\); save its base here"):
+        save_weights({"a": weight}, tmp_path / "weights.safetensors")
