@@ -1,7 +1,6 @@
 """`lords-bench bench`: run a suite, keep its records, write and name the report."""
 
 import argparse
-import re
 import shlex
 import uuid
 from pathlib import Path
@@ -9,13 +8,14 @@ from types import MappingProxyType
 
 from rich.console import Console
 
+from lords_bench.cli.latency import LATENCY, bench_latency, refuse_latency_options
 from lords_bench.cli.models import choose_device, load_model, read_calibration
 from lords_bench.cli.output import say
-from lords_bench.cli.reports import print_closing, rebuild, record_path
+from lords_bench.cli.reports import device_folder, print_closing, rebuild, record_path
 from lords_bench.cli.task_results import TaskResults
 from lords_bench.errors import UsageError
 from lords_bench.progress import ProgressBar
-from lords_bench.records import AccuracySamples, Environment, RecordStore
+from lords_bench.records import AccuracySamples, RecordStore
 from lords_bench.runner import Advance, Run, run_suite
 from lords_bench.spec.case import Case, Suite
 from lords_bench.suites.accuracy import ACCURACY_FULL, ACCURACY_QUICK, select
@@ -27,8 +27,11 @@ SUITES: MappingProxyType[str, tuple[Suite, Suite]] = MappingProxyType({"accuracy
 
 def bench(arguments: argparse.Namespace) -> int:
     """Runs the suite and prints its table, the verdict and the report's path."""
+    if arguments.suite == LATENCY:
+        return bench_latency(arguments)
     if arguments.suite not in SUITES:
-        raise UsageError(f"unknown suite {arguments.suite!r}; known: {', '.join(SUITES)}")
+        raise UsageError(f"unknown suite {arguments.suite!r}; known: {', '.join((*SUITES, LATENCY))}")
+    refuse_latency_options(arguments)
     suite = select(SUITES[arguments.suite][arguments.full], methods=arguments.methods, bits=arguments.bits)
     if arguments.list:
         say("\n".join(case.case_id for case in suite.cases))
@@ -66,10 +69,3 @@ def bench(arguments: argparse.Namespace) -> int:
         results.print(records)
     print_closing(records, rebuild(out, name))
     return 0
-
-
-def device_folder(environment: Environment) -> str:
-    """Name of the folders of this device's results: the GPU's, or `cpu-` and the processor's."""
-    if environment.device == "cuda" or environment.cpu_model is None:
-        return environment.device_slug
-    return "cpu-" + re.sub(r"[^a-z0-9]+", "-", environment.cpu_model.lower()).strip("-")

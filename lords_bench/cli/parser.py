@@ -7,6 +7,7 @@ from typing import get_args
 
 import lords_bench
 from lords_bench import kernel_cli
+from lords_bench.cli import latency
 from lords_bench.spec.quant import BITS, PRESETS, QuantSpec, ScaleDtype
 
 DEFAULT_OUT = "reports"
@@ -67,7 +68,7 @@ def _bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "choice accuracy, and writes a report. Complete cases are kept: an interrupted run goes on where it stopped.",
         resumes=True,
     )
-    parser.add_argument("suite", nargs="?", default="accuracy", help="which suite to run (default: accuracy)")
+    parser.add_argument("suite", nargs="?", default="accuracy", help="accuracy or latency (default: accuracy)")
     parser.add_argument("--full", action="store_true", help="every variant on four times the text; takes an hour")
     parser.add_argument("--methods", type=_names, metavar="NAME,…", help=f"only these: {', '.join(PRESETS)}")
     parser.add_argument("--bits", type=_numbers, metavar="N,…", help=f"only these of {', '.join(map(str, BITS))}")
@@ -77,6 +78,7 @@ def _bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--name", help="name of this device's folders in it (default: cpu-… or the GPU's name)")
     _model_arguments(parser, positional=False)
     _text_arguments(parser)
+    latency.add_arguments(parser)
 
 
 def _quantize(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

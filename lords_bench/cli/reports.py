@@ -1,13 +1,15 @@
 """`lords-bench report` and `lords-bench env`, and where reports lie.
 
-<out>/records/<name>/accuracy.jsonl    records of one device
-<out>/<name>/accuracy.md, .html, .svg  the pages made from them
+<out>/records/<name>/<suite>.jsonl    records of one device, one file per suite
+<out>/<name>/<suite>.md, .html, .svg  the pages made from them
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.table import Table
@@ -15,45 +17,71 @@ from rich.table import Table
 from lords_bench.cli.models import choose_device
 from lords_bench.cli.output import say
 from lords_bench.errors import RecordError
-from lords_bench.records import BenchRecord, read_records
+from lords_bench.records import BenchRecord, Environment, read_nouns, read_records
 from lords_bench.records.codec import to_plain
 from lords_bench.timing.probe import probe_environment
 
-RECORD_FILE = "accuracy.jsonl"
 # A log or pipe has no width; the table needs this much to keep each row on one line.
 LOG_COLUMNS = 160
 
 
-def record_path(out: Path, name: str) -> Path:
+def device_folder(environment: Environment) -> str:
+    """Name of the folders of this device's results: the GPU's, or `cpu-` and the processor's."""
+    if environment.device == "cuda" or environment.cpu_model is None:
+        return environment.device_slug
+    return "cpu-" + re.sub(r"[^a-z0-9]+", "-", environment.cpu_model.lower()).strip("-")
+
+
+def record_path(out: Path, name: str, suite: str = "accuracy") -> Path:
     """Record file of a device."""
-    return out / "records" / name / RECORD_FILE
+    return out / "records" / name / f"{suite}.jsonl"
 
 
-def rebuild(out: Path, name: str) -> tuple[Path, ...]:
-    """Writes a device's pages from its records; returns their paths.
+def rebuild(out: Path, name: str, suite: str = "accuracy") -> tuple[Path, ...]:
+    """Writes a device's pages of one suite from its records; returns their paths.
 
     Raises:
         RecordError: there are no records.
         StoreError: the disk refuses.
     """
-    from lords_bench.reporting.render import accuracy_report, write_report
+    from lords_bench.reporting.render import write_report
 
-    found = read_records(record_path(out, name))
-    return write_report(out / name, accuracy_report(found.records, found.rejected))
+    return write_report(out / name, REPORTS[suite](record_path(out, name, suite)))
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Rebuilds the pages of every device in the folder."""
+    """Rebuilds the pages of every device and suite in the folder."""
     out = Path(arguments.out)
     # A run that was stopped before its first case leaves an empty file.
-    files = (path for path in (out / "records").glob(f"*/{RECORD_FILE}") if path.stat().st_size)
-    names = sorted(path.parent.name for path in files)
-    if not names:
+    files = (path for suite in REPORTS for path in (out / "records").glob(f"*/{suite}.jsonl") if path.stat().st_size)
+    found = sorted((path.parent.name, path.stem) for path in files)
+    if not found:
         raise RecordError(f"no records below {str(out / 'records')!r}; run 'lords-bench bench' first")
-    for name in names:
-        for path in rebuild(out, name):
+    for name, suite in found:
+        for path in rebuild(out, name, suite):
             say(path)
     return 0
+
+
+def _accuracy_files(path: Path) -> dict[str, str]:
+    from lords_bench.reporting.render import accuracy_report
+
+    found = read_records(path)
+    return accuracy_report(found.records, found.rejected)
+
+
+def _latency_files(path: Path) -> dict[str, str]:
+    from lords_bench.records.latency import LatencyRecord
+    from lords_bench.reporting.latency.render import latency_report
+
+    found = read_nouns(path, LatencyRecord)
+    return latency_report(found.records, found.rejected)
+
+
+# A suite's record file to the text of its pages, by file name.
+REPORTS: Mapping[str, Callable[[Path], dict[str, str]]] = MappingProxyType(
+    {"accuracy": _accuracy_files, "latency": _latency_files}
+)
 
 
 def environment(arguments: argparse.Namespace) -> int:
@@ -90,3 +118,16 @@ def print_closing(records: Sequence[BenchRecord], paths: Sequence[Path]) -> None
     for path in paths:
         if path.suffix in {".md", ".html"}:
             console.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_latency(path: Path, pages: Sequence[Path]) -> None:
+    """Verdict of the newest device of a record file, then the paths of the pages."""
+    from lords_bench.records.latency import LatencyRecord
+    from lords_bench.reporting.latency.page import latency_page
+
+    section = latency_page(read_nouns(path, LatencyRecord).records).sections[0]
+    for line in (section.name, *section.notices, *section.headline, *section.verdict):
+        say(line)
+    for page in pages:
+        if page.suffix in {".md", ".html"}:
+            say(f"Report: {page}")

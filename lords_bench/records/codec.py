@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from lords_bench.errors import RecordError, SpecError
 from lords_bench.records.bench import BenchRecord
+from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.lifecycle import LifecycleRecord
 from lords_bench.records.tuned import TunedEntry
 
@@ -26,6 +27,7 @@ SCHEMA_MINOR = 0
 KINDS: MappingProxyType[str, type[Any]] = MappingProxyType(
     {
         "record": BenchRecord,
+        "latency": LatencyRecord,
         "lifecycle": LifecycleRecord,
         "tuned": TunedEntry,
     }

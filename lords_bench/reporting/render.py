@@ -58,13 +58,13 @@ def write_report(folder: Path, files: Mapping[str, str]) -> tuple[Path, ...]:
 
 def markdown(page: AccuracyPage) -> str:
     """The page as GitHub Markdown; figures are files beside it."""
-    return _environment().get_template("accuracy.md.j2").render(**_context(page))
+    return template_environment().get_template("accuracy.md.j2").render(**_context(page))
 
 
 def html(page: AccuracyPage) -> str:
     """The page as one HTML document that needs nothing else."""
     theme = {"light": css_variables("light"), "dark": css_variables("dark")}
-    return _environment().get_template("accuracy.html.j2").render(**_context(page), theme=theme)
+    return template_environment().get_template("accuracy.html.j2").render(**_context(page), theme=theme)
 
 
 def escape_markdown(text: str) -> str:
@@ -77,7 +77,8 @@ def escape_markdown(text: str) -> str:
 _ENTITIES = {"<": "lt", ">": "gt"}
 
 
-def _environment() -> Environment:
+def template_environment() -> Environment:
+    """Of every page: strict about unknown names, HTML escaped, Markdown escaped by the filter `md`."""
     environment = Environment(
         loader=PackageLoader("lords_bench.reporting", "templates"),
         autoescape=select_autoescape(enabled_extensions=("html.j2",)),

@@ -5,6 +5,7 @@ data was used, shape tells whether levels were learned; every mark also carries 
 the page's style sheet gives each role a value for light and one for dark.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -61,6 +62,6 @@ def mark_of(record: BenchRecord) -> Mark:
     return Mark(role=role, marker=marker, is_filled=record.needs_calibration)
 
 
-def css_variables(theme: str) -> str:
+def css_variables(theme: str, roles: Mapping[str, Role] = ROLES) -> str:
     """`--role: value;` declarations of the `light` or `dark` theme."""
-    return " ".join(f"--{name}: {getattr(role, theme)};" for name, role in ROLES.items())
+    return " ".join(f"--{name}: {getattr(role, theme)};" for name, role in roles.items())

@@ -7,13 +7,13 @@ variables with a fallback. The bytes still depend on matplotlib's version, which
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from lords_bench.reporting.style import ROLES, css_variables
+from lords_bench.reporting.style import ROLES, Role, css_variables
 
 POINTS_PER_INCH = 72
 WIDTH_POINTS = 780
@@ -42,7 +42,7 @@ _SETTINGS: dict[Any, Any] = {
 }
 
 
-def draw(name: str, height_points: float, paint: Callable[[Figure], None]) -> str:
+def draw(name: str, height_points: float, paint: Callable[[Figure], None], *, roles: Mapping[str, Role] = ROLES) -> str:
     """An `<svg>` element of the given height and of `WIDTH_POINTS`, painted by a function of a bare figure."""
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -52,21 +52,21 @@ def draw(name: str, height_points: float, paint: Callable[[Figure], None]) -> st
         buffer = io.StringIO()
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    return themed(_embeddable(buffer.getvalue(), name))
+    return themed(_embeddable(buffer.getvalue(), name), roles)
 
 
-def themed(svg: str) -> str:
+def themed(svg: str, roles: Mapping[str, Role] = ROLES) -> str:
     """The SVG with every drawing colour replaced by `var(--role, light value)`."""
-    for name, role in ROLES.items():
+    for name, role in roles.items():
         svg = svg.replace(role.drawn, f"var(--{name}, {role.light})")
     return svg
 
 
-def standalone(svg: str) -> str:
+def standalone(svg: str, roles: Mapping[str, Role] = ROLES) -> str:
     """An embedded figure as a file of its own, which follows the reader's light or dark setting."""
     style = (
-        f"<style>:root {{ {css_variables('light')} }} "
-        f"@media (prefers-color-scheme: dark) {{ :root {{ {css_variables('dark')} }} }}</style>"
+        f"<style>:root {{ {css_variables('light', roles)} }} "
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {css_variables('dark', roles)} }} }}</style>"
     )
     end = svg.index(">") + 1
     return f"{svg[:end]}\n{style}{svg[end:]}"

@@ -1,0 +1,243 @@
+"""`lords-bench bench latency`: time LoRDS and its baselines on layers of models, keep the records, write the report."""
+
+import argparse
+import dataclasses
+import os
+import shlex
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, get_args
+
+from lords_bench.errors import UsageError
+from lords_bench.records.measurement import Regime
+from lords_bench.records.status import Status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lords_bench.records.environment import Environment
+    from lords_bench.records.latency import LatencyRecord, LatencyRun
+    from lords_bench.spec.latency import LatencyCase, LatencySuite
+    from lords_bench.suites.latency_run import Workbench
+    from lords_bench.timing.device import Device
+
+LATENCY = "latency"
+SEED = 0
+# Options of `bench` by attribute, and what they are when not given.
+_OPTIONS = {"fake": False, "models": None, "m": None, "regimes": None, "kernels": (), "minutes": None}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only the latency suite takes."""
+    group = parser.add_argument_group("latency suite")
+    group.add_argument("--fake", action="store_true", help="made-up numbers of a fake GPU, to try the software")
+    group.add_argument("--models", type=_names, metavar="NAME,…", help="layers of these models only")
+    group.add_argument("--m", type=_numbers, metavar="N,…", help="these numbers of tokens only")
+    group.add_argument(
+        "--regimes", type=_names, metavar="NAME,…", help="of cold, hot, eager (default: all; CPU: eager)"
+    )
+    group.add_argument("--kernels", type=_names, default=(), metavar="NAME,…", help="LoRDS kernels by themselves too")
+    group.add_argument("--minutes", type=float, metavar="N", help="begin no comparison after so long")
+
+
+def refuse_latency_options(arguments: argparse.Namespace) -> None:
+    """Refuse what another suite does not take.
+
+    Raises:
+        UsageError: one of this suite's options was given.
+    """
+    given = [name for name, default in _OPTIONS.items() if getattr(arguments, name) != default]
+    if given:
+        raise UsageError(f"--{given[0]} belongs to the latency suite; use 'lords-bench bench latency --{given[0]}'")
+
+
+def bench_latency(arguments: argparse.Namespace) -> int:
+    """Runs the suite and prints the verdict and the report's path."""
+    from rich.console import Console
+
+    from lords_bench.cli.output import say
+    from lords_bench.cli.reports import device_folder, print_latency, rebuild, record_path
+    from lords_bench.records.latency import LatencyRecord
+    from lords_bench.records.store import NounStore
+    from lords_bench.suites.latency_run import run_latency
+
+    regimes = _regimes(arguments.regimes)
+    if arguments.list:
+        suite = _suite(arguments, on_gpu=arguments.fake or arguments.device == "cuda")
+        say("\n".join(case.case_id for case in suite.cases))
+        return 0
+    # A library that looks for code on the hub while a benchmark runs would be timed with the network.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    console = Console(stderr=True)
+    run, workbench, suite, default_regimes = _prepare(arguments, console)
+    regimes = regimes or default_regimes
+    run = dataclasses.replace(run, planned_comparisons=len(suite.cases) * len(regimes))
+    out, name = Path(arguments.out), arguments.name or device_folder(run.environment)
+    path = record_path(out, name, LATENCY)
+    with NounStore(path, LatencyRecord) as store:
+        for line in store.rejected:
+            console.print(f"{path}, line {line.line}, is not used: {line.reason}", style="yellow", markup=False)
+        with Progress(run.planned_comparisons, console=console) as watcher:
+            left_out = run_latency(
+                suite,
+                run,
+                workbench=workbench,
+                regimes=regimes,
+                store=store,
+                watcher=watcher,
+                kernels=arguments.kernels,
+                seconds=None if arguments.minutes is None else 60 * arguments.minutes,
+                resume=not arguments.fresh,
+            )
+    if left_out:
+        console.print(
+            f"{left_out} of {run.planned_comparisons} comparisons were not reached; the same command goes on with them",
+            style="yellow",
+        )
+    print_latency(path, rebuild(out, name, LATENCY))
+    return 0
+
+
+def _prepare(
+    arguments: argparse.Namespace, console: "Console"
+) -> "tuple[LatencyRun, Workbench, LatencySuite, tuple[Regime, ...]]":
+    """What is run, on what, and the regimes that the device is timed in by default."""
+    from lords_bench.suites.latency_run import CPU_REGIMES, GPU_REGIMES
+    from lords_bench.timing.comparison import FULL, QUICK
+    from lords_bench.timing.probe import probe_environment
+
+    policy = FULL if arguments.full else QUICK
+    if arguments.fake:
+        from lords_bench.suites.latency_fake import DEVICE_NAME, PEAKS, FakeWorkbench
+
+        suite = _suite(arguments, on_gpu=True)
+        environment = dataclasses.replace(probe_environment(), device="cuda", gpu_name=DEVICE_NAME)
+        run = _run(arguments, suite, environment, dtype="bfloat16", is_fake=True)
+        return dataclasses.replace(run, peaks=PEAKS), FakeWorkbench(policy=policy, seed=SEED), suite, GPU_REGIMES
+    import torch
+
+    from lords_bench.cli.models import choose_device
+    from lords_bench.suites.latency_torch import TorchWorkbench
+
+    kind = choose_device(arguments.device)
+    suite = _suite(arguments, on_gpu=kind == "cuda")
+    environment = probe_environment(kind)
+    dtype = torch.bfloat16 if kind == "cuda" else torch.float32
+    device = _device(kind)
+    run = _run(arguments, suite, environment, dtype="bfloat16" if kind == "cuda" else "float32", is_fake=False)
+    with console.status("measuring what the device can reach"):
+        run = dataclasses.replace(run, peaks=device.peaks)
+    workbench = TorchWorkbench(device, place=torch.device(kind), dtype=dtype, policy=policy, seed=SEED)
+    return run, workbench, suite, GPU_REGIMES if kind == "cuda" else CPU_REGIMES
+
+
+def _device(kind: str) -> "Device":
+    if kind == "cuda":
+        from lords_bench.timing.cuda import CudaDevice
+
+        return CudaDevice()
+    from lords_bench.timing.cpu import CpuDevice
+
+    return CpuDevice()
+
+
+def _suite(arguments: argparse.Namespace, *, on_gpu: bool) -> "LatencySuite":
+    from lords_bench.suites.latency import LATENCY_CPU, LATENCY_FULL, LATENCY_QUICK, select_cases
+
+    if arguments.methods is not None:
+        raise UsageError("--methods belongs to the accuracy suite; the latency suite always times every baseline")
+    suite = (LATENCY_FULL if arguments.full else LATENCY_QUICK) if on_gpu else LATENCY_CPU
+    return select_cases(suite, models=arguments.models, bits=arguments.bits, m=arguments.m)
+
+
+def _run(
+    arguments: argparse.Namespace,
+    suite: "LatencySuite",
+    environment: "Environment",
+    *,
+    dtype: str,
+    is_fake: bool,
+) -> "LatencyRun":
+    from lords_bench.records.latency import LatencyRun
+    from lords_bench.records.measurement import Peaks
+    from lords_bench.suites.baselines.libraries import installed_versions
+
+    return LatencyRun(
+        run_id=uuid.uuid4().hex[:12],
+        size=suite.size,
+        is_fake=is_fake,
+        policy="full" if arguments.full else "quick",
+        libraries=installed_versions(),
+        facts=_facts(),
+        peaks=Peaks(),
+        dtype=dtype,  # type: ignore[arg-type]
+        planned_comparisons=len(suite.cases),
+        environment=environment,
+        command=shlex.join(["lords-bench", *arguments.command_line]),
+        seed=SEED,
+    )
+
+
+def _facts() -> tuple[tuple[str, str | int | float | bool | None], ...]:
+    """What the machine says about itself, sorted by name; the load says how many processes competed at the start."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return (("load_average_1min_at_start", load),)
+
+
+def _regimes(names: tuple[str, ...] | None) -> tuple[Regime, ...] | None:
+    unknown = [name for name in names or () if name not in get_args(Regime)]
+    if unknown:
+        raise UsageError(f"unknown regime {unknown[0]!r}; known: {', '.join(get_args(Regime))}")
+    return None if names is None else tuple(regime for regime in get_args(Regime) if regime in names)
+
+
+class Progress:
+    """A bar with the time left on a terminal, one line per comparison elsewhere; as a context manager."""
+
+    def __init__(self, total: int, *, console: "Console") -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._console = console
+        self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=total)
+        self._total, self._ended = total, 0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def begin(self, case: "LatencyCase", regime: Regime) -> None:
+        """The comparison is being made from now on."""
+        self._bar.update(self._task, description=f"{case.case_id} {regime}")
+
+    def end(self, case: "LatencyCase", regime: Regime, records: "tuple[LatencyRecord, ...] | None") -> None:
+        """The comparison has these records; None where an earlier run had made it."""
+        self._ended += 1
+        self._bar.advance(self._task)
+        if records is None:
+            return
+        for record in records:
+            if record.status not in (Status.OK, Status.UNSUPPORTED):
+                what = f"{case.case_id} {regime} {record.method}: {record.status}: {record.reason}"
+                self._console.print(what, style="yellow", markup=False)
+        if not self._console.is_terminal:
+            self._console.print(f"[{self._ended}/{self._total}] {case.case_id} {regime}", markup=False)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(name) for name in _names(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 1,16") from None

@@ -1,0 +1,181 @@
+"""`LatencyRecord`: one way to compute one product, timed in one regime, with everything needed to trace and repeat it.
+
+Records of one comparison share `comparison_id`: their samples were taken round by round together, so that ratios are
+paired. Nothing is paired across comparisons. Keys are derived, never stored: `run_key` says what must be equal for a
+killed run to go on from its records, `comparison_key` what must be equal for two records to stand in one section.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from lords_bench.errors import RecordError
+from lords_bench.records.bench import CREATED_FORMAT, Setting
+from lords_bench.records.environment import Environment
+from lords_bench.records.measurement import Measurement, Peaks, Regime
+from lords_bench.records.status import Status
+from lords_bench.spec.latency import LatencyCase, SuiteSize
+
+# Where a kernel's configuration comes from: a tuned row for this very problem, one for a near problem, the kernel's
+# own rule, or a library that decides by itself.
+ConfigOrigin = Literal["exact", "nearest", "formula", "library"]
+Facts = tuple[tuple[str, Setting], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencyRun:
+    """What all records of one invocation share.
+
+    Attributes:
+        run_id: names the invocation.
+        size: which set of cases was run.
+        is_fake: whether a fake device made the numbers up; such a record is good for nothing but trying the software.
+        policy: name of the sampling rules, such as `quick`.
+        libraries: (name, version) of what a baseline may need, sorted by name; version None = not installed.
+        facts: what the device said about itself (driver, clocks, power limit, load, …), sorted by name.
+        peaks: what the device reached when it was asked for nothing else.
+        dtype: of activations and of the dense weight.
+        planned_comparisons: comparisons the run set out to make, so that missing ones are noticed.
+        environment: machine, versions and source.
+        command: the command line.
+        seed: seed of weights and activations.
+
+    Raises:
+        RecordError: lists that are not sorted by name, or nothing planned.
+    """
+
+    run_id: str
+    size: SuiteSize
+    is_fake: bool
+    policy: str
+    libraries: tuple[tuple[str, str | None], ...]
+    facts: Facts
+    peaks: Peaks
+    dtype: Literal["bfloat16", "float16", "float32"]
+    planned_comparisons: int
+    environment: Environment
+    command: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        for what, names in (
+            ("libraries", [name for name, _ in self.libraries]),
+            ("facts", [name for name, _ in self.facts]),
+        ):
+            if names != sorted(set(names)):
+                raise RecordError(f"latency run: {what} {names} must be sorted by name, each once")
+        if self.planned_comparisons < 1:
+            raise RecordError(f"latency run: planned_comparisons is {self.planned_comparisons}; it is at least 1")
+
+    @property
+    def run_key(self) -> str:
+        """Key under which a killed run finds its completed comparisons."""
+        environment = self.environment
+        source = [environment.lords_bench, environment.source_sha256]
+        versions = [environment.python, environment.torch, environment.triton, [list(item) for item in self.libraries]]
+        device = [environment.device, environment.device_name, self.is_fake]
+        return _digest(["latency", self.policy, self.dtype, self.seed, *source, *versions, *device])
+
+    @property
+    def comparison_key(self) -> str:
+        """What must be equal for two records to stand in one section: device, real or fake, and dtype."""
+        environment = self.environment
+        return _digest(["latency", environment.device, environment.device_name, self.is_fake, self.dtype])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencyRecord:
+    """One method on one case in one regime.
+
+    Attributes:
+        run: what it shares with the other records of its invocation.
+        case: the product.
+        regime: state of the caches and what the clock was around.
+        comparison_id: equal for records whose samples are paired round by round.
+        methods: every method of the comparison, so that a missing one is noticed.
+        method: what was timed, such as `lords`, `bf16` or `bitsandbytes`.
+        kernel: what ran, in words that name the code; None where nothing ran.
+        config: its configuration as (name, value) pairs; empty where it has none, or a library's is not known.
+        config_origin: where the configuration comes from; None where there is none.
+        bits_per_weight: of the stored tensors, padding and tables included; None where nothing was built.
+        status: how it ended.
+        reason: why it did not end well, one line; None exactly when the status is ok.
+        worst_error: largest error of the check in units of its bound, at most 1 if the status is ok; None without one.
+        bytes_moved: bytes that a cold launch cannot avoid moving; None = unknown.
+        flops: operations, a multiply-add being two; None = unknown.
+        measurement: samples; present exactly when the status is ok.
+        notes: what a reader should know about the device during the comparison, in words.
+        created_utc: when the comparison ended, as `2026-01-31T12:00:00Z`.
+
+    Raises:
+        RecordError: fields that contradict each other.
+    """
+
+    run: LatencyRun
+    case: LatencyCase
+    regime: Regime
+    comparison_id: str
+    methods: tuple[str, ...]
+    method: str
+    kernel: str | None = None
+    config: Facts = ()
+    config_origin: ConfigOrigin | None = None
+    bits_per_weight: float | None = None
+    status: Status
+    reason: str | None = None
+    worst_error: float | None = None
+    bytes_moved: int | None = None
+    flops: int | None = None
+    measurement: Measurement | None = None
+    notes: tuple[str, ...] = ()
+    created_utc: str
+
+    def __post_init__(self) -> None:
+        where = f"{self.case.case_id} {self.method!r} {self.regime}"
+        if (self.status is Status.OK) != (self.measurement is not None):
+            raise RecordError(f"{where}: status is {self.status}; a measurement belongs to status ok and only to it")
+        if (self.status is Status.OK) != (self.reason is None):
+            raise RecordError(f"{where}: status is {self.status}; a reason belongs to every other than ok")
+        if self.reason is not None and (not self.reason.strip() or "\n" in self.reason):
+            raise RecordError(f"{where}: reason {self.reason!r} must be one line that says why")
+        if self.measurement is not None and self.measurement.regime != self.regime:
+            raise RecordError(f"{where}: the measurement is of regime {self.measurement.regime!r}")
+        if self.method not in self.methods:
+            raise RecordError(f"{where}: method is not among its comparison's methods {self.methods}; add it")
+        if self.status is Status.OK and self.worst_error is not None and not 0 <= self.worst_error <= 1:
+            raise RecordError(f"{where}: worst_error is {self.worst_error}; above its bound the status is incorrect")
+        try:
+            datetime.strptime(self.created_utc, CREATED_FORMAT).replace(tzinfo=UTC)
+        except ValueError:
+            raise RecordError(f"created_utc is {self.created_utc!r}; write it as 2026-01-31T12:00:00Z") from None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether it may serve as a stored baseline: ok, real, and from an unchanged commit."""
+        return self.status is Status.OK and not self.run.is_fake and self.run.environment.git_dirty is False
+
+
+def completed_comparisons(records: Iterable[LatencyRecord], run_key: str) -> frozenset[tuple[str, Regime]]:
+    """(case id, regime) of the comparisons of that run that need not be made again.
+
+    Those with a record of every method, none of which ran out of time or memory or crashed: what a method cannot do it
+    cannot do the next time either.
+    """
+    again = (Status.TIMEOUT, Status.CRASH, Status.OUT_OF_MEMORY)
+    found: dict[str, list[LatencyRecord]] = {}
+    for record in records:
+        if record.run.run_key == run_key:
+            found.setdefault(record.comparison_id, []).append(record)
+    return frozenset(
+        (members[0].case.case_id, members[0].regime)
+        for members in found.values()
+        if {record.method for record in members} == set(members[0].methods)
+        and all(record.status not in again for record in members)
+    )
+
+
+def _digest(parts: list[object]) -> str:
+    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()[:16]

@@ -1,0 +1,80 @@
+"""A built way as a candidate for timing: rotated buffer sets, and a check on fresh inputs with poisoned outputs."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import torch
+
+from lords_bench.records.measurement import Regime
+from lords_bench.suites.baselines.problem import Problem, Way, worst_error
+from lords_bench.timing.candidate import Candidate
+from lords_bench.timing.device import rotation_slots
+
+
+@dataclass(kw_only=True)
+class Checked:
+    """A candidate with what its checks have found so far.
+
+    Attributes:
+        worst_error: largest error of any check in units of its bound; None before the first, or if it is not finite.
+    """
+
+    candidate: Candidate
+    worst_error: float | None = None
+
+
+def as_candidate(name: str, way: Way, problem: Problem, *, regime: Regime, cache_bytes: int | None) -> Checked:
+    """The way with as many copies of its operands as a cold launch needs; one set in other regimes.
+
+    `bytes_moved` is the format's tensors, x and y once; `flops` the product alone, so that formats compare.
+    """
+    case, itemsize = problem.case, problem.dtype.itemsize
+    moved = way.stored_bytes + case.m * (case.n + case.k) * itemsize
+    slots = rotation_slots(moved, cache_bytes) if regime == "cold" else 1
+    sets: list[tuple[Any, torch.Tensor]] = [(way.operands, problem.draw_x())]
+    sets += [(copy.deepcopy(way.operands), problem.draw_x()) for _ in range(slots - 1)]
+    apply = way.apply
+
+    def launch(slot: int) -> object:
+        operands, x_MK = sets[slot]
+        return apply(operands, x_MK)
+
+    def check() -> str | None:
+        operands, _ = sets[0]
+        x_MK = problem.draw_x()
+        before = x_MK.clone()
+        with nan_filled_allocations():
+            y_MN = apply(operands, x_MK)
+        if not torch.equal(x_MK, before):
+            return "its input was changed"
+        if y_MN.shape != (case.m, case.n) or y_MN.dtype != problem.dtype:
+            return f"its result is {tuple(y_MN.shape)} {y_MN.dtype}, not {(case.m, case.n)} {problem.dtype}"
+        worst = worst_error(way, x_MK, y_MN)
+        found.worst_error = max(worst, found.worst_error or 0.0) if isfinite(worst) else None
+        return None if worst <= 1 else f"error is {worst:.3g} times its bound"
+
+    found = Checked(
+        candidate=Candidate(
+            name=name, launch=launch, check=check, slots=slots, bytes_moved=moved, flops=case.shape.flops
+        )
+    )
+    return found
+
+
+@contextmanager
+def nan_filled_allocations() -> Iterator[None]:
+    """Within it, `torch.empty` gives NaN: PyTorch fills new memory in its deterministic mode."""
+    settings = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = settings.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    settings.fill_uninitialized_memory = True  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        settings.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

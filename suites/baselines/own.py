@@ -1,0 +1,254 @@
+"""Ways of this project: LoRDS through its operator or one kernel, block formats through the same decoders, dense.
+
+On a CPU there are no fused kernels: LoRDS runs the reference arithmetic of its operator, block formats dequantize with
+the reference and multiply.
+"""
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from lords_bench.dispatch import kernel_name
+from lords_bench.errors import UsageError
+from lords_bench.kernel_check import CheckCase, expected_and_bound
+from lords_bench.kernel_registry import named_kernel
+from lords_bench.ops import lords_matmul
+from lords_bench.prepared import PreparedWeight, prepare
+from lords_bench.suites.baselines.problem import Expected, LordsTensors, Problem, Way, expected_of
+
+
+def dense(problem: Problem) -> Way:
+    """The dense weight and torch's own matmul: cuBLAS on a GPU."""
+    weight_NK = problem.weight_NK
+    return Way(
+        kernel="torch.nn.functional.linear" + (" (cuBLAS)" if problem.device.type == "cuda" else ""),
+        operands=weight_NK,
+        apply=lambda operands, x_MK: linear(x_MK, operands),
+        # cuBLAS may round partial sums of a split K to the result's dtype.
+        expected=expected_of(weight_NK.double, result=problem.dtype, roundings=2, compute=problem.dtype),
+        stored_bytes=weight_NK.nbytes,
+        config_origin="library",
+    )
+
+
+def lords(problem: Problem) -> Way:
+    """LoRDS as a model calls it: the operator picks the kernel."""
+    weight = prepare(problem.lords, problem.dtype)
+    name = "reference" if problem.device.type == "cpu" else kernel_name(problem.case.m, problem.dtype, weight)
+    return Way(
+        kernel=name,
+        operands=weight,
+        apply=lambda operands, x_MK: lords_matmul(x_MK, operands),
+        expected=_lords_expected(name, problem, weight),
+        stored_bytes=_lords_bytes(problem.lords),
+        config_origin="formula",
+    )
+
+
+def lords_kernel(problem: Problem, name: str) -> Way:
+    """LoRDS through one kernel, whether or not it is the one that the operator would pick.
+
+    Raises:
+        UsageError: unknown kernel, or one that does not take the problem; the message says why.
+    """
+    kernel, weight = named_kernel(name), prepare(problem.lords, problem.dtype)
+    support = kernel.supports(problem.case.m, weight, problem.dtype)
+    if not support.ok:
+        raise UsageError(support.reason or f"{name} does not take the problem")
+    return Way(
+        kernel=name,
+        operands=weight,
+        apply=lambda operands, x_MK: kernel.launch(x_MK, operands, None, None),
+        expected=_lords_expected(name, problem, weight),
+        stored_bytes=_lords_bytes(problem.lords),
+        config_origin="formula",
+    )
+
+
+def nf_block(problem: Problem) -> Way:
+    """NormalFloat blocks through the fused block-wise kernel.
+
+    Raises:
+        UsageError: no GPU, or more tokens than the kernel takes.
+    """
+    return _fused_blocks(problem, _nf_operands(problem), _nf_expected(problem), _stored_bytes(problem.blocks))
+
+
+def int_block(problem: Problem) -> Way:
+    """Integer groups with zero points through the same kernel.
+
+    Raises:
+        UsageError: no GPU, or more tokens than the kernel takes.
+    """
+    _require_gpu(problem)
+    from lords_bench.kernels.blockwise.launch import blockwise_operands
+
+    weight, bits = problem.integers, problem.case.bits
+    # (code − zero) · scale = (level − zero/half + 1) · (scale · half) with levels (code − half)/half.
+    half = 1 << (bits - 1)
+    levels_L = (torch.arange(1 << bits, device=problem.device) - half) / half
+    operands = blockwise_operands(
+        weight.packed, weight.scale_NG * half, levels_L, k=problem.case.k, bits=bits, block=problem.case.block,
+        dtype=problem.dtype, decoder="uniform", zero_NG=weight.zeros().view(weight.scale_NG.shape).float() / half - 1,
+    )  # fmt: skip
+    expected = expected_of(
+        lambda: weight.dequantize(torch.float64), result=problem.dtype, roundings=4, compute=problem.dtype
+    )
+    return _fused_blocks(problem, operands, expected, _stored_bytes(weight))
+
+
+def nf_dequantize(problem: Problem) -> Way:
+    """NormalFloat blocks dequantized to a scratch matrix, then a dense matmul."""
+    dtype = problem.dtype
+    if problem.device.type == "cpu":
+        return Way(
+            kernel="reference dequantize + torch.nn.functional.linear",
+            operands=problem.blocks,
+            apply=lambda operands, x_MK: linear(x_MK, operands.dequantize(dtype)),
+            expected=_nf_expected(problem),
+            stored_bytes=_stored_bytes(problem.blocks),
+        )
+    from lords_bench.kernels.blockwise import launch as blockwise
+
+    return Way(
+        kernel="blockwise_dequantize + torch.nn.functional.linear",
+        operands=_nf_operands(problem),
+        apply=lambda operands, x_MK: linear(x_MK, blockwise.dequantize(operands, dtype)),
+        expected=_nf_expected(problem),
+        stored_bytes=_stored_bytes(problem.blocks),
+        config_origin="formula",
+    )
+
+
+def qlora_fused(problem: Problem) -> Way:
+    """QLoRA at its best: the fastest base product of this project, then one small matmul and one `addmm`."""
+    base, (a_RK, b_NR) = _best_blocks(problem), problem.draw_adapter()
+    apply = base.apply
+
+    def fused(operands: Any, x_MK: Tensor) -> Tensor:
+        weight, a, b = operands
+        return torch.addmm(apply(weight, x_MK), x_MK @ a.t(), b.t(), alpha=LORA_SCALING)
+
+    return Way(
+        kernel=f"{base.kernel} + matmul + addmm",
+        operands=(base.operands, a_RK, b_NR),
+        apply=fused,
+        expected=adapter_expected(problem, problem.blocks.dequantize, a_RK, b_NR),
+        stored_bytes=base.stored_bytes + a_RK.nbytes + b_NR.nbytes,
+        config=base.config,
+        config_origin=base.config_origin,
+    )
+
+
+def qlora_merged(problem: Problem) -> Way:
+    """The adapter merged into the weight and quantized again: NF blocks alone, of other quality than the adapter."""
+    base = _best_blocks(problem)
+    return dataclasses.replace(base, kernel=f"{base.kernel} (merged)")
+
+
+# LoRA's α/r at PEFT's and QLoRA's usual α = 2r.
+LORA_SCALING = 2.0
+
+
+def adapter_expected(
+    problem: Problem, dequantize: Any, a_RK: Tensor, b_NR: Tensor, *, compute: torch.dtype | None = None
+) -> Expected:
+    """`Way.expected` of a weight with a LoRA adapter, every step rounded to `compute` (None: the dtype of x)."""
+
+    def extra(x_MK: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = a_RK.double(), b_NR.double()
+        small_MR, small_abs_MR = x_MK @ a.t(), x_MK.abs() @ a.abs().t()
+        return LORA_SCALING * small_MR @ b.t(), LORA_SCALING * small_abs_MR @ b.abs().t()
+
+    return expected_of(
+        lambda: dequantize(torch.float64),
+        result=problem.dtype,
+        roundings=7,
+        compute=compute or problem.dtype,
+        extra_MN=extra,
+    )
+
+
+def _best_blocks(problem: Problem) -> Way:
+    """The fused kernel where it takes the problem, else dequantize + matmul."""
+    try:
+        return nf_block(problem)
+    except UsageError:
+        return nf_dequantize(problem)
+
+
+def _fused_blocks(problem: Problem, operands: Any, expected: Expected, stored_bytes: int) -> Way:
+    from lords_bench.kernels.blockwise import launch as blockwise
+    from lords_bench.kernels.blockwise.space import default_config
+    from lords_bench.kernels.common.workspace import arrival_counters
+
+    case = problem.case
+    support = blockwise.supports(case.m, operands, problem.dtype)
+    if not support.ok:
+        raise UsageError(support.reason or "the block-wise kernel does not take the problem")
+    config = default_config(case.n, case.k, bits=case.bits)
+    counters = arrival_counters(case.n * case.m, problem.device)
+
+    def apply(held: Any, x_MK: Tensor) -> Tensor:
+        weight, arrivals = held
+        return blockwise.launch(x_MK, weight, config=config, arrivals=arrivals)
+
+    return Way(
+        kernel="blockwise",
+        operands=(operands, counters),
+        apply=apply,
+        expected=expected,
+        stored_bytes=stored_bytes,
+        config=tuple((field.name, getattr(config, field.name)) for field in dataclasses.fields(config)),
+        config_origin="formula",
+    )
+
+
+def _nf_operands(problem: Problem) -> Any:
+    _require_gpu(problem)
+    from lords_bench.kernels.blockwise.launch import blockwise_operands
+
+    weight = problem.blocks
+    assert isinstance(weight.scale_NG, Tensor)
+    return blockwise_operands(
+        weight.packed, weight.scale_NG, weight.levels(), k=problem.case.k, bits=problem.case.bits,
+        block=problem.case.block, dtype=problem.dtype,
+    )  # fmt: skip
+
+
+def _nf_expected(problem: Problem) -> Expected:
+    # Level, scale, their product and a partial sum may each be rounded to the dtype of x.
+    return expected_of(
+        lambda: problem.blocks.dequantize(torch.float64), result=problem.dtype, roundings=4, compute=problem.dtype
+    )
+
+
+def _lords_expected(kernel: str, problem: Problem, weight: PreparedWeight) -> Expected:
+    tensors = problem.lords
+
+    def expected(x_MK: Tensor) -> tuple[Tensor, Tensor]:
+        case = CheckCase(
+            name=problem.case.case_id, codes_NK=tensors.codes_NK, packed=tensors.packed, b_NR=tensors.b_NR,
+            a_RK=tensors.a_RK, levels_L=tensors.levels_L, bits=tensors.bits, x_MK=x_MK.to(problem.dtype),
+            bias_N=torch.zeros(problem.case.n, device=problem.device),
+        )  # fmt: skip
+        return expected_and_bound(kernel, case, weight)
+
+    return expected
+
+
+def _lords_bytes(tensors: LordsTensors) -> int:
+    # The levels are those of a codebook known by name: nothing is stored for them.
+    return tensors.packed.nbytes + tensors.b_NR.nbytes + tensors.a_RK.nbytes
+
+
+def _stored_bytes(weight: Any) -> int:
+    return sum(int(tensor.nbytes) for tensor in weight.tensors().values())
+
+
+def _require_gpu(problem: Problem) -> None:
+    if problem.device.type == "cpu":
+        raise UsageError("the fused kernel needs a GPU; on a CPU see the row of dequantize + matmul")
