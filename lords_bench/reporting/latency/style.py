@@ -6,10 +6,13 @@ from types import MappingProxyType
 
 from lords_bench.reporting.style import ROLES, Role
 
-# The first four are those of every page; `faster` and `slower` fill cells, paler for smaller differences.
+# The first four are as on every page; `faster` and `slower` fill cells, paler for smaller differences.
 LATENCY_ROLES: Mapping[str, Role] = MappingProxyType(
     {
-        **{name: ROLES[name] for name in ("ink", "muted", "grid", "paper")},
+        "ink": ROLES["ink"],
+        "muted": ROLES["muted"],
+        "grid": ROLES["grid"],
+        "paper": ROLES["paper"],
         "lords": Role(drawn="#050505", light="#0067a5", dark="#56b4e9"),
         "dense": Role(drawn="#060606", light="#5a5f66", dark="#b4bac3"),
         "blocks": Role(drawn="#070707", light="#00735a", dark="#3fc79d"),
