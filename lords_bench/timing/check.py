@@ -1,0 +1,95 @@
+"""Does a candidate compute what it should, every time, from its inputs alone? Asked before and after it is timed.
+
+What is caught is what honest code does by accident as well: an output element nobody wrote, an input that was
+changed, a result kept from an earlier call, work that was put off or sent to a stream nobody waits for.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Tensors = Sequence["Tensor"]
+
+
+def checker(
+    run: Callable[[Tensors], Any],
+    make_inputs: Callable[[int], Tensors],
+    reference: Callable[[Tensors], "tuple[Tensor, Tensor | float]"],
+    *,
+    seed: int = 0,
+) -> Callable[[], str | None]:
+    """A `Candidate.check`: fresh inputs at every call, then other values in the very same tensors.
+
+    Args:
+        run: inputs to the result, one tensor, by the code that is timed.
+        make_inputs: seed to random inputs; equal seeds give equal values. Data should look like real data: power and
+            with it the clock depend on it.
+        reference: inputs to the expected result and how far each element may lie from it, in float64. It is computed
+            after `run`, so that its memory cannot be what `run` returns.
+        seed: of the first inputs.
+    """
+    seeds = count(seed)
+
+    def check() -> str | None:
+        inputs = make_inputs(next(seeds))
+        wrong = _wrong(run, inputs, reference)
+        if wrong:
+            return wrong
+        for tensor, value in zip(inputs, make_inputs(next(seeds)), strict=True):
+            tensor.copy_(value)
+        wrong = _wrong(run, inputs, reference)
+        return f"with other values in the same tensors, {wrong}" if wrong else None
+
+    return check
+
+
+def _wrong(run: Callable[[Tensors], Any], inputs: Tensors, reference: Callable[[Tensors], Any]) -> str | None:
+    import torch
+
+    before = [tensor.clone() for tensor in inputs]
+    with _nan_filled_allocations():
+        result = run(inputs)
+    if type(result) is not torch.Tensor:
+        return f"the result is a {type(result).__name__}, not a plain tensor: its work may not be done"
+    if result.is_cuda:
+        # This stream alone: what ran elsewhere without being joined is not there yet.
+        torch.cuda.current_stream(result.device).synchronize()
+    found = result.detach().clone().double()
+    changed = [
+        index for index, (now, then) in enumerate(zip(inputs, before, strict=True)) if not torch.equal(now, then)
+    ]
+    if changed:
+        return f"input {changed[0]} was changed"
+    expected, bound = reference(before)
+    if found.shape != expected.shape:
+        return f"the shape is {tuple(found.shape)}, expected {tuple(expected.shape)}"
+    unwritten = int(found.isnan().sum())
+    if unwritten:
+        return f"{unwritten} of {found.numel()} elements are NaN: nobody wrote them"
+    share = (found - expected).abs() / torch.as_tensor(bound, dtype=torch.float64, device=found.device)
+    worst = float(share.nan_to_num(nan=0.0).max()) if share.numel() else 0.0
+    if worst > 1:
+        place = torch.unravel_index(share.nan_to_num(nan=0.0).argmax(), share.shape)
+        return f"the error at {[int(index) for index in place]} is {worst:.3g} times its bound"
+    return None
+
+
+@contextmanager
+def _nan_filled_allocations() -> Iterator[None]:
+    """Within it, `torch.empty` gives NaN: PyTorch fills new memory in its deterministic mode."""
+    import torch
+
+    settings: Any = torch.utils.deterministic  # type: ignore[attr-defined]
+    was_on, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = settings.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    settings.fill_uninitialized_memory = True
+    try:
+        yield
+    finally:
+        settings.fill_uninitialized_memory = filled
+        torch.use_deterministic_algorithms(was_on, warn_only=warned)
