@@ -83,7 +83,7 @@ def _nan_filled_allocations() -> Iterator[None]:
     """Within it, `torch.empty` gives NaN: PyTorch fills new memory in its deterministic mode."""
     import torch
 
-    settings: Any = torch.utils.deterministic  # type: ignore[attr-defined]
+    settings: Any = torch.utils.deterministic
     was_on, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     filled = settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
