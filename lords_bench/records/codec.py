@@ -19,7 +19,9 @@ from lords_bench.errors import RecordError, SpecError
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.lifecycle import LifecycleRecord
+from lords_bench.records.trial import RunOff, Trial
 from lords_bench.records.tuned import TunedEntry
+from lords_bench.records.tuning_table import TuningTable
 
 SCHEMA_MAJOR = 1
 SCHEMA_MINOR = 0
@@ -30,6 +32,9 @@ KINDS: MappingProxyType[str, type[Any]] = MappingProxyType(
         "latency": LatencyRecord,
         "lifecycle": LifecycleRecord,
         "tuned": TunedEntry,
+        "trial": Trial,
+        "runoff": RunOff,
+        "tuning-table": TuningTable,
     }
 )
 

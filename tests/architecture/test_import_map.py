@@ -31,6 +31,8 @@ ORDER = (
     "runner",
     "progress",
     "kernel_cli",
+    "tuning_progress",
+    "tuning_cli",
     "cli",
     "__main__",
 )

@@ -1,0 +1,253 @@
+"""The analytic model: what a configuration costs before it is run. It ranks; no time of it is ever reported as a time.
+
+For a kernel: how many programs, how many fit on the GPU at a time (registers, shared memory, warps), how many waves
+that is, what a program does before its loop and in each turn (issue slots and tensor cores, from machine code where
+there is some, else from the tile), what device memory and the caches have to move, how many bytes are in flight to hide
+its latency, and what summing split-K partials adds. For the CPU workload: calls, decoding, traffic, arithmetic.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+from lords_bench.errors import UsageError
+from lords_bench.records.trial import Settings
+from lords_bench.records.tuned import Problem
+from lords_bench.static.bounds import GPU_MODELS, GpuModel, predict
+from lords_bench.static.target import named_target, warps_per_sm
+from lords_bench.tuning import cpu_product
+from lords_bench.tuning.code import Compiled
+from lords_bench.tuning.strategies.protocol import Guess
+
+# Round figures of NVIDIA GPUs since 2020, for ranking only.
+_MEMORY_LATENCY_NS = 700.0
+_CACHE_SPEEDUP = 3.0
+_LAUNCH_NS = 2000.0
+_ARRIVAL_NS = 700.0
+_REGISTERS_BESIDE = 56
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What a launch has to do.
+
+    Attributes:
+        programs: of the grid.
+        turns: of the main loop in one program.
+        weights_per_turn: weights that a program decodes in a turn.
+        tokens: rows of a tensor-core tile, padding included.
+        setup_bytes: what a program reads before its loop.
+        memory_bytes: through device memory, at least.
+        cache_bytes: through the second-level cache, in all programs.
+        bits_per_weight: of the stored weight.
+        tail_ns: what follows the last program.
+        num_warps, num_stages: of a program.
+    """
+
+    programs: int
+    turns: int
+    weights_per_turn: int
+    tokens: int
+    setup_bytes: int
+    memory_bytes: int
+    cache_bytes: int
+    bits_per_weight: float
+    tail_ns: float
+    num_warps: int
+    num_stages: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Code:
+    """What a program's code costs: cycles of a sub-partition per 32 weights, resources, and its own setup."""
+
+    cycles_per_32_weights: float
+    registers: int
+    shared_bytes: int
+    setup_instructions: int
+
+
+def guess(kernel: str, settings: Settings, problem: Problem, gpu: GpuModel | None) -> Guess:
+    """Before anything is compiled.
+
+    Raises:
+        UsageError: a kernel that the model does not know, or no GPU for a kernel of one.
+    """
+    if kernel == cpu_product.NAME:
+        return _cpu_guess(settings, problem)
+    if gpu is None:
+        raise UsageError(f"the model of {kernel!r} needs a GPU to rank for")
+    work = work_of(kernel, settings, problem)
+    return predicted(work, _expected_code(kernel, work, problem), gpu)
+
+
+def from_machine_code(kernel: str, settings: Settings, problem: Problem, gpu: GpuModel, compiled: Compiled) -> Guess:
+    """The same with instructions, registers and shared memory that a compiler gave; `compiled` is ok."""
+    work = work_of(kernel, settings, problem)
+    assert compiled.loop is not None
+    assert compiled.code is not None
+    bound = predict(compiled.loop, gpu, bits_per_weight=work.bits_per_weight)
+    code = Code(
+        cycles_per_32_weights=max(bound.on_chip_cycles().values()),
+        registers=compiled.code.registers or 255,
+        shared_bytes=compiled.code.shared_bytes or 0,
+        setup_instructions=compiled.instructions - len(compiled.loop.instructions),
+    )
+    return predicted(work, code, gpu)
+
+
+def predicted(work: Work, code: Code, gpu: GpuModel) -> Guess:
+    """Time of a launch by waves of programs, and what it is made of."""
+    blocks = max(1, warps_per_sm(code.registers, work.num_warps) // work.num_warps)
+    if code.shared_bytes:
+        blocks = max(1, min(blocks, (named_target(gpu.arch).max_shared_bytes + 1024) // (code.shared_bytes + 1024)))
+    resident = blocks * gpu.sm_count
+    waves = ceil(work.programs / resident)
+    # In the last wave the programs that are left share the multiprocessors evenly.
+    full, rest = divmod(work.programs, resident)
+    on_busiest = full * blocks + ceil(rest / gpu.sm_count)
+    setup_cycles = code.setup_instructions * work.num_warps / 4
+    turn_cycles = work.weights_per_turn / 32 * code.cycles_per_32_weights / 4
+    compute_ns = on_busiest * (setup_cycles + work.turns * turn_cycles) / gpu.sm_clock_ghz
+    in_flight = min(work.programs, resident) * work.num_stages * work.weights_per_turn * work.bits_per_weight / 8
+    reached_gbps = min(gpu.bandwidth_gbps, in_flight / _MEMORY_LATENCY_NS)
+    memory_ns = work.memory_bytes / reached_gbps
+    cache_ns = work.cache_bytes / (_CACHE_SPEEDUP * gpu.bandwidth_gbps)
+    # Reading what a program keeps, then its first tile: nothing hides that in the first wave.
+    latency_ns = waves * 2 * _MEMORY_LATENCY_NS
+    total = max(compute_ns, memory_ns, cache_ns) + 0.15 * min(compute_ns, memory_ns) + latency_ns + work.tail_ns
+    return Guess(
+        predicted_ns=total + _LAUNCH_NS,
+        features=(compute_ns, memory_ns, cache_ns, float(waves), float(blocks), work.tail_ns),
+    )
+
+
+def work_of(kernel: str, settings: Settings, problem: Problem) -> Work:
+    """Grid and traffic of a configuration, as the kernel's `launch` sets them.
+
+    Raises:
+        UsageError: a kernel that the model does not know.
+    """
+    if kernel in ("rank_expanded", "scale_tile", "blockwise"):
+        return _split_k_work(kernel, settings, problem)
+    if kernel in ("scale_tile_gemm", "dequantize_matmul"):
+        return _tile_work(kernel, settings, problem)
+    raise UsageError(f"no model of kernel {kernel!r}; search it with --strategy random or exhaustive")
+
+
+def _split_k_work(kernel: str, settings: Settings, problem: Problem) -> Work:
+    config = dict(settings)
+    m, n, k, rank = problem.m_bucket, problem.n, problem.k, problem.rank or 1
+    tokens = m if kernel == "rank_expanded" else 8 if m <= 8 else 16 if m <= 16 else 32
+    block_n, tiles = int(config["block_n"]), int(config["tiles_per_program"])
+    chunk = int(config["blocks_k"]) * _k_block(problem.bits)
+    splits, groups = ceil(k / chunk), ceil(n / (block_n * tiles))
+    token_tiles = m if kernel == "rank_expanded" else ceil(m / tokens)
+    setup_bytes = chunk * rank * 2 + chunk * m * 2
+    partial_bytes = splits * m * n * 4
+    packed_bytes = n * k * problem.bits // 8
+    # The last program of a group sums alone, one row of partials after the other; a second kernel costs its launch.
+    last = _ARRIVAL_NS * (1 + splits * tiles * block_n * tokens / (512 * 32 * int(config["num_warps"])))
+    return Work(
+        programs=splits * groups * token_tiles,
+        turns=tiles,
+        weights_per_turn=block_n * chunk,
+        tokens=tokens,
+        setup_bytes=setup_bytes,
+        memory_bytes=packed_bytes * token_tiles + (n + k) * rank * 2 + m * (n + k) * 2,
+        cache_bytes=groups * splits * setup_bytes * token_tiles
+        + splits * n * rank * 2 * token_tiles
+        + 2 * partial_bytes,
+        bits_per_weight=problem.bits + (n + k) * rank * 16 / (n * k),
+        tail_ns=last if config["last_sums"] else _LAUNCH_NS + _MEMORY_LATENCY_NS,
+        num_warps=int(config["num_warps"]),
+        num_stages=int(config["num_stages"]),
+    )
+
+
+def _tile_work(kernel: str, settings: Settings, problem: Problem) -> Work:
+    config = dict(settings)
+    m, n, k, rank = problem.m_bucket, problem.n, problem.k, problem.rank or 1
+    block_n, block_k = int(config["block_n"]), _k_block(problem.bits)
+    fused = kernel == "scale_tile_gemm"
+    tokens = int(config["block_m"]) if fused else 16
+    token_tiles, row_tiles, chunks = ceil(m / tokens) if fused else 1, ceil(n / block_n), ceil(k / block_k)
+    packed_bytes = n * k * problem.bits // 8
+    # Dequantizing writes W once, and the product reads it again.
+    scratch_bytes = 0 if fused else 2 * n * k * 2
+    return Work(
+        programs=row_tiles * (token_tiles if fused else chunks),
+        turns=chunks if fused else 1,
+        weights_per_turn=block_n * block_k,
+        tokens=tokens,
+        setup_bytes=block_n * rank * 2,
+        memory_bytes=packed_bytes + scratch_bytes + (n + k) * rank * 2 + m * (n + k) * 2,
+        cache_bytes=packed_bytes * token_tiles + row_tiles * (m + rank) * k * 2,
+        bits_per_weight=problem.bits + (n + k) * rank * 16 / (n * k),
+        tail_ns=0.0,
+        num_warps=int(config["num_warps"]),
+        num_stages=int(config["num_stages"]),
+    )
+
+
+def _expected_code(kernel: str, work: Work, problem: Problem) -> Code:
+    """Round figures of the kernels' machine code, from `lords-bench kernels --static`, scaled by the tile."""
+    per_warp = work.weights_per_turn / (32 * work.num_warps)
+    cycles = {4: 2.3, 3: 1.9, 2: 1.4}[problem.bits] if kernel == "rank_expanded" else 4.4
+    if kernel != "rank_expanded":
+        cycles += work.tokens / 16
+    # Half a register per weight that a thread holds decoded at a time, and what it accumulates.
+    registers = int(_REGISTERS_BESIDE + per_warp / 2 + work.tokens * 2)
+    return Code(
+        cycles_per_32_weights=cycles * (1.0 if registers <= 255 else registers / 255),
+        registers=min(255, registers),
+        shared_bytes=int(work.num_stages * work.weights_per_turn * problem.bits / 8),
+        setup_instructions=int(500 + work.setup_bytes / (16 * work.num_warps)),
+    )
+
+
+def gpu_model(name: str, capability: tuple[int, int], multiprocessors: int) -> GpuModel:
+    """The published model whose name the device's contains, else the nearest by capability with the device's SMs."""
+    known = next((gpu for gpu in GPU_MODELS if gpu.name in name), None)
+    if known is not None:
+        return known
+    number = 10 * capability[0] + capability[1]
+    near = min(GPU_MODELS, key=lambda gpu: abs(int(gpu.arch.removeprefix("sm_")) - number))
+    return GpuModel(
+        name=name,
+        arch=near.arch,
+        bandwidth_gbps=near.bandwidth_gbps,
+        sm_count=multiprocessors,
+        sm_clock_ghz=near.sm_clock_ghz,
+    )
+
+
+def _k_block(bits: int) -> int:
+    return 256 if bits == 3 else 128
+
+
+# Round figures of a present-day core, for ranking only.
+_CACHE_BYTES = 1 << 20
+_NS_PER_CALL = 4000.0
+_CALLS = 6
+_NS_PER_WEIGHT = {"index": 1.5, "take": 1.5, "pairs": 0.8}
+_NS_PER_BYTE = 0.1
+_OPERATIONS_PER_NS = 40.0
+
+
+def _cpu_guess(settings: Settings, problem: Problem) -> Guess:
+    """Calls, decoding, traffic of the tile where it leaves the cache, arithmetic."""
+    config = dict(settings)
+    rows, columns = min(int(config["tile_rows"]), problem.n), min(int(config["tile_columns"]), problem.k)
+    tiles = -(-problem.n // rows) * -(-problem.k // columns)
+    weights = problem.n * problem.k
+    tile_bytes = rows * columns * 4 * (2 if config["in_place"] else 3)
+    outside = max(0.0, 1 - _CACHE_BYTES / tile_bytes)
+    traffic_ns = weights * 4 * (2 if config["in_place"] else 3) * _NS_PER_BYTE * outside
+    decode_ns = weights * _NS_PER_WEIGHT[str(config["decode"])]
+    rank = problem.rank or 1
+    arithmetic_ns = 2 * weights * (problem.m_bucket + rank) / _OPERATIONS_PER_NS
+    calls_ns = tiles * _CALLS * _NS_PER_CALL
+    return Guess(
+        predicted_ns=calls_ns + decode_ns + traffic_ns + arithmetic_ns,
+        features=(calls_ns, decode_ns, traffic_ns, float(tile_bytes)),
+    )

@@ -1,0 +1,103 @@
+"""Where the tuner's rows lie, and the lock that keeps two tuners off one device."""
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from lords_bench.errors import StoreError
+from lords_bench.records.journal import Journal, read_journal
+from lords_bench.records.trial import Evidence, RunOff, Trial, TuningRecord, key_digest
+from lords_bench.records.tuned import TunedKey
+
+if TYPE_CHECKING:
+    from lords_bench.records.store import RejectedLine
+
+
+class Rows:
+    """The rows of one kernel on one device: `<kernel>.trials.jsonl` and `<kernel>.runoffs.jsonl`, as a context manager.
+
+    Rows that are not believed are in `rejected`, with their file and line.
+
+    Raises:
+        StoreError: the folder or the disk refuses.
+    """
+
+    def __init__(self, folder: Path, kernel: str) -> None:
+        self._trial_journal = Journal(folder / f"{kernel}.trials.jsonl", Trial)
+        self._run_off_journal = Journal(folder / f"{kernel}.runoffs.jsonl", RunOff)
+        self._trials: dict[str, list[Trial]] = {}
+        self._run_offs: dict[str, list[RunOff]] = {}
+        self.rejected: list[tuple[Path, RejectedLine]] = []
+
+    def __enter__(self) -> Self:
+        trials = read_journal(self._trial_journal.path, Trial)
+        run_offs = read_journal(self._run_off_journal.path, RunOff)
+        self._trial_journal.__enter__()
+        self._run_off_journal.__enter__()
+        for trial in trials.records:
+            self._trials.setdefault(trial.key_digest, []).append(trial)
+        for run_off in run_offs.records:
+            self._run_offs.setdefault(run_off.key_digest, []).append(run_off)
+        self.rejected = [(trials.path, line) for line in trials.rejected]
+        self.rejected += [(run_offs.path, line) for line in run_offs.rejected]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._trial_journal.close()
+        self._run_off_journal.close()
+
+    def record(self, key: TunedKey, evidence: Evidence) -> TuningRecord:
+        """The believable rows of one problem."""
+        digest = key_digest(key, evidence)
+        return TuningRecord(
+            key=key,
+            evidence=evidence,
+            trials=tuple(self._trials.get(digest, ())),
+            run_offs=tuple(self._run_offs.get(digest, ())),
+        )
+
+    def add(self, row: Trial | RunOff) -> None:
+        """Append a row, on disk before this returns."""
+        if isinstance(row, Trial):
+            self._trial_journal.append(row)
+            self._trials.setdefault(row.key_digest, []).append(row)
+        else:
+            self._run_off_journal.append(row)
+            self._run_offs.setdefault(row.key_digest, []).append(row)
+
+
+class DeviceLock:
+    """At most one tuner measures on a device: an exclusive `flock` that dies with its process.
+
+    Raises:
+        StoreError: another process tunes on the device; it is named.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = -1
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._file, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._file)
+            raise StoreError(
+                f"process {holder} is tuning on this device (lock {str(self._path)!r}); two would disturb each other's "
+                "times: wait for it"
+            ) from None
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        os.close(self._file)

@@ -1,0 +1,99 @@
+"""What the tuner is asked for, what it gives, and who is told meanwhile. Nouns only."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lords_bench.records.status import Status
+from lords_bench.records.trial import Evidence, MachineCode, Settings, Trial, TuningRecord
+from lords_bench.records.tuned import TunedKey
+from lords_bench.tuning.space import SearchSpace
+from lords_bench.tuning.strategies import Guess
+from lords_bench.tuning.winner import Winner
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspected:
+    """What is known of a configuration before it is run; a status other than ok means that it need not be.
+
+    Attributes:
+        launch: stands for machine code and launch; configurations that share it share one measurement.
+    """
+
+    status: Status = Status.OK
+    reason: str | None = None
+    code: MachineCode | None = None
+    launch: str | None = None
+    compile_ns: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One problem to tune.
+
+    Attributes:
+        inspect: compiles the configurations; None where there is nothing to compile.
+    """
+
+    key: TunedKey
+    evidence: Evidence
+    space: SearchSpace
+    guesses: tuple[Guess, ...] | None
+    inspect: Callable[[Sequence[Settings]], Sequence[Inspected]] | None = None
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        problem = self.key.problem
+        return f"{self.key.kernel} M{problem.m_bucket} {problem.n}×{problem.k} {problem.bits}b r{problem.rank}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """How the tuning of one problem ended.
+
+    Attributes:
+        tried: configurations with a row, those of earlier runs included.
+        in_time: whether search and run-offs came to their end within the budget.
+    """
+
+    task: Task
+    record: TuningRecord
+    winner: Winner | None
+    tried: int
+    in_time: bool
+
+
+class Watcher(Protocol):
+    """Is told what the tuner does; `tuning_progress` draws it."""
+
+    def begin(self, task: Task, *, tries: int, resumed: int) -> None:
+        """A problem is being tuned: how many tries are expected, and how many earlier runs had made."""
+
+    def stage(self, name: str) -> None:
+        """What happens now: `compiling`, `searching`, `final`, `confirming`."""
+
+    def tried(self, trial: Trial) -> None:
+        """A configuration is finished with."""
+
+    def end(self, finished: Finished) -> None:
+        """The problem is done."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How to tune.
+
+    Attributes:
+        strategy: name of the search.
+        budget_s: wall-clock seconds for all problems together; None = as long as it takes.
+        quick: run-offs by the quick policy.
+        retry_failed: whether configurations that failed in an earlier run are tried again.
+    """
+
+    strategy: str
+    run_id: str
+    budget_s: float | None = None
+    quick: bool = True
+    retry_failed: bool = False
+    seed: int = 0

@@ -1,0 +1,68 @@
+"""The evaluation process: `python -m lords_bench.tuning.worker`, one JSON request per line in, one answer out.
+
+It alone touches the device. It leads its own process group, dies with the tuner (Linux tells the kernel so; elsewhere
+its standard input ends), and what a configuration takes down with it is this process and one row.
+
+    {"op": "open", "device": "fake", "regime": "cold", "kernel": …, "problem": {…}}
+    {"op": "try", "config": [[field, value], …], "stop_above_ns": 12345.0}
+    {"op": "run-off", "configs": [[[field, value], …], …], "quick": true}
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from lords_bench.records.codec import from_plain, to_plain
+from lords_bench.records.trial import Settings
+from lords_bench.records.tuned import Problem
+from lords_bench.tuning.bench import Bench
+from lords_bench.tuning.devices import open_bench
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    _die_with_parent()
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    # Compilers and drivers print to the real standard output.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    bench: Bench | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["op"] == "open":
+            problem = from_plain(Problem, request["problem"], path="problem")
+            bench = open_bench(request["device"], request["kernel"], problem, request["regime"])
+            answer: Any = {}
+        else:
+            assert bench is not None
+            answer = to_plain(_answer(bench, request))
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _answer(bench: Bench, request: dict[str, Any]) -> object:
+    if request["op"] == "try":
+        return bench.attempt(_settings(request["config"]), request["stop_above_ns"])
+    return bench.run_off([_settings(config) for config in request["configs"]], quick=request["quick"])
+
+
+def _settings(pairs: list[list[Any]]) -> Settings:
+    return tuple((name, value) for name, value in pairs)
+
+
+def _die_with_parent() -> None:
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The parent may have died before the kernel was told.
+    if os.getppid() != parent or parent == 1:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

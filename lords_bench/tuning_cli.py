@@ -1,0 +1,248 @@
+"""`lords-bench tune`: find each kernel's fastest configuration for each problem on this machine, and write it down."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lords_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lords_bench.records.tuned import Problem
+    from lords_bench.tuning.tasks import Finished, Options, Task
+
+_DEFAULT_SHAPES = {"cuda": "llama-3-8b", "cpu": "768x768", "fake": "4096x4096"}
+_DEFAULT_M = {"cuda": "1,2,4,8,16,32,64,128,256,512,1024,2048,4096", "cpu": "8", "fake": "8"}
+_DEFAULT_DTYPE = {"cuda": "bfloat16", "cpu": "float32", "fake": "bfloat16"}
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command; its `run` default takes the parsed arguments and returns the exit code."""
+    parser = subparsers.add_parser(
+        "tune",
+        help="find the fastest configuration of each kernel on this machine",
+        description=(
+            "Tries configurations, checks each before it is timed, and writes what is proven faster than the formula "
+            "to the table that products are looked up in. Every finished configuration is kept: an interrupted run "
+            "goes on where it stopped."
+        ),
+    )
+    parser.add_argument("kernels", nargs="*", metavar="KERNEL", help="kernels to tune (default: all of the device)")
+    parser.add_argument("--shapes", metavar="NAME|NxK,…", help="layers of a model, or sizes such as 4096x4096")
+    parser.add_argument("--bits", default="4", metavar="N,…", help="numbers of bits (default: %(default)s)")
+    parser.add_argument("--ranks", default="16", metavar="R,…", help="ranks of the scale (default: %(default)s)")
+    parser.add_argument("--m", metavar="M,…", help="numbers of tokens (default: the whole ladder on a GPU)")
+    parser.add_argument("--dtype", help="of activations (default: bfloat16; float32 on a CPU)")
+    parser.add_argument("--budget", metavar="TIME", help="such as 90s, 5m or 1h; what is found by then counts")
+    parser.add_argument("--strategy", help="ranked, tpe, random or exhaustive (default: ranked)")
+    parser.add_argument("--exhaustive", action="store_true", help="try every configuration")
+    parser.add_argument("--full", action="store_true", help="measure run-offs to the full precision, not the quick one")
+    parser.add_argument("--retry-failed", action="store_true", help="try again what failed in an earlier run")
+    parser.add_argument("--timeout", type=float, default=30.0, metavar="S", help="limit of one try (default: 30)")
+    parser.add_argument("--workers", type=int, metavar="N", help="compile processes (default: one per core)")
+    parser.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
+    parser.add_argument("--device", choices=("cuda", "cpu", "fake"), default="cuda", help="(default: cuda)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of tables (default: this user's)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
+    parser.set_defaults(run=run, resumes=True)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Tune, write the table, print what came out; 0 if every problem has a result, else 1.
+
+    Raises:
+        UsageError: arguments that do not fit together, or no such device.
+        StoreError: rows or table cannot be written, or another process tunes on the device.
+    """
+    from rich.console import Console
+
+    from lords_bench.tuning.plan import DEFAULT_KERNELS, check_kernel, machine_for, make_task
+    from lords_bench.tuning.tables import user_folder
+
+    options = _options(arguments)
+    device = arguments.device
+    kernels = tuple(arguments.kernels) or DEFAULT_KERNELS[device]
+    for kernel in kernels:
+        check_kernel(kernel, device)
+    problems = _problems(arguments)
+    machine = machine_for(device)
+    tasks = [
+        make_task(kernel, problem, machine, device, workers=arguments.workers)
+        for kernel in kernels
+        for problem in problems
+        if _serves(kernel, problem)
+    ]
+    if not tasks:
+        raise UsageError(f"none of {', '.join(kernels)} serves M = {arguments.m}; widen --m")
+    console = Console(stderr=True)
+    finished = _tune(tasks, options, arguments, arguments.out or user_folder(), console)
+    _report(finished, arguments, Console())
+    return 0 if all(item.winner is not None for item in finished) else 1
+
+
+def _tune(
+    tasks: "list[Task]", options: "Options", arguments: argparse.Namespace, out: Path, console: "Console"
+) -> "list[Finished]":
+    from lords_bench.tuning.process import EvaluationProcess
+    from lords_bench.tuning.rows import DeviceLock
+    from lords_bench.tuning.tables import table_path
+    from lords_bench.tuning.tuner import tune
+    from lords_bench.tuning_progress import TuneProgress
+
+    machine = tasks[0].key.machine
+    folder = table_path(out, machine.gpu).parent
+    finished: list[Finished] = []
+
+    def done(item: "Finished") -> None:
+        finished.append(item)
+        _write(item, out)
+
+    with (
+        DeviceLock(_lock_path(arguments.device, folder)),
+        EvaluationProcess(arguments.device, regime="cold", timeout_s=arguments.timeout) as process,
+        TuneProgress(len(tasks), budget_s=options.budget_s, console=console) as progress,
+    ):
+        tune(
+            tasks,
+            folder=folder,
+            process=process,
+            options=options,
+            watcher=progress,
+            on_finished=done,
+            on_rejected=lambda path, line: console.print(
+                f"{path.name} line {line.line} is not used: {line.reason}", style="yellow", highlight=False
+            ),
+        )
+    return finished
+
+
+def _write(item: "Finished", out: Path) -> None:
+    """The table's line, where there is something proven to write; the same line is not written twice."""
+    from datetime import UTC, datetime
+
+    import lords_bench
+    from lords_bench.tuning.tables import write_entry
+    from lords_bench.tuning.winner import table_entry
+
+    if item.task.evidence != "measured" or item.winner is None or not item.winner.confirmed:
+        return
+    from lords_bench.timing.probe import git_state
+
+    commit, _ = git_state(Path(lords_bench.__file__).resolve().parent.parent)
+    today = datetime.now(UTC).date().isoformat()
+    entry = table_entry(item.record, item.winner, measured_on=today, commit=commit)
+    write_entry(entry, folder=out)
+
+
+def _report(finished: "list[Finished]", arguments: argparse.Namespace, console: "Console") -> None:
+    from lords_bench.tuning_progress import result_table
+
+    title = {
+        "fake": "Invented times of a fake device: they show that the tuner works, and go into no table",
+        "cpu": "Times of plain PyTorch on this CPU, of no kernel",
+        "cuda": "Tuned",
+    }[arguments.device]
+    console.print(result_table(finished, title=title))
+    cut = [item for item in finished if not item.in_time]
+    if cut:
+        console.print(f"{len(cut)} of {len(finished)} searches ended with the budget; the same command goes on")
+
+
+def _options(arguments: argparse.Namespace) -> "Options":
+    import secrets
+
+    from lords_bench.tuning.strategies import DEFAULT, STRATEGIES
+    from lords_bench.tuning.tasks import Options
+
+    strategy = "exhaustive" if arguments.exhaustive else arguments.strategy or DEFAULT
+    if strategy not in STRATEGIES:
+        raise UsageError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
+    if arguments.exhaustive and arguments.strategy not in (None, "exhaustive"):
+        raise UsageError(f"--exhaustive and --strategy {arguments.strategy} contradict each other; give one")
+    if not arguments.timeout > 0:
+        raise UsageError(f"--timeout is {arguments.timeout:g}; give seconds above 0")
+    return Options(
+        strategy=strategy,
+        run_id=secrets.token_hex(8),
+        budget_s=None if arguments.budget is None else seconds(arguments.budget),
+        quick=not arguments.full,
+        retry_failed=arguments.retry_failed,
+        seed=arguments.seed,
+    )
+
+
+def _problems(arguments: argparse.Namespace) -> "list[Problem]":
+    from lords_bench.records.tuned import Problem
+
+    device = arguments.device
+    return [
+        Problem(
+            m_bucket=m,
+            n=n,
+            k=k,
+            bits=bits,
+            rank=rank,
+            x_dtype=arguments.dtype or _DEFAULT_DTYPE[device],
+            scale_dtype="float32" if device == "cpu" else "float16",
+            decoder="reference" if device == "cpu" else "grid7",
+        )
+        for bits in _numbers("--bits", arguments.bits)
+        for rank in _numbers("--ranks", arguments.ranks)
+        for n, k in _shapes(arguments.shapes or _DEFAULT_SHAPES[device])
+        for m in sorted({_bucket(m) for m in _numbers("--m", arguments.m or _DEFAULT_M[device])})
+    ]
+
+
+def _serves(kernel: str, problem: "Problem") -> bool:
+    """Whether a kernel is worth tuning for that many tokens, as the kernels themselves say."""
+    most = {"rank_expanded": 4, "scale_tile": 64}.get(kernel)
+    return most is None or problem.m_bucket <= most
+
+
+def _bucket(m: int) -> int:
+    from lords_bench.records.tuned import m_bucket
+
+    return m_bucket(m)
+
+
+def _shapes(text: str) -> list[tuple[int, int]]:
+    found = []
+    for part in text.split(","):
+        n, _, k = part.strip().lower().replace("×", "x").partition("x")
+        if not (n.isdecimal() and k.isdecimal() and int(n) and int(k)):
+            raise UsageError(f"--shapes {part!r} is neither a model nor a size such as 4096x14336")
+        found.append((int(n), int(k)))
+    return found
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or any(not part.isdecimal() or int(part) < 1 for part in parts):
+        raise UsageError(f"{option} {text!r} is not a list of numbers such as 1,8")
+    return [int(part) for part in parts]
+
+
+def seconds(text: str) -> float:
+    """Seconds of `90s`, `5m`, `1h` or a bare number of seconds.
+
+    Raises:
+        UsageError: neither of them, or not above 0.
+    """
+    number, factor = (text[:-1], {"s": 1, "m": 60, "h": 3600}[text[-1]]) if text[-1:] in ("s", "m", "h") else (text, 1)
+    try:
+        value = float(number) * factor
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise UsageError(f"--budget {text!r} is not a time such as 90s, 5m or 1h")
+    return value
+
+
+def _lock_path(device: str, folder: Path) -> Path:
+    """One lock per device of this machine; fake devices are as many as there are folders."""
+    import tempfile
+
+    if device == "fake":
+        return folder / ".tune.lock"
+    return Path(tempfile.gettempdir()) / f"lords-bench-tune-{device}.lock"
