@@ -120,7 +120,7 @@ def check(kernel: Kernel, case: CheckCase, weight: PreparedWeight) -> CheckResul
     if not support.ok:
         return result(Status.UNSUPPORTED, support.reason)
     try:
-        with _nan_filled_allocations():
+        with nan_filled_allocations():
             y_MN = kernel.launch(case.x_MK, weight, case.bias_N, None)
             again_MN = kernel.launch(case.x_MK, weight, case.bias_N, None)
     # Whatever a kernel raises is the outcome of its check, and the other kernels go on.
@@ -184,7 +184,7 @@ def _fixed_point_error(x_MK: Tensor, b_NR: Tensor, a_RK: Tensor, values_NK: Tens
 
 
 @contextmanager
-def _nan_filled_allocations() -> Iterator[None]:
+def nan_filled_allocations() -> Iterator[None]:
     """Within it, `torch.empty` gives NaN: PyTorch fills new memory in its deterministic mode."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]

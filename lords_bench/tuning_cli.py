@@ -9,11 +9,14 @@ from lords_bench.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lords_bench.records.measurement import Regime
     from lords_bench.records.tuned import Problem
     from lords_bench.tuning.tasks import Finished, Options, Task
 
 _DEFAULT_SHAPES = {"cuda": "llama-3-8b", "cpu": "768x768", "fake": "4096x4096"}
 _DEFAULT_M = {"cuda": "1,2,4,8,16,32,64,128,256,512,1024,2048,4096", "cpu": "8", "fake": "8"}
+# A CPU's last cache can be larger than any of these weights, and clearing it takes longer than a product.
+_REGIME: dict[str, "Regime"] = {"cuda": "cold", "cpu": "hot", "fake": "cold"}
 _DEFAULT_DTYPE = {"cuda": "bfloat16", "cpu": "float32", "fake": "bfloat16"}
 
 
@@ -100,7 +103,7 @@ def _tune(
 
     with (
         DeviceLock(_lock_path(arguments.device, folder)),
-        EvaluationProcess(arguments.device, regime="cold", timeout_s=arguments.timeout) as process,
+        EvaluationProcess(arguments.device, regime=_REGIME[arguments.device], timeout_s=arguments.timeout) as process,
         TuneProgress(len(tasks), budget_s=options.budget_s, console=console) as progress,
     ):
         tune(
@@ -119,10 +122,11 @@ def _tune(
 
 def _write(item: "Finished", out: Path) -> None:
     """The table's line, where there is something proven to write; the same line is not written twice."""
+    from dataclasses import replace
     from datetime import UTC, datetime
 
     import lords_bench
-    from lords_bench.tuning.tables import write_entry
+    from lords_bench.tuning.tables import read_tables, write_entry
     from lords_bench.tuning.winner import table_entry
 
     if item.task.evidence != "measured" or item.winner is None or not item.winner.confirmed:
@@ -132,7 +136,9 @@ def _write(item: "Finished", out: Path) -> None:
     commit, _ = git_state(Path(lords_bench.__file__).resolve().parent.parent)
     today = datetime.now(UTC).date().isoformat()
     entry = table_entry(item.record, item.winner, measured_on=today, commit=commit)
-    write_entry(entry, folder=out)
+    written = [known for table in read_tables((out,)) for known in table.entries]
+    if not any(replace(known, measured_on=today, commit=commit) == entry for known in written):
+        write_entry(entry, folder=out)
 
 
 def _report(finished: "list[Finished]", arguments: argparse.Namespace, console: "Console") -> None:

@@ -66,11 +66,14 @@ def _cpu_bench(kernel: str, problem: Problem, regime: Regime) -> Bench:
 
 
 def _cuda_bench(kernel: str, problem: Problem, regime: Regime) -> Bench:
+    import torch
+
     from lords_bench.timing.cuda import CudaDevice
     from lords_bench.tuning.kernel_candidates import candidate_maker
 
     timer = CudaDevice()
-    return Bench(lambda _named: timer, candidate_maker(kernel, problem, timer, regime), regime)
+    make = candidate_maker(kernel, problem, cache_bytes=timer.cache_bytes, regime=regime, device=torch.device("cuda"))
+    return Bench(lambda _named: timer, make, regime)
 
 
 _BENCHES: Mapping[str, Callable[[str, Problem, Regime], Bench]] = MappingProxyType(

@@ -38,7 +38,7 @@ class OutOfResources(RuntimeError):  # noqa: N818  (named as Triton names it, wh
 
 
 def space() -> SearchSpace:
-    """52 configurations."""
+    """54 configurations."""
     return product_space(
         FakeConfig,
         {

@@ -45,12 +45,9 @@ def machine_for(device: str) -> Machine:
         )
     import torch
 
-    from lords_bench.tuning.keys import machine_of
-
-    found = machine_of(torch.device("cuda")) if torch.cuda.is_available() else None
-    if found is None:
+    if not torch.cuda.is_available():
         raise UsageError("no CUDA device to tune on; '--device fake' or '--device cpu' runs the tuner without one")
-    return found
+    return _cuda_machine(torch.cuda.current_device())
 
 
 def make_task(kernel: str, problem: Problem, machine: Machine, device: str, *, workers: int | None = None) -> Task:
@@ -126,6 +123,19 @@ def _compile(
         Inspected(status=found.status, reason=found.reason, code=found.code, launch=found.launch, compile_ns=each_ns)
         for found in compiled
     ]
+
+
+def _cuda_machine(index: int) -> Machine:
+    import torch
+
+    found = torch.cuda.get_device_properties(index)
+    return Machine(
+        gpu=str(found.name),
+        capability=(int(found.major), int(found.minor)),
+        multiprocessors=int(found.multi_processor_count),
+        driver=None,
+        triton=_triton_version(),
+    )
 
 
 def _triton_version() -> str:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lords_bench.records.codec import from_plain, to_plain
+from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.records.trial import Settings
 from lords_bench.records.tuned import Problem
@@ -36,7 +37,7 @@ class EvaluationProcess:
     """
 
     def __init__(
-        self, device: str, *, regime: str = "cold", timeout_s: float = 30.0, start_timeout_s: float = 300.0
+        self, device: str, *, regime: Regime = "cold", timeout_s: float = 30.0, start_timeout_s: float = 300.0
     ) -> None:
         self._device, self._regime = device, regime
         self._timeout_s, self._start_timeout_s = timeout_s, start_timeout_s

@@ -1,0 +1,104 @@
+"""Configurations of a kernel as candidates: one random weight, in as many copies as keep it out of the cache.
+
+The check is the one that kernels are held to everywhere (`kernel_check`): the bound that follows from K, rank and
+dtype, outputs that start as NaN, and a second launch with equal bits, unless the configuration adds with atomics. What
+is expected is computed once per problem.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from lords_bench.kernel_check import expected_and_bound, make_case, nan_filled_allocations
+from lords_bench.kernel_registry import named_kernel
+from lords_bench.prepared import PreparedWeight, prepare
+from lords_bench.records.measurement import Regime
+from lords_bench.records.status import Status
+from lords_bench.records.trial import Settings
+from lords_bench.records.tuned import Problem
+from lords_bench.timing.candidate import Candidate
+from lords_bench.timing.device import CandidateError, rotation_slots
+
+if TYPE_CHECKING:
+    from lords_bench.kernels.common.ptx import Decoder
+
+_FOLDERS = {"dequantize_matmul": "dequantize"}
+
+
+def candidate_maker(
+    kernel: str,
+    problem: Problem,
+    *,
+    cache_bytes: int | None,
+    regime: Regime,
+    device: torch.device,
+) -> Callable[[Settings, str], Candidate]:
+    """Makes a candidate of (configuration, name).
+
+    Raises:
+        UsageError: unknown kernel.
+    """
+    chosen = named_kernel(kernel)
+    dtype: torch.dtype = getattr(torch, problem.x_dtype)
+    case = make_case(
+        problem.m_bucket, problem.n, problem.k, bits=problem.bits, rank=problem.rank or 1, dtype=dtype, device=device
+    )
+    decoder = None if device.type == "cpu" else cast("Decoder", problem.decoder)
+    weight = prepare(case, dtype, decoder=decoder)
+    cost = chosen.cost(problem.m_bucket, weight, dtype)
+    slots = rotation_slots(cost.bytes_moved, cache_bytes) if regime == "cold" else 1
+    weights = [weight, *(_copy(weight) for _ in range(slots - 1))]
+    inputs = [case.x_MK, *(case.x_MK.clone() for _ in range(slots - 1))]
+    expected: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def make(settings: Settings, name: str) -> Candidate:
+        config = config_of(kernel, settings)
+
+        def launch(slot: int) -> torch.Tensor:
+            return chosen.launch(inputs[slot], weights[slot], None, config)
+
+        def check() -> str | None:
+            support = chosen.supports(problem.m_bucket, weight, dtype)
+            if not support.ok:
+                raise CandidateError(Status.UNSUPPORTED, support.reason)
+            if not expected:
+                expected.append(expected_and_bound(kernel, case, weight))
+            with nan_filled_allocations():
+                y_MN = chosen.launch(case.x_MK, weight, case.bias_N, config)
+                again_MN = chosen.launch(case.x_MK, weight, case.bias_N, config)
+            expected_MN, bound_MN = expected[0]
+            ratio_MN = ((y_MN.double() - expected_MN).abs() / bound_MN).nan_to_num(nan=torch.inf)
+            worst = float(ratio_MN.max())
+            if worst > 1:
+                row, column = divmod(int(ratio_MN.argmax()), y_MN.shape[1])
+                return f"error is {worst:.3g} times its bound at row {row}, column {column}"
+            if not dict(settings).get("atomic", False) and not torch.equal(y_MN, again_MN):
+                return "a second launch gave other bits"
+            return None
+
+        return Candidate(
+            name=name, launch=launch, check=check, slots=slots, bytes_moved=cost.bytes_moved, flops=cost.flops
+        )
+
+    return make
+
+
+def config_of(kernel: str, settings: Settings) -> Any:
+    """The kernel's config dataclass; None for a kernel that has none."""
+    if not settings:
+        return None
+    launch = import_module(f"lords_bench.kernels.{_FOLDERS.get(kernel, kernel)}.launch")
+    return launch.CONFIG(**dict(settings))
+
+
+def _copy(weight: PreparedWeight) -> PreparedWeight:
+    """The same weight in other memory; counters too, since launches in flight must not share them."""
+    tensors = {
+        name: getattr(weight, name).clone()
+        for name in ("packed", "b_NR", "a_RK", "a_columns", "counters")
+        if getattr(weight, name) is not None
+    }
+    return replace(weight, **tensors)
