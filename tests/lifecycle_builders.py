@@ -40,7 +40,7 @@ def make_training(**changes: Any) -> LifecycleSamples:
     return LifecycleSamples(**{**fields, **changes})
 
 
-def make_run(case_id: str = "qat-lords-b3-lr0.001-s0", **changes: Any) -> LifecycleRecord:
+def make_run(case_id: str = "qat-lords-b3-lr0.001", **changes: Any) -> LifecycleRecord:
     """A clean, complete QAT record; a status other than ok drops the samples and gets a reason."""
     fields: dict[str, Any] = {
         "run_id": "run-1",
@@ -50,7 +50,6 @@ def make_run(case_id: str = "qat-lords-b3-lr0.001-s0", **changes: Any) -> Lifecy
         "method": "lords",
         "bits": 3,
         "spec": QuantSpec(method="lords", bits=3),
-        "rank": None,
         "learning_rate": 1e-3,
         "is_search": True,
         "training_seed": 0,

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from rich.console import Console
 
 from lords_bench.cli.latency import LATENCY, bench_latency, refuse_latency_options
+from lords_bench.cli.lifecycle import bench_lifecycle
 from lords_bench.cli.models import choose_device, load_model, read_calibration
 from lords_bench.cli.output import say
 from lords_bench.cli.reports import device_folder, print_closing, rebuild, record_path
@@ -19,6 +20,7 @@ from lords_bench.records import AccuracySamples, RecordStore
 from lords_bench.runner import Advance, Run, run_suite
 from lords_bench.spec.case import Case, Suite
 from lords_bench.suites.accuracy import ACCURACY_FULL, ACCURACY_QUICK, select
+from lords_bench.suites.lifecycle.plan import SUITE as LIFECYCLE
 from lords_bench.timing.probe import probe_environment
 
 # Quick and full cases of each suite.
@@ -29,9 +31,11 @@ def bench(arguments: argparse.Namespace) -> int:
     """Runs the suite and prints its table, the verdict and the report's path."""
     if arguments.suite == LATENCY:
         return bench_latency(arguments)
-    if arguments.suite not in SUITES:
-        raise UsageError(f"unknown suite {arguments.suite!r}; known: {', '.join((*SUITES, LATENCY))}")
+    if arguments.suite not in (*SUITES, LIFECYCLE):
+        raise UsageError(f"unknown suite {arguments.suite!r}; known: {', '.join((*SUITES, LATENCY, LIFECYCLE))}")
     refuse_latency_options(arguments)
+    if arguments.suite == LIFECYCLE:
+        return bench_lifecycle(arguments)
     suite = select(SUITES[arguments.suite][arguments.full], methods=arguments.methods, bits=arguments.bits)
     if arguments.list:
         say("\n".join(case.case_id for case in suite.cases))

@@ -69,7 +69,9 @@ def _bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "choice accuracy, and writes a report. Complete cases are kept: an interrupted run goes on where it stopped.",
         resumes=True,
     )
-    parser.add_argument("suite", nargs="?", default="accuracy", help="accuracy or latency (default: accuracy)")
+    parser.add_argument(
+        "suite", nargs="?", default="accuracy", help="accuracy, latency or lifecycle (default: accuracy)"
+    )
     parser.add_argument("--full", action="store_true", help="every variant on four times the text; takes an hour")
     parser.add_argument("--methods", type=_names, metavar="NAME,…", help=f"only these: {', '.join(PRESETS)}")
     parser.add_argument("--bits", type=_numbers, metavar="N,…", help=f"only these of {', '.join(map(str, BITS))}")

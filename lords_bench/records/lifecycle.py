@@ -15,7 +15,7 @@ from lords_bench.records.environment import Environment
 from lords_bench.records.status import Status
 from lords_bench.spec.quant import QuantSpec
 
-Stage = Literal["reference", "ptq", "qat", "peft"]
+Stage = Literal["reference", "qat", "peft"]
 Domain = Literal["base", "shifted"]
 Split = Literal["validation", "test"]
 
@@ -132,13 +132,12 @@ class LifecycleRecord:
     Attributes:
         run_id: names the invocation that wrote the record.
         suite: `lifecycle`.
-        case_id: unique within the suite, such as `qat-lords-b3-lr0.001-s0` or `peft-qlora-b4-best-s1`.
-        stage: `reference` (the unquantized model), `ptq` (where training starts), `qat` or `peft`.
+        case_id: unique within the suite, such as `qat-lords-b3-lr0.001` or `peft-qlora-b4-seed1`.
+        stage: `reference` (the unquantized model), `qat` or `peft`.
         method: name shown for the method.
         bits: bits per code; None = unquantized.
         spec: specification of the quantized layers; None = unquantized.
-        rank: rank of the adapters that `spec` does not speak of; None where there are none or it is the scale's own.
-        learning_rate: of the training; None without.
+        learning_rate: of the training; None for the model before its first step.
         is_search: whether the case tries a learning rate; the others repeat the best one with another seed.
         training_seed: fixes the order of the training text and every random start.
         status: how the case ended.
@@ -162,7 +161,6 @@ class LifecycleRecord:
     method: str
     bits: int | None
     spec: QuantSpec | None
-    rank: int | None
     learning_rate: float | None
     is_search: bool
     training_seed: int
@@ -188,8 +186,8 @@ class LifecycleRecord:
             raise RecordError(
                 f"{name}: bits is {self.bits} with spec {self.spec}; only unquantized layers have neither"
             )
-        if (self.stage in ("qat", "peft")) != (self.learning_rate is not None):
-            raise RecordError(f"{name}: stage {self.stage!r} with learning rate {self.learning_rate}; training has one")
+        if (self.stage == "reference") != (self.bits is None) or (self.bits is None and self.is_training):
+            raise RecordError(f"{name}: stage {self.stage!r} with bits {self.bits}; the reference is not quantized")
         if self.learning_rate is not None and not (isfinite(self.learning_rate) and self.learning_rate > 0):
             raise RecordError(f"{name}: learning rate {self.learning_rate} must be positive and finite")
         if self.samples is not None and self.is_training != (self.samples.trainable_numbers > 0):
@@ -203,8 +201,13 @@ class LifecycleRecord:
 
     @property
     def is_training(self) -> bool:
-        """Whether the stage trains."""
+        """Whether it was trained; else it is the model before the first step."""
         return self.learning_rate is not None
+
+    @property
+    def group_id(self) -> str:
+        """Stage, method and bits: what the runs with different learning rates and seeds share."""
+        return f"{self.stage}-{self.method}-b{self.bits}"
 
     @property
     def is_clean(self) -> bool:

@@ -1,6 +1,7 @@
 """Pure functions from samples to estimates with intervals, shared by report and gate. NumPy and SciPy only."""
 
 from lords_bench.stats.bootstrap import Interval, mean_interval, ratio_interval
+from lords_bench.stats.crossed import crossed_difference, crossed_interval
 from lords_bench.stats.paired import (
     Outcome,
     PairedDifference,
@@ -13,6 +14,8 @@ __all__ = [
     "Interval",
     "Outcome",
     "PairedDifference",
+    "crossed_difference",
+    "crossed_interval",
     "mean_interval",
     "paired_mean_difference",
     "paired_ratio_difference",

@@ -24,9 +24,9 @@ def test_an_accuracy_reader_refuses_a_lifecycle_line() -> None:
     [
         ({"samples": None}, "samples belong to status ok"),
         ({"status": Status.INCORRECT, "reason": "two\nlines"}, "must be one line"),
-        ({"learning_rate": None}, "with learning rate None"),
+        ({"learning_rate": None}, "'qat' with 1000 trainable numbers"),
         ({"learning_rate": float("nan")}, "must be positive and finite"),
-        ({"stage": "ptq"}, "stage 'ptq' with learning rate 0.001"),
+        ({"stage": "reference"}, "stage 'reference' with bits 3"),
         ({"bits": None}, "bits is None"),
         ({"planned_case_ids": ()}, "not among its run's planned_case_ids"),
         ({"created_utc": "yesterday"}, "created_utc is 'yesterday'"),

@@ -1,0 +1,122 @@
+"""`lords-bench bench lifecycle`: train a model by every method, keep the records, write and name the report."""
+
+import argparse
+import os
+import shlex
+import time
+import uuid
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from lords_bench.cli.models import choose_device, load_model
+from lords_bench.cli.output import say
+from lords_bench.cli.reports import device_folder, record_path
+from lords_bench.errors import UsageError
+from lords_bench.progress import clock
+from lords_bench.records import Environment, EvaluationInputs, LifecycleRecord, NounStore, run_key
+from lords_bench.records.bench import CREATED_FORMAT
+from lords_bench.records.environment import Device
+from lords_bench.suites.lifecycle.plan import PLANS, SUITE, Group, Plan, select
+from lords_bench.timing.probe import probe_environment
+
+if TYPE_CHECKING:
+    from lords_bench.suites.lifecycle.measure import LifecycleMeasurement
+    from lords_bench.suites.lifecycle.run import CaseResult
+
+
+def bench_lifecycle(arguments: argparse.Namespace) -> int:
+    """Runs the plan, and prints where its records are.
+
+    Raises:
+        UsageError: an option that the suite has no use for.
+    """
+    if arguments.calibration or arguments.tasks:
+        raise UsageError(f"suite {SUITE!r} takes neither --calibration nor --tasks; leave them out")
+    plan = select(PLANS["full" if arguments.full else "quick"], methods=arguments.methods, bits=arguments.bits)
+    if arguments.list:
+        say("\n".join(plan.case_ids))
+        return 0
+    from lords_bench.suites.lifecycle.run import run_plan
+
+    console = Console(stderr=True)
+    device = choose_device(arguments.device)
+    make = partial(make_measurement, plan, arguments.model, device, arguments.dtype)
+    # The inputs, and with them what is done already, must be known before any process is started.
+    measurement = make()
+    environment = probe_environment(device)
+    out, name = Path(arguments.out), arguments.name or device_folder(environment)
+    run = _Run(plan, measurement.inputs, environment, shlex.join(["lords-bench", *arguments.command_line]))
+    with NounStore(record_path(out, name, SUITE), LifecycleRecord) as store:
+        for line in store.rejected:
+            console.print(f"{store.path}, line {line.line}, is not used: {line.reason}", style="yellow", markup=False)
+        done = (
+            {}
+            if arguments.fresh
+            else {
+                record.case_id: record.samples
+                for record in store.records
+                if record.run_key == run.key and record.complete and record.samples is not None
+            }
+        )
+        left = [case_id for case_id in plan.case_ids if case_id not in done]
+        console.print(f"{len(plan.case_ids) - len(left)} of {len(plan.case_ids)} cases are done", highlight=False)
+        started = time.monotonic()
+        processes = 1 if device == "cuda" else len(os.sched_getaffinity(0))
+        for number, result in enumerate(run_plan(plan, make, done=done, processes=processes), start=1):
+            store.append(run.record(result))
+            remaining = (time.monotonic() - started) / number * (len(left) - number)
+            ending = "" if result.reason is None else f": {result.status}: {result.reason}"
+            progress = f"[{len(plan.case_ids) - len(left) + number}/{len(plan.case_ids)}] {result.case_id}{ending}"
+            console.print(f"{progress}, {clock(remaining)} left", markup=False, highlight=False)
+    say(f"Records: {record_path(out, name, SUITE)}")
+    return 0
+
+
+def make_measurement(plan: Plan, source: str | None, device: Device, dtype: str) -> "LifecycleMeasurement":
+    """Loads model and text; computes with one thread where it computes on a CPU."""
+    import torch
+
+    from lords_bench.suites.lifecycle.measure import LifecycleMeasurement
+    from lords_bench.suites.lifecycle.text import lifecycle_text
+
+    if device == "cpu":
+        torch.set_num_threads(1)
+    model = load_model(source, device=device, dtype=dtype, console=Console(stderr=True))
+    return LifecycleMeasurement(model, lifecycle_text(plan.text), plan)
+
+
+class _Run:
+    """What the records of one invocation share."""
+
+    def __init__(self, plan: Plan, inputs: EvaluationInputs, environment: Environment, command: str) -> None:
+        self._plan, self._inputs, self._environment, self._command = plan, inputs, environment, command
+        self._run_id = uuid.uuid4().hex[:12]
+        self.key = run_key(suite=SUITE, inputs=inputs, seed=0, environment=environment)
+
+    def record(self, result: "CaseResult") -> LifecycleRecord:
+        """The record of one case."""
+        group: Group | None = result.group
+        return LifecycleRecord(
+            run_id=self._run_id,
+            suite=SUITE,
+            case_id=result.case_id,
+            stage="reference" if group is None else group.stage,
+            method="unquantized" if group is None else group.method,
+            bits=None if group is None else group.bits,
+            spec=None if group is None else group.spec,
+            learning_rate=result.learning_rate,
+            is_search=result.is_search,
+            training_seed=result.seed,
+            status=result.status,
+            reason=result.reason,
+            samples=result.samples,
+            planned_case_ids=self._plan.case_ids,
+            inputs=self._inputs,
+            environment=self._environment,
+            created_utc=datetime.now(UTC).strftime(CREATED_FORMAT),
+            command=self._command,
+        )

@@ -1,0 +1,4 @@
+"""The lifecycle suite: post-training quantization, then training of one model, LoRDS beside its baselines.
+
+Read `plan.py` first (what is run, as data), then `text.py` (on what), `measure.py` (one run), `run.py` (all of them).
+"""

@@ -1,0 +1,135 @@
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from lifecycle_builders import make_scores, make_training
+from lords_bench.errors import ModelError, StoreError
+from lords_bench.records import LifecycleSamples, Status
+from lords_bench.suites.lifecycle.plan import QUICK, REFERENCE_ID, Budget, Group, Plan
+from lords_bench.suites.lifecycle.run import CaseResult, run_group, run_plan
+
+PLAN = Plan(
+    groups=QUICK.groups[:2],
+    qat=Budget(steps=2, batch_windows=1, learning_rates=(1e-4, 1e-3, 1e-2), seeds=(0, 1, 2)),
+    peft=Budget(steps=2, batch_windows=1, learning_rates=(1e-3,), seeds=(0,)),
+    text=QUICK.text,
+)
+GROUP = PLAN.groups[0]
+UNTRAINED = make_training(trainable_numbers=0, step_loss_nats=(), step_wall_ns=(), step_cpu_ns=(), step_tokens=0)
+
+
+def scored(loss: float) -> LifecycleSamples:
+    """Validation loss as given; the test text says the opposite, so that choosing by it would be seen."""
+    validation = make_scores(split="validation", window_nll_nats=(loss, loss, loss))
+    test = make_scores(window_nll_nats=(500 - loss,) * 3)
+    return make_training(scores=(validation, test))
+
+
+class Made:
+    """A measurement with losses made up by learning rate; None diverges."""
+
+    def __init__(self, losses: dict[float, float | None]) -> None:
+        self.losses = losses
+        self.trained: list[tuple[float, int]] = []
+
+    def reference(self) -> LifecycleSamples:
+        return UNTRAINED
+
+    def start(self, group: Group) -> LifecycleSamples:
+        del group
+        return UNTRAINED
+
+    def train(self, group: Group, *, learning_rate: float, seed: int) -> LifecycleSamples:
+        del group
+        self.trained.append((learning_rate, seed))
+        loss = self.losses[learning_rate]
+        if loss is None:
+            raise ModelError("step 2: loss nan\nand more")
+        return scored(loss)
+
+
+def run(measurement: Made, done: dict[str, LifecycleSamples] | None = None) -> list[CaseResult]:
+    return list(run_group(measurement, PLAN, GROUP, done or {}))
+
+
+def test_other_seeds_repeat_the_rate_with_the_lowest_validation_loss() -> None:
+    measurement = Made({1e-4: 120.0, 1e-3: 100.0, 1e-2: 110.0})
+
+    results = run(measurement)
+
+    assert [result.case_id for result in results] == list(PLAN.case_ids_of(GROUP))
+    assert measurement.trained == [(1e-4, 0), (1e-3, 0), (1e-2, 0), (1e-3, 1), (1e-3, 2)]
+
+
+def test_a_rate_that_diverges_is_a_record_and_not_chosen() -> None:
+    results = run(Made({1e-4: 120.0, 1e-3: None, 1e-2: 110.0}))
+
+    failed = next(result for result in results if result.learning_rate == 1e-3)
+    assert (failed.status, failed.reason) == (Status.INCORRECT, "step 2: loss nan")
+    assert [result.learning_rate for result in results if result.seed] == [1e-2, 1e-2]
+
+
+def test_where_every_rate_diverges_the_other_seeds_say_so() -> None:
+    results = run(Made({1e-4: None, 1e-3: None, 1e-2: None}))
+
+    assert {result.reason for result in results if result.seed} == {"no learning rate of the grid gave a finite result"}
+
+
+def test_a_resumed_group_chooses_as_the_whole_one_did() -> None:
+    measurement = Made({1e-4: 120.0, 1e-3: 100.0, 1e-2: 110.0})
+    whole = run(measurement)
+    done = {r.case_id: r.samples for r in whole[:4] if r.samples is not None}
+    measurement.trained.clear()
+
+    rest = run(measurement, done)
+
+    assert [result.case_id for result in rest] == [result.case_id for result in whole[4:]]
+    assert measurement.trained == [(1e-3, 1), (1e-3, 2)]
+
+
+def test_an_error_that_is_not_about_the_case_ends_the_run() -> None:
+    class Broken(Made):
+        def start(self, group: Group) -> LifecycleSamples:
+            raise StoreError(f"disk full at {group.group_id}")
+
+    with pytest.raises(StoreError, match="disk full"):
+        run(Broken({}))
+
+
+def everything(make: Callable[[], Made], processes: int) -> set[str]:
+    return {result.case_id for result in run_plan(PLAN, make, done={REFERENCE_ID: UNTRAINED}, processes=processes)}
+
+
+def made() -> Made:
+    return Made({1e-4: 120.0, 1e-3: 100.0, 1e-2: 110.0})
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_case_that_is_not_done_is_run_once(processes: int) -> None:
+    assert everything(made, processes) == set(PLAN.case_ids) - {REFERENCE_ID}
+
+
+def die() -> Made:
+    raise SystemExit(7)
+
+
+def test_a_process_that_dies_ends_the_run_with_a_reason() -> None:
+    with pytest.raises(ModelError, match="ended with code 7"):
+        everything(die, 2)
+
+
+def refuse(message: str) -> Made:
+    raise ModelError(message)
+
+
+def test_an_error_in_a_process_is_raised_here() -> None:
+    with pytest.raises(ModelError, match="no such model"):
+        list(run_plan(PLAN, partial(refuse, "no such model"), done={}, processes=2))
+
+
+def test_nothing_is_loaded_where_everything_is_done() -> None:
+    done = {case_id: replace(UNTRAINED) for case_id in PLAN.case_ids}
+
+    assert list(run_plan(PLAN, die, done=done, processes=1)) == []
