@@ -7,6 +7,7 @@ from lords_bench.records.latency import LatencyRecord, LatencyRun
 from lords_bench.records.measurement import Measurement, Peaks, Regime
 from lords_bench.records.status import Status
 from lords_bench.records.store import NounStore
+from lords_bench.reporting.latency.comparisons import Section, select_sections
 from lords_bench.spec.latency import LatencyCase, LatencySuite
 from lords_bench.suites.latency_fake import DEVICE_NAME, PEAKS, FakeWorkbench
 from lords_bench.suites.latency_run import run_latency
@@ -74,6 +75,32 @@ def make_latency(method: str = "lords", **changes: Any) -> LatencyRecord:
     if changes.get("status", Status.OK) is not Status.OK:
         fields |= {"measurement": None, "reason": "it did not work"}
     return LatencyRecord(**{**fields, **changes})
+
+
+def steady(middle_ns: float, *, shift: int = 0) -> tuple[float, ...]:
+    """Twelve samples within 0.1 %."""
+    return tuple(middle_ns * (1 + 0.001 * ((index + shift) % 3 - 1)) for index in range(12))
+
+
+def comparison(lords_ns: float = 10_000, dense_ns: float = 20_000, **changes: Any) -> list[LatencyRecord]:
+    """LoRDS, the dense product and its second samples, taken together."""
+    fields: dict[str, Any] = {"comparison_id": f"c-{lords_ns}-{dense_ns}", **changes}
+    return [
+        make_latency("lords", measurement=make_measurement(*steady(lords_ns)), **fields),
+        make_latency("dense", measurement=make_measurement(*steady(dense_ns, shift=1)), **fields),
+        make_latency("dense-again", measurement=make_measurement(*steady(dense_ns, shift=2)), **fields),
+    ]
+
+
+def section_of(*ratios: tuple[int, float]) -> Section:
+    """A section with one comparison per (M, speed-up)."""
+    records = [
+        record
+        for m, speedup in ratios
+        for record in comparison(10_000, 10_000 * speedup, case=make_case(m=m), comparison_id=f"m{m}")
+    ]
+    (section,) = select_sections(records)
+    return section
 
 
 class Silent:

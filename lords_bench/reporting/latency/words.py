@@ -9,7 +9,7 @@ from lords_bench.stats.verdict import Verdict
 
 WORDS = {
     Verdict.FASTER: "faster",
-    Verdict.SAME: "the same",
+    Verdict.SAME: "within the noise",
     Verdict.SLOWER: "slower",
     Verdict.AMBIGUOUS: "not resolved",
     None: "mixed",
@@ -57,7 +57,7 @@ def by_m_words(summary: Summary) -> str:
 
 
 def counts_words(summary: Summary) -> str:
-    """`faster in 16, the same in 2, slower in 8, not resolved in 2 of 28; 3 not measured`."""
+    """`faster in 16, within the noise in 2, slower in 8, not resolved in 2 of 28; 3 not measured`."""
     order = (Verdict.FASTER, Verdict.SAME, Verdict.SLOWER, Verdict.AMBIGUOUS)
     counted = ", ".join(f"{WORDS[verdict]} in {count}" for verdict in order if (count := summary.count(verdict)))
     failures = f"; {summary.failures} not measured" if summary.failures else ""
@@ -68,5 +68,5 @@ def headline(summaries: Sequence[tuple[str, Summary]], *, where_words: str) -> s
     """One sentence: `LoRDS is faster than A …; than B …`. Baselines of which nothing was judged are left out."""
     clauses = [f"against {label}: {words}" for label, summary in summaries if (words := by_m_words(summary))]
     if not clauses:
-        return f"No verdict for {where_words}: LoRDS and its baselines have no samples taken together."
+        return f"{where_words}: no verdict, LoRDS and its baselines have no samples taken together."
     return f"{where_words}, LoRDS is, {'; '.join(clauses)}."
