@@ -18,6 +18,7 @@ from lords_bench.training.block_linear import BlockLinear
 from lords_bench.training.frozen_linear import FrozenLinear, LoraLinear
 from lords_bench.training.layer import QuantizedLinear
 from lords_bench.training.lords_linear import LordsLinear
+from lords_bench.training.memory import LayerMemory, TrainingMemory, training_memory
 from lords_bench.training.prepare import (
     Prepared,
     export,
@@ -35,10 +36,12 @@ __all__ = [
     "BlockLinear",
     "FrozenLinear",
     "LayerAdapter",
+    "LayerMemory",
     "LoraLinear",
     "LordsLinear",
     "Prepared",
     "QuantizedLinear",
+    "TrainingMemory",
     "export",
     "load_adapter",
     "optimizer_groups",
@@ -51,5 +54,6 @@ __all__ = [
     "to_inference",
     "trainable_count",
     "trainable_parameters",
+    "training_memory",
     "use_adapter",
 ]

@@ -226,6 +226,8 @@ def _put(layer: LordsLinear | LoraLinear, adapter: LayerAdapter) -> None:
         setattr(layer, part, nn.Parameter(placed, requires_grad=present.requires_grad))
     if isinstance(layer, LoraLinear):
         layer.scaling = adapter.scaling
+    else:
+        layer.forget_prepared()
 
 
 def _descriptions(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:

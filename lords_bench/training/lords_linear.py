@@ -7,8 +7,9 @@
 Inference and PEFT run the same operator on the same tensors, so merging an adapter is a change of mode.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,7 @@ class LordsLinear(QuantizedLinear):
     ) -> None:
         super().__init__(in_features=shape[1], out_features=shape[0], spec=spec, mode=mode)
         self.gradient: Gradient = gradient
+        self._prepared: PreparedWeight | None = None
         self.register_parameter("bias", bias)
         for name, tensor in tensors.items():
             if isinstance(tensor, nn.Parameter):
@@ -198,6 +200,7 @@ class LordsLinear(QuantizedLinear):
         self.spec, self.mode = weight.spec, "inference"
         self.scale_b = nn.Parameter(weight.b_NR, requires_grad=False)
         self.scale_a = nn.Parameter(weight.a_RK, requires_grad=False)
+        self.forget_prepared()
 
     def base_sha256(self) -> str:
         """Hash of the codes and levels: an adapter belongs to a layer that has the same.
@@ -212,14 +215,39 @@ class LordsLinear(QuantizedLinear):
     def _operand(self, dtype: torch.dtype) -> PreparedWeight:
         if self.mode == "inference" and (self.scale_b.requires_grad or self.scale_a.requires_grad):
             raise UsageError("factors of a layer in inference mode require gradients; use prepare_peft to train them")
-        stored = _Stored(
+        if not self.packed.is_cuda:
+            return prepare(self._stored(), dtype)
+        # On a GPU preparing reads the levels, so it is done once; B and A of a step are put in every time.
+        if self._prepared is None or self._prepared.dtype != dtype:
+            with torch.no_grad():
+                self._prepared = prepare(self._stored(), dtype)
+        if self.mode == "inference":
+            return self._prepared
+        return self._prepared.with_factors(self.scale_b, self.scale_a)
+
+    def _stored(self) -> _Stored:
+        return _Stored(
             packed=self.packed,
             b_NR=self.scale_b,
             a_RK=self.scale_a,
             levels_L=self.levels,
             bits=self.spec.bits_per_code,
         )
-        return prepare(stored, dtype)
+
+    def forget_prepared(self) -> None:
+        """Call this where a tensor of the layer was changed in place in inference mode on a GPU."""
+        self._prepared = None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:  # noqa: FBT002  (of nn.Module)
+        self.forget_prepared()
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        self.forget_prepared()
+        super()._load_from_state_dict(*arguments, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_prepared": None}
 
 
 def _grown(b_NR: Tensor, a_RK: Tensor, rank: int, seed: int) -> tuple[nn.Parameter, nn.Parameter]:
