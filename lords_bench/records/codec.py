@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from lords_bench.errors import RecordError, SpecError
 from lords_bench.records.bench import BenchRecord
+from lords_bench.records.fingerprint import Fingerprint
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.lifecycle import LifecycleRecord
 from lords_bench.records.trial import RunOff, Trial
@@ -30,6 +31,7 @@ KINDS: MappingProxyType[str, type[Any]] = MappingProxyType(
     {
         "record": BenchRecord,
         "latency": LatencyRecord,
+        "fingerprint": Fingerprint,
         "lifecycle": LifecycleRecord,
         "tuned": TunedEntry,
         "trial": Trial,

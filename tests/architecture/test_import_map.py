@@ -33,6 +33,7 @@ ORDER = (
     "kernel_cli",
     "tuning_progress",
     "tuning_cli",
+    "gate_cli",
     "cli",
     "__main__",
 )

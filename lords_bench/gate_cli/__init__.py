@@ -1,0 +1,70 @@
+"""`lords-bench gate`: collects what this tree gives, hands it to `lords_bench.gate`, prints and writes the answer.
+
+One module per layer collects; none of them judges. Exit codes: 0 nothing is worse, 1 a regression, 2 something cannot
+be judged, 3 a baseline is missing.
+"""
+
+import argparse
+from pathlib import Path
+
+from lords_bench.errors import UsageError
+
+DEFAULT_OUT = Path("reports")
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command; its `run` default takes the parsed arguments and returns the exit code."""
+    parser = subparsers.add_parser(
+        "gate",
+        help="compare this tree with its baseline: machine code, accuracy, latency",
+        description=(
+            "Compares this tree with its baseline. Without a layer: static and accuracy, which need no GPU.\n"
+            "Exit code 0: nothing is worse; 1: a regression; 2: it cannot be judged; 3: there is no baseline."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    layers = parser.add_argument_group("layers")
+    layers.add_argument("--static", action="store_true", help="machine code of every kernel, against the pins")
+    layers.add_argument("--accuracy", action="store_true", help="the quick accuracy suite, against committed records")
+    out = parser.add_argument_group("output")
+    out.add_argument("--markdown", type=Path, metavar="FILE", help="write the comment for a pull request")
+    out.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, a test case per benchmark")
+    out.add_argument("--link-base", default="", metavar="URL", help="what links in the comment begin with")
+    out.add_argument("--strict", action="store_true", help="warnings fail as well")
+    out.add_argument("--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="folder of pins and records")
+    static = parser.add_argument_group("static layer")
+    static.add_argument(
+        "--pin", action="store_true", help="pin what this tree compiles to, and print what that changes"
+    )
+    static.add_argument("--only", metavar="TEXT", default="", help="kernels whose name contains TEXT")
+    static.add_argument("--targets", metavar="NAME", nargs="+", help="architectures, as sm_90 or gfx942")
+    static.add_argument("--workers", type=int, metavar="N", help="compile processes at a time (default: one per core)")
+    static.add_argument("--cache", type=Path, metavar="DIR", help="where compiled results are kept")
+    accuracy = parser.add_argument_group("accuracy layer")
+    accuracy.add_argument("--device-name", default="cpu", metavar="NAME", help="folder of the baseline's records")
+    accuracy.add_argument("--head", type=Path, metavar="FILE", help="records of this tree, instead of measuring now")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
+    parser.set_defaults(run=run, resumes=True)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Collect, judge, print and write; returns the exit code.
+
+    Raises:
+        UsageError: arguments that do not fit together.
+        StoreError: an output file cannot be written.
+    """
+    from lords_bench.gate_cli import accuracy_layer, static_layer
+    from lords_bench.gate_cli.output import report
+
+    if arguments.pin:
+        if arguments.accuracy:
+            raise UsageError("--pin renews machine code only; renew an accuracy baseline with 'lords-bench bench'")
+        return static_layer.pin(arguments)
+    every = not (arguments.static or arguments.accuracy)
+    results = []
+    if arguments.static or every:
+        results.append(static_layer.result(arguments))
+    if arguments.accuracy or every:
+        results.append(accuracy_layer.result(arguments))
+    return report(results, arguments)

@@ -1,0 +1,102 @@
+"""The static layer's records: what this tree compiles to, and the pins in `<out>/static/<target>.jsonl`."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from lords_bench.errors import UsageError
+from lords_bench.gate.finding import Finding, LayerResult, Located, located, rejected_findings
+from lords_bench.gate.static import LAYER, PIN_COMMAND, compare_static, pin_changes
+from lords_bench.gate_cli.output import write
+from lords_bench.records.codec import encode_line
+from lords_bench.records.fingerprint import Fingerprint
+from lords_bench.records.store import read_nouns
+
+FOLDER = "static"
+
+
+def result(arguments: argparse.Namespace) -> LayerResult:
+    """Compile the selection and compare it with the pins."""
+    names = _targets(arguments)
+    pins, unusable = _pins(arguments.out / FOLDER, names)
+    pins = [pin for pin in pins if arguments.only in f"{pin.record.kernel} {pin.record.variant}"]
+    return compare_static(pins, collect(arguments), unusable=unusable)
+
+
+def pin(arguments: argparse.Namespace) -> int:
+    """Write the pins of the selection and print what changes; returns exit code 0.
+
+    Raises:
+        UsageError: a kernel does not compile.
+        StoreError: the disk refuses.
+    """
+    from rich.console import Console
+
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    head = collect(arguments)
+    failed = next((fingerprint for fingerprint in head if fingerprint.code is None), None)
+    if failed is not None:
+        raise UsageError(f"nothing was pinned: {failed.name} gives {failed.status}: {failed.reason}")
+    names = _targets(arguments)
+    pins, unusable = _pins(arguments.out / FOLDER, names)
+    old = [pin.record for pin in pins if arguments.only in f"{pin.record.kernel} {pin.record.variant}"]
+    kept = [pin.record for pin in pins if arguments.only not in f"{pin.record.kernel} {pin.record.variant}"]
+    for finding in unusable:
+        console.print(f"replaced: {finding.what}")
+    changes = pin_changes(old, head)
+    console.print("\n".join(changes) if changes else "the pins are as they were")
+    for name in names:
+        members = [fingerprint for fingerprint in (*kept, *head) if fingerprint.target == name]
+        lines = [encode_line(member) for member in sorted(members, key=lambda member: (member.kernel, member.variant))]
+        write(arguments.out / FOLDER / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
+    return 0
+
+
+def collect(arguments: argparse.Namespace) -> tuple[Fingerprint, ...]:
+    """Fingerprints of the selection, compiled or from the cache.
+
+    Raises:
+        UsageError: nothing is selected, or there is no Triton.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from lords_bench.static.cases import shipped_cases
+    from lords_bench.static.fingerprint import fingerprints
+
+    names = _targets(arguments)
+    chosen = [
+        (case, name)
+        for case in shipped_cases()
+        if arguments.only in case.label
+        for name in names
+        if name in case.targets
+    ]
+    if not chosen:
+        raise UsageError(f"no kernel contains {arguments.only!r} on {', '.join(names)}; leave --only and --targets out")
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("compiling", total=len(chosen))
+        return fingerprints(
+            chosen,
+            workers=arguments.workers,
+            cache_dir=arguments.cache,
+            on_result=lambda _result: progress.advance(task),
+        )
+
+
+def _targets(arguments: argparse.Namespace) -> tuple[str, ...]:
+    from lords_bench.static.target import TARGETS, named_target
+
+    return tuple(named_target(name).name for name in arguments.targets or TARGETS)
+
+
+def _pins(folder: Path, names: Sequence[str]) -> tuple[list[Located[Fingerprint]], list[Finding]]:
+    pins: list[Located[Fingerprint]] = []
+    unusable: list[Finding] = []
+    for name in names:
+        path = folder / f"{name}.jsonl"
+        if path.exists():
+            file = read_nouns(path, Fingerprint)
+            pins += located(file)
+            unusable += rejected_findings(LAYER, file, f"restore the file from git, or re-pin with {PIN_COMMAND}")
+    return pins, unusable

@@ -1,0 +1,203 @@
+"""Compiled kernels to `Fingerprint`s: every fact that the gate compares, read off the assembly.
+
+The hash covers each instruction's text and encoding, which holds the assembler's scheduling as well; names, comments
+and addresses are left out, so that moving a line of source changes nothing.
+"""
+
+import hashlib
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from lords_bench.errors import UsageError
+from lords_bench.records.fingerprint import Fingerprint, MachineCode, Toolchain
+from lords_bench.static.amdgcn import parse_amdgcn
+from lords_bench.static.cases import StaticCase
+from lords_bench.static.compile import CompiledKernel, compile_all
+from lords_bench.static.request import CompileRequest, TritonDtype, request_from_signature
+from lords_bench.static.sass import LoopCounts, main_loop, parse_resources, parse_sass
+from lords_bench.static.target import REGISTER_GRANULE, REGISTERS_PER_SM, Target, named_target
+
+# `/*0a10*/  @P0 LDG.E.128 R4, [R2.64] ;   /* 0x… */` and, on the next line, the other half of the encoding.
+_SASS_TEXT = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(.*?;)?")
+_SASS_ENCODING = re.compile(r"/\* (0x[0-9a-f]{16}) \*/")
+_VERSION = re.compile(r"V(\d+\.\d+\.\d+)")
+_AMD_LOAD = re.compile(
+    r"^\s*(?:global|buffer|flat)_load_(?:lds_)?(?:dwordx(?P<words>\d)|(?P<word>dword)|b(?P<bits>\d+)|(?P<narrow>\w+))\b",
+    re.MULTILINE,
+)
+# Blocks get no more than this of a multiprocessor's shared memory; the system keeps 1 KiB of it for each.
+_RESERVED_SHARED_BYTES = 1024
+_MOST_WARPS = {"86": 48, "89": 48, "120": 48}
+_FIRST_BLACKWELL = 100
+
+
+def fingerprints(
+    chosen: Sequence[tuple[StaticCase, str]],
+    *,
+    workers: int | None = None,
+    cache_dir: Path | None = None,
+    on_result: Callable[[CompiledKernel], None] | None = None,
+) -> tuple[Fingerprint, ...]:
+    """Compile each (case, target name) and read its machine code, in the order given. Arguments as for `compile_all`.
+
+    Raises:
+        UsageError: an unknown target, or no Triton to compile with.
+    """
+    requests = [request_from_signature(case.signature, named_target(target)) for case, target in chosen]
+    chains = {name: toolchain(named_target(name)) for name in {target for _, target in chosen}}
+    compiled = compile_all(requests, cache_dir=cache_dir, workers=workers, on_result=on_result)
+    return tuple(
+        fingerprint_of(case, result, chains[target]) for (case, target), result in zip(chosen, compiled, strict=True)
+    )
+
+
+def toolchain(target: Target) -> Toolchain:
+    """Versions of what compiles for the target here; asks the programs in Triton's wheel.
+
+    Raises:
+        UsageError: Triton is not installed.
+    """
+    spec = find_spec("triton")
+    if spec is None or spec.origin is None:
+        raise UsageError("no Triton to compile kernels with; it exists for Linux: pip install triton")
+    if target.backend == "hip":
+        return Toolchain(triton=version("triton"), assembler=None, disassembler=None)
+    tools = Path(spec.origin).parent / "backends" / "nvidia" / "bin"
+    ptxas = (
+        "ptxas-blackwell" if int(target.arch) >= _FIRST_BLACKWELL and (tools / "ptxas-blackwell").exists() else "ptxas"
+    )
+    return Toolchain(
+        triton=version("triton"),
+        assembler=_program_version(tools / ptxas),
+        disassembler=_program_version(tools / "cuobjdump"),
+    )
+
+
+def fingerprint_of(case: StaticCase, compiled: CompiledKernel, chain: Toolchain) -> Fingerprint:
+    """The fingerprint of one compiled case.
+
+    Raises:
+        RecordError: the assembly of a successful compile cannot be read.
+    """
+    request = compiled.request
+    code = None
+    if compiled.reason is None:
+        code = _amd_code(compiled) if request.target.backend == "hip" else _nvidia_code(compiled)
+    return Fingerprint(
+        kernel=case.kernel,
+        variant=case.variant,
+        target=request.target.name,
+        toolchain=chain,
+        config=_config(request),
+        bits_per_weight=case.bits_per_weight,
+        status=compiled.status,
+        reason=compiled.reason,
+        code=code,
+    )
+
+
+def resident_warps(target: Target, *, registers: int, shared_bytes: int, warps: int) -> int:
+    """Warps of whole blocks that one NVIDIA multiprocessor holds: by registers, shared memory and its own limit."""
+    granules = -(-registers // REGISTER_GRANULE)
+    by_registers = REGISTERS_PER_SM // (granules * REGISTER_GRANULE * 32 * warps)
+    all_shared = target.max_shared_bytes + _RESERVED_SHARED_BYTES
+    by_shared = all_shared // (shared_bytes + _RESERVED_SHARED_BYTES)
+    by_slots = _MOST_WARPS.get(target.arch, 64) // warps
+    return min(by_registers, by_shared, by_slots) * warps
+
+
+def code_sha256(assembly: str) -> str:
+    """Hash of the instructions of `cuobjdump -sass` output, or of AMD assembly."""
+    total = hashlib.sha256()
+    encoded = False
+    for line in assembly.splitlines():
+        encodings = _SASS_ENCODING.findall(line)
+        if not encodings:
+            continue
+        encoded = True
+        match = _SASS_TEXT.match(line)
+        text = match[1] if match and match[1] else ""
+        total.update(" ".join([*text.split(), *encodings, "\n"]).encode())
+    if not encoded:
+        for line in assembly.splitlines():
+            text = line.partition(";")[0].strip()
+            if text and (not text.startswith(".") or text.startswith(".LBB")):
+                total.update(f"{' '.join(text.split())}\n".encode())
+    return total.hexdigest()
+
+
+def _nvidia_code(compiled: CompiledKernel) -> MachineCode:
+    request = compiled.request
+    instructions = parse_sass(compiled.assembly)
+    resources = parse_resources(compiled.resources)
+    decoded = request.weights_per_iteration
+    units = None if decoded is None else decoded / (32 * request.num_warps)
+    loop = LoopCounts(instructions=main_loop(instructions), units=units or 1)
+    shared = max(compiled.shared_bytes or 0, resources.static_shared_bytes)
+    return MachineCode(
+        sha256=code_sha256(compiled.assembly),
+        registers=resources.registers,
+        spills=sum(instruction.mnemonic in ("LDL", "STL") for instruction in instructions),
+        stack_bytes=resources.stack_bytes + resources.local_bytes,
+        shared_bytes=shared,
+        warps=request.num_warps,
+        resident_warps=resident_warps(
+            request.target, registers=resources.registers, shared_bytes=shared, warps=request.num_warps
+        ),
+        matrix_opcodes=_sorted(i.opcode for i in loop.instructions if i.opcode in loop.tensor_opcodes),
+        load_bytes=tuple(sorted(loop.global_load_widths().items(), reverse=True)),
+        loop_opcodes=_sorted(loop.opcodes.elements()),
+        pipes=_sorted(instruction.pipe.value for instruction in loop.instructions),
+        loop_units=units,
+    )
+
+
+def _amd_code(compiled: CompiledKernel) -> MachineCode:
+    facts = parse_amdgcn(compiled.assembly)
+    return MachineCode(
+        sha256=code_sha256(compiled.assembly),
+        registers=facts.vector_registers,
+        spills=facts.spilled_registers,
+        stack_bytes=facts.scratch_bytes,
+        shared_bytes=max(facts.shared_bytes, compiled.shared_bytes or 0),
+        warps=compiled.request.num_warps,
+        resident_warps=None,
+        matrix_opcodes=tuple(sorted(facts.matrix_opcodes.items())),
+        load_bytes=tuple(
+            sorted(Counter(map(_amd_load_bytes, _AMD_LOAD.finditer(compiled.assembly))).items(), reverse=True)
+        ),
+        loop_opcodes=(),
+        pipes=(),
+        loop_units=None,
+    )
+
+
+def _amd_load_bytes(match: re.Match[str]) -> int:
+    if match["words"]:
+        return 4 * int(match["words"])
+    if match["word"]:
+        return 4
+    if match["bits"]:
+        return int(match["bits"]) // 8
+    return 2 if any(part in match["narrow"] for part in ("short", "16")) else 1
+
+
+def _config(request: CompileRequest) -> tuple[tuple[str, str], ...]:
+    values = {name: value.name if isinstance(value, TritonDtype) else str(value) for name, value in request.constants}
+    values |= {"num_warps": str(request.num_warps), "num_stages": str(request.num_stages)}
+    return tuple(sorted(values.items()))
+
+
+def _sorted(names: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(Counter(names).items()))
+
+
+def _program_version(program: Path) -> str:
+    text = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=True).stdout
+    match = _VERSION.search(text)
+    return match[1] if match else text.strip().splitlines()[-1]

@@ -1,0 +1,75 @@
+"""Fingerprints and pins with defaults; a test overrides what it is about."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lords_bench.gate.finding import Located
+from lords_bench.records.codec import encode_line
+from lords_bench.records.fingerprint import Fingerprint, MachineCode, Toolchain
+from lords_bench.records.status import Status
+
+CHAIN = Toolchain(triton="3.9.0", assembler="12.9.86", disassembler="13.1.80")
+
+
+def make_code(**changes: Any) -> MachineCode:
+    """A loop of 100 instructions for 32 weights of each of 32 threads, with 16-byte loads and two kinds of MMA."""
+    fields: dict[str, Any] = {
+        "sha256": "a" * 64,
+        "registers": 128,
+        "spills": 0,
+        "stack_bytes": 0,
+        "shared_bytes": 32768,
+        "warps": 4,
+        "resident_warps": 16,
+        "matrix_opcodes": (("HMMA.16816.F32", 4), ("IMMA.16832.S8.S8.SAT", 64)),
+        "load_bytes": ((16, 10),),
+        "loop_opcodes": (("HMMA.16816.F32", 4), ("IMMA.16832.S8.S8.SAT", 64), ("LDG.E.128", 10), ("PRMT", 222)),
+        "pipes": (("alu", 222), ("global", 10), ("tensor", 68)),
+        "loop_units": 100.0,
+    }
+    return MachineCode(**{**fields, **changes})
+
+
+def make_fingerprint(**changes: Any) -> Fingerprint:
+    """`rank_expanded 4 bit M=1` on sm_90; fields of its code may be given as well, and change its hash."""
+    names = set(MachineCode.__dataclass_fields__)
+    of_code = {name: value for name, value in changes.items() if name in names}
+    if of_code:
+        of_code.setdefault("sha256", "b" * 64)
+    fields: dict[str, Any] = {
+        "kernel": "rank_expanded",
+        "variant": "4 bit M=1",
+        "target": "sm_90",
+        "toolchain": CHAIN,
+        "config": (("BLOCK_N", "64"), ("num_warps", "4")),
+        "bits_per_weight": 4.125,
+        "status": Status.OK,
+        "reason": None,
+        "code": make_code(**of_code),
+    }
+    return Fingerprint(**{**fields, **{name: value for name, value in changes.items() if name not in names}})
+
+
+def uncompiled(**changes: Any) -> Fingerprint:
+    """One that the compiler refused."""
+    return replace(
+        make_fingerprint(**changes), status=Status.COMPILE_ERROR, reason="CompilationError: no such name", code=None
+    )
+
+
+def pinned(*fingerprints: Fingerprint) -> list[Located[Fingerprint]]:
+    """As they would stand in a pin file."""
+    return [
+        Located(record=fingerprint, place=f"reports/static/{fingerprint.target}.jsonl#L{line}")
+        for line, fingerprint in enumerate(fingerprints, start=1)
+    ]
+
+
+def write_pins(folder: Path, *fingerprints: Fingerprint) -> Path:
+    """Pin files below `folder`/static; returns `folder`."""
+    for target in {fingerprint.target for fingerprint in fingerprints}:
+        path = folder / "static" / f"{target}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{encode_line(f)}\n" for f in fingerprints if f.target == target))
+    return folder
