@@ -1,6 +1,7 @@
 """A device whose truth is known: it makes up samples with drift, throttling, spikes and quantised clocks, on request.
 
-Time is virtual, random numbers are drawn in blocks from a seeded generator, and nothing is launched.
+Time is virtual, random numbers are drawn in blocks from a seeded `RandomState`, whose stream NumPy has frozen, and
+nothing is launched.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +13,11 @@ import numpy.typing as npt
 
 from lords_bench.records.measurement import Peaks, Regime
 from lords_bench.records.status import Status
+from lords_bench.timing.batch import batch_launches
 from lords_bench.timing.candidate import Candidate
 from lords_bench.timing.device import Border, CandidateError, Sample
 
+MAX_LAUNCHES = 256
 _BLOCK = 512
 _STEADY_MHZ = 1755.0
 
@@ -69,7 +72,7 @@ NOISY = FakeNoise(
     throttle_rate=0.002,
     spike_rate=0.03,
     spike_size=0.5,
-    timer_step_ns=32.0,
+    timer_step_ns=500.0,
     clock_step_mhz=15.0,
     clock_error=0.002,
     second_place=0.004,
@@ -103,7 +106,7 @@ class FakeDevice:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self._generator = np.random.default_rng(self.seed)
+        self._generator = np.random.RandomState(self.seed)
 
     @contextmanager
     def open(self, regime: Regime) -> Iterator["FakeSession"]:
@@ -115,11 +118,12 @@ class FakeDevice:
 class FakeSession:
     """Samples of a fake device; its clock starts at 0 and moves with every sample."""
 
-    def __init__(self, device: FakeDevice, generator: np.random.Generator) -> None:
+    def __init__(self, device: FakeDevice, generator: np.random.RandomState) -> None:
         self._device = device
         self._noise = device.noise
         self._generator = generator
         self._candidates: list[Candidate] = []
+        self._launches: list[int] = []
         self._now_ns = 0.0
         self._borders = 0
         self._wander = 0.0
@@ -135,7 +139,9 @@ class FakeSession:
         if self._device.launches:
             candidate.launch(0)
         self._candidates.append(candidate)
-        return 1
+        truth_ns = self._device.truth_ns[candidate.name]
+        self._launches.append(batch_launches(truth_ns, self._noise.timer_step_ns, limit=MAX_LAUNCHES))
+        return self._launches[-1]
 
     def warm_up(self, order: Sequence[int], seconds: float) -> list[Sample]:
         """Virtual time passes, but for a few samples at the end."""
@@ -144,7 +150,7 @@ class FakeSession:
 
     def sample_round(self, order: Sequence[int]) -> list[Sample]:
         """One made-up sample of each."""
-        return [self._sample(self._candidates[index], place) for place, index in enumerate(order)]
+        return [self._sample(index, place) for place, index in enumerate(order)]
 
     def border(self) -> Border:
         """The next of the device's borders."""
@@ -166,11 +172,11 @@ class FakeSession:
         assert index >= 0
         return self._device.energy_mj
 
-    def _sample(self, candidate: Candidate, place: int) -> Sample:
-        noise = self._noise
+    def _sample(self, index: int, place: int) -> Sample:
+        noise, candidate, launches = self._noise, self._candidates[index], self._launches[index]
         if self._cursor == _BLOCK:
             self._draws = self._generator.standard_normal((_BLOCK, 3))
-            self._uniform = self._generator.random((_BLOCK, 4))
+            self._uniform = self._generator.random_sample((_BLOCK, 4))
             self._cursor = 0
         jitter, wander, stamp = self._draws[self._cursor].tolist()
         begins, ends, spikes, size = self._uniform[self._cursor].tolist()
@@ -178,7 +184,7 @@ class FakeSession:
         if self._device.launches:
             candidate.launch(0)
         clock = self._clock(wander, begins, ends)
-        time_ns = self._device.truth_ns[candidate.name] * (_STEADY_MHZ / clock) ** (1 - noise.memory_bound)
+        time_ns = launches * self._device.truth_ns[candidate.name] * (_STEADY_MHZ / clock) ** (1 - noise.memory_bound)
         time_ns *= float(np.exp(noise.jitter * jitter))
         if spikes < noise.spike_rate:
             time_ns *= 1 - noise.spike_size * float(np.log1p(-size))
@@ -188,7 +194,7 @@ class FakeSession:
         if noise.timer_step_ns:
             time_ns = round(time_ns / noise.timer_step_ns) * noise.timer_step_ns
         seen = clock * (1 + noise.clock_error * stamp) if noise.clock_known else None
-        return Sample(time_ns, seen)
+        return Sample(time_ns / launches, seen)
 
     def _clock(self, wander: float, begins: float, ends: float) -> float:
         """The clock of the next sample, of one normal and two uniform draws."""

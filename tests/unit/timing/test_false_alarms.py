@@ -1,0 +1,83 @@
+"""The protocol's own error rates on the fake device, with everything that disturbs a GPU switched on at once."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from lords_bench.stats.verdict import Verdict
+from lords_bench.timing.fake import NOISY
+from lords_bench.timing.self_test import Rates, rates
+
+ROOT = Path(__file__).resolve().parents[3]
+RUNS = 1000
+
+
+@pytest.fixture(scope="module")
+def equal() -> Rates:
+    return rates(NOISY, slowdown=0.0, runs=RUNS)
+
+
+@pytest.fixture(scope="module")
+def slower() -> Rates:
+    return rates(NOISY, slowdown=0.02, runs=RUNS)
+
+
+@pytest.fixture(scope="module")
+def benchmark_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("false_alarms", ROOT / "benchmarks" / "false_alarms.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_equal_candidates_are_called_different_in_at_most_one_run_of_a_hundred(equal: Rates) -> None:
+    assert equal.protocol <= 0.01
+
+
+def test_equal_candidates_are_mostly_called_the_same(equal: Rates) -> None:
+    assert equal.verdicts[Verdict.SAME] >= 0.9 * RUNS
+
+
+def test_two_percent_slower_is_found_in_at_least_95_runs_of_a_hundred(slower: Rates) -> None:
+    assert slower.protocol >= 0.95
+
+
+def test_comparing_two_means_raises_at_least_ten_times_as_many_false_alarms(equal: Rates) -> None:
+    # An alarm more than there were, so that none at all is no division by zero.
+    bound = equal.protocol + 1 / RUNS
+
+    assert equal.means_apart >= 10 * bound
+    assert equal.welch >= 10 * bound
+
+
+@pytest.mark.parametrize("which", ["equal", "slower"])
+def test_the_interval_holds_the_truth_although_sampling_stops_when_it_is_narrow(
+    which: str, request: pytest.FixtureRequest
+) -> None:
+    found: Rates = request.getfixturevalue(which)
+
+    # Three standard errors of 1,000 runs below the nominal 95 %.
+    assert found.covered >= 0.95 - 3 * (0.95 * 0.05 / RUNS) ** 0.5
+
+
+def test_the_committed_figure_is_drawn_from_the_committed_shares(benchmark_script: ModuleType) -> None:
+    drawn = benchmark_script.figure(json.loads(benchmark_script.SHARES.read_text()))
+
+    assert drawn == benchmark_script.FIGURE.read_text()
+
+
+def test_the_committed_shares_are_those_of_this_code(benchmark_script: ModuleType, equal: Rates, slower: Rates) -> None:
+    stored = json.loads(benchmark_script.SHARES.read_text())
+
+    assert stored["runs"] == RUNS
+    for slowdown, found in (("0", equal), ("0.02", slower)):
+        shares = stored["conditions"]["all at once"][slowdown]
+        # Another processor's logarithm may tip a single run.
+        assert shares["protocol"] == pytest.approx(found.protocol, abs=0.003)
+        assert shares["means_apart"] == pytest.approx(found.means_apart, abs=0.003)
+        assert shares["covered"] == pytest.approx(found.covered, abs=0.003)
