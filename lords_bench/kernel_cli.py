@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lords_bench.errors import UsageError
+from lords_bench.records.status import Status
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lords_bench.kernel_check import CheckResult
     from lords_bench.static.tables import TextTable
 
 
@@ -27,7 +29,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     what.add_argument("--check", action="store_true", help="compare every kernel with float64 on this machine's GPU")
     parser.add_argument("--only", metavar="TEXT", default="", help="kernels whose name contains TEXT")
     parser.add_argument("--targets", metavar="NAME", nargs="+", help="architectures for --static, as sm_90 or gfx942")
-    parser.add_argument("--workers", type=int, metavar="N", help="compile processes at a time (default: one per core)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: one per core)")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where compiled results are kept")
     parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
     parser.set_defaults(run=run, resumes=False)
@@ -43,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         return run_static(
             only=arguments.only, targets=arguments.targets, workers=arguments.workers, cache_dir=arguments.cache
         )
-    return run_check(only=arguments.only)
+    return run_check(only=arguments.only, workers=arguments.workers)
 
 
 def run_static(
@@ -79,8 +81,8 @@ def run_static(
     return 1 if broken else 0
 
 
-def run_check(*, only: str = "") -> int:
-    """Check the kernels on the current CUDA device, print a line per kernel; 1 if one is wrong.
+def run_check(*, only: str = "", workers: int | None = None) -> int:
+    """Check the kernels on the current CUDA device, print a table and every failure; 1 if there is one.
 
     Raises:
         UsageError: no CUDA device, or no such kernel.
@@ -89,9 +91,9 @@ def run_check(*, only: str = "") -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from lords_bench.kernel_check import CheckResult, all_cases, check_kernels
+    from lords_bench.kernel_check import case_grid
+    from lords_bench.kernel_check.isolated import check_isolated
     from lords_bench.kernel_registry import KERNELS
-    from lords_bench.records.status import Status
     from lords_bench.static.tables import TextTable
 
     if not torch.cuda.is_available():
@@ -100,31 +102,32 @@ def run_check(*, only: str = "") -> int:
     if not kernels:
         raise UsageError(f"no kernel contains {only!r}; known: {', '.join(KERNELS)}")
     console = Console()
-    device = torch.device("cuda")
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("checking", total=None)
-        results = check_kernels(all_cases(device), kernels=kernels, on_result=lambda _result: progress.advance(task))
-
-    def row(name: str, found: list[CheckResult]) -> tuple[str, ...]:
-        counts = Counter(result.status for result in found)
-        worst = max((result.worst for result in found if result.worst is not None), default=None)
-        return (
-            name,
-            str(counts[Status.OK]),
-            str(counts[Status.UNSUPPORTED]),
-            str(counts.total() - counts[Status.OK] - counts[Status.UNSUPPORTED]),
-            "" if worst is None else f"{worst:.3f}",
-        )
-
-    rows = tuple(row(name, [result for result in results if result.kernel == name]) for name in kernels)
-    title = f"Kernels against float64 on {torch.cuda.get_device_name(device)}"
-    _print(
-        console, TextTable(title=title, columns=("kernel", "ok", "refused", "wrong", "worst error / bound"), rows=rows)
-    )
+        task = progress.add_task("checking", total=len(kernels) * len(case_grid()))
+        results = check_isolated(kernels, workers=workers, on_result=lambda _result: progress.advance(task))
+    title = f"Kernels against float64 on {torch.cuda.get_device_name()}"
+    columns = ("kernel", "bits", "dtype", "ok", "refused", "wrong", "worst error / bound")
+    _print(console, TextTable(title=title, columns=columns, rows=check_rows(results)))
     wrong = [result for result in results if result.status not in (Status.OK, Status.UNSUPPORTED)]
     for result in wrong:
-        console.print(f"{result.kernel} {result.case}: {result.status}: {result.reason}")
+        console.print(f"{result.kernel} {result.case}: {result.status}: {result.reason}", markup=False, soft_wrap=True)
+    console.print(f"{len(results)} checks, {len(wrong)} wrong")
     return 1 if wrong else 0
+
+
+def check_rows(results: "tuple[CheckResult, ...]") -> tuple[tuple[str, ...], ...]:
+    """A row per kernel, bits and dtype: how many checks were right, refused and wrong, and the largest error."""
+    groups: dict[tuple[str, ...], list[CheckResult]] = {}
+    for result in results:
+        *_, bits, _rank, dtype = ["", "", *result.case.split("-")][-3:]
+        groups.setdefault((result.kernel, bits, dtype), []).append(result)
+    rows = []
+    for names, found in groups.items():
+        counts = Counter(result.status for result in found)
+        worst = max((result.worst for result in found if result.worst is not None), default=None)
+        fine = counts[Status.OK], counts[Status.UNSUPPORTED]
+        rows.append((*names, *map(str, (*fine, counts.total() - sum(fine))), "" if worst is None else f"{worst:.3f}"))
+    return tuple(rows)
 
 
 def _print(console: "Console", table: "TextTable") -> None:

@@ -8,10 +8,14 @@ They have fake and autograd registrations, so that `torch.compile(fullgraph=True
 the reference arithmetic runs (`reference.products`: W in float32, float64 for a float64 x). On a GPU one table
 look-up picks the kernel (`dispatch.py`). Levels get no gradient: wherever this operator is used, codes are frozen.
 
-Registered through `torch.library.Library`, which costs about 2 µs less per call than `torch.library.custom_op`.
+Passing a dozen arguments through PyTorch's dispatcher costs more than the rest of a call together, so an eager call
+that needs no gradient goes to the kernel directly (docs/decisions/0006); compiled graphs, gradients, tensor subclasses
+and dispatch modes see the operator. Importing this module makes `LordsWeight.matmul` use it (`reference.engine`).
 """
 
+from collections.abc import MutableMapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -20,8 +24,9 @@ from lords_bench.dispatch import launcher
 from lords_bench.errors import UsageError
 from lords_bench.kernel_registry import factor_gradients, input_gradient
 from lords_bench.prepared import REFERENCE, PreparedWeight, StoredLords, prepare
-from lords_bench.reference import products
+from lords_bench.reference import engine
 from lords_bench.reference.panels import compute_dtype
+from lords_bench.reference.weights import LordsWeight
 
 _LIBRARY = torch.library.Library("lords_bench", "DEF")
 _LIBRARY.define(
@@ -43,13 +48,14 @@ _GRAD_FACTORS = torch.ops.lords_bench.matmul_grad_factors.default
 _X, _B, _A, _BIAS = 0, 2, 3, 9
 
 
-def lords_matmul(x: Tensor, weight: StoredLords | PreparedWeight, bias_N: Tensor | None = None) -> Tensor:
+def lords_matmul(x: Tensor, weight: StoredLords | LordsWeight | PreparedWeight, bias_N: Tensor | None = None) -> Tensor:
     """Y = x @ Wᵀ + bias for a LoRDS weight, without making W.
 
     Args:
         x: (…, K), any leading shape and strides, also empty; float16, bfloat16 or float32, or float64 (no kernels).
-        weight: N×K. Prepare it once (`prepare(weight, x.dtype)`) where calls are many, under `torch.compile` and in a
-            CUDA graph; a stored weight is prepared in every call.
+        weight: N×K. A `LordsWeight` is prepared once per dtype and the result kept as long as the weight. Under
+            `torch.compile` and in a CUDA graph give a prepared one (`prepare(weight, x.dtype)`); any other stored
+            weight is prepared in every call.
         bias_N: (N,), any float dtype.
 
     Returns:
@@ -59,50 +65,120 @@ def lords_matmul(x: Tensor, weight: StoredLords | PreparedWeight, bias_N: Tensor
         UsageError: x, weight and bias that do not fit together, or a GPU without kernels; one line with the remedy.
     """
     if not isinstance(weight, PreparedWeight):
-        weight = prepare(weight, x.dtype)
-    packed, dtype = weight.packed, weight.dtype
+        weight = prepared_form(weight, x.dtype) if isinstance(weight, LordsWeight) else prepare(weight, x.dtype)
+    shape, dtype = x.shape, weight.dtype
     if (
-        x.shape[-1] != weight.k
-        or x.device != packed.device
+        not shape
+        or shape[-1] != weight.k
+        or x.device != weight.device
         or (x.dtype != dtype if dtype else not x.dtype.is_floating_point)
     ):
         _refuse(x, weight)
-    if bias_N is not None and (bias_N.shape[0] != weight.n or bias_N.device != x.device):
-        raise UsageError(f"bias {tuple(bias_N.shape)} on {bias_N.device} does not fit N = {weight.n} on {x.device}")
-    y: Tensor = _MATMUL(
-        x, packed, weight.b_NR, weight.a_RK, weight.levels_L, weight.words, weight.grid_bytes, weight.a_columns,
+    if bias_N is not None and (bias_N.shape != (weight.n,) or bias_N.device != weight.device):
+        raise UsageError(
+            f"bias {tuple(bias_N.shape)} on {bias_N.device} does not fit N = {weight.n} on {weight.device}"
+        )
+    if _is_plain_call(x, weight, bias_N):
+        if len(shape) == 2 and shape[0]:
+            return launcher(shape[0], weight)(x, weight, bias_N)
+        return _product(x, weight, bias_N)
+    y: Tensor = _MATMUL(*operator_arguments(x, weight, bias_N))
+    return y
+
+
+def operator_arguments(x: Tensor, weight: PreparedWeight, bias_N: Tensor | None) -> tuple[Any, ...]:
+    """A product as the arguments of `torch.ops.lords_bench.matmul`."""
+    return (
+        x, weight.packed, weight.b_NR, weight.a_RK, weight.levels_L, weight.words, weight.grid_bytes, weight.a_columns,
         weight.counters, bias_N, weight.bits, weight.decoder, weight.unit,
     )  # fmt: skip
-    return y
+
+
+def prepared_form(weight: LordsWeight, dtype: torch.dtype) -> PreparedWeight:
+    """`weight` prepared for activations of `dtype`: made at the first call, kept as long as the weight lives.
+
+    Made again when B, A or the codes were changed in place; `LordsWeight.to()` gives another weight, with a form of its
+    own. Factors that are trained stay differentiable: of such a weight only the codes' form is kept.
+
+    Raises:
+        UsageError: tensors that do not fit together.
+    """
+    stamps = tuple(_version(tensor) for tensor in (weight.packed, weight.b_NR, weight.a_RK, weight.levels_L))
+    forms = _forms.setdefault(weight, {})
+    stamp, form = forms.get(dtype, (None, None))
+    trained = torch.is_grad_enabled() and (weight.b_NR.requires_grad or weight.a_RK.requires_grad)
+    if form is None or stamp != stamps:
+        form = prepare(_Detached(weight), dtype)
+        forms[dtype] = stamps, form
+    return form.with_factors(weight.b_NR, weight.a_RK) if trained else form
+
+
+class _Detached:
+    """A `LordsWeight` with the fields that `prepare` reads, its factors without gradients."""
+
+    def __init__(self, weight: LordsWeight) -> None:
+        self.packed, self.bits = weight.packed, weight.spec.bits_per_code
+        self.b_NR, self.a_RK = weight.b_NR.detach(), weight.a_RK.detach()
+        self.levels_L = weight.levels()
+
+
+_forms: MutableMapping[LordsWeight, dict[torch.dtype, tuple[tuple[int, ...], PreparedWeight]]] = WeakKeyDictionary()
+
+
+def _version(tensor: Tensor | None) -> int:
+    """Grows with every change in place; tensors made in inference mode do not count, and are taken as constant."""
+    return 0 if tensor is None or tensor.is_inference() else tensor._version  # noqa: SLF001  (no public name)
+
+
+def _is_plain_call(x: Tensor, weight: PreparedWeight, bias_N: Tensor | None) -> bool:
+    """Whether nobody but the kernel has to see the call: no tracing, no gradient, no subclass, no dispatch mode."""
+    return not (
+        torch.compiler.is_compiling()
+        or type(x) is not Tensor
+        or (
+            torch.is_grad_enabled()
+            and (
+                x.requires_grad
+                or weight.b_NR.requires_grad
+                or weight.a_RK.requires_grad
+                or (bias_N is not None and bias_N.requires_grad)
+            )
+        )
+        or torch._C._len_torch_dispatch_stack()  # noqa: SLF001  (PyTorch's own fast paths ask it)
+    )
 
 
 def _refuse(x: Tensor, weight: PreparedWeight) -> None:
     """Say which of the conditions of `lords_matmul` does not hold."""
     if not x.dtype.is_floating_point:
         raise UsageError(f"x is {x.dtype}; a LoRDS product takes float16, bfloat16 or float32: convert it with x.to()")
-    if x.shape[-1] != weight.k:
-        raise UsageError(f"x has {x.shape[-1]} columns (shape {tuple(x.shape)}), the weight has K = {weight.k}")
-    if x.device != weight.packed.device:
-        raise UsageError(f"x is on {x.device}, the weight on {weight.packed.device}; move one of them with .to()")
+    if x.dim() == 0 or x.shape[-1] != weight.k:
+        columns = x.shape[-1] if x.dim() else "no"
+        raise UsageError(f"x has {columns} columns (shape {tuple(x.shape)}), the weight has K = {weight.k}")
+    if x.device != weight.device:
+        raise UsageError(f"x is on {x.device}, the weight on {weight.device}; move one of them with .to()")
     raise UsageError(f"x is {x.dtype}, the weight is prepared for {weight.dtype}; prepare it again or convert x")
+
+
+def _product(x: Tensor, weight: PreparedWeight, bias_N: Tensor | None) -> Tensor:
+    """The product for any leading shape, outside autograd."""
+    shape = (*x.shape[:-1], weight.n)
+    x_MK = x.reshape(-1, weight.k)
+    m = x_MK.shape[0]
+    if m == 0 or weight.n == 0:
+        return x.new_empty(shape)
+    return launcher(m, weight)(x_MK, weight, bias_N).view(shape)
 
 
 def _matmul(  # noqa: PLR0913, PLR0917  (operators take tensors and numbers, no objects)
     x: Tensor, packed: Tensor, b: Tensor, a: Tensor, levels: Tensor, words: Tensor | None, grid_bytes: Tensor | None,
     a_columns: Tensor | None, counters: Tensor | None, bias: Tensor | None, bits: int, decoder: int, unit: float,
 ) -> Tensor:  # fmt: skip
-    shape = (*x.shape[:-1], packed.shape[0])
-    x_MK = x.reshape(-1, x.shape[-1])
-    m = x_MK.shape[0]
-    if m == 0:
-        return x.new_empty(shape)
-    if decoder == REFERENCE and not packed.is_cuda:
-        return products.matmul(x_MK, packed, b, a, levels, bits, bias_N=bias).view(shape)
     weight = PreparedWeight(
         packed=packed, b_NR=b, a_RK=a, levels_L=levels, words=words, grid_bytes=grid_bytes, a_columns=a_columns,
-        counters=counters, bits=bits, decoder=decoder, unit=unit, dtype=x.dtype,
+        counters=counters, bits=bits, decoder=decoder, unit=unit, dtype=None if decoder == REFERENCE else x.dtype,
     )  # fmt: skip
-    return launcher(m, x.dtype, weight)(x_MK, weight, bias).view(shape)
+    return _product(x, weight, bias)
 
 
 def _matmul_fake(x: Tensor, packed: Tensor, *_rest: Any) -> Tensor:
@@ -168,7 +244,7 @@ for _name, _implementation, _fake in (
     ("matmul_grad_input", _grad_input, _grad_input_fake),
     ("matmul_grad_factors", _grad_factors, _grad_factors_fake),
 ):
-    for _key in ("CPU", "CUDA"):
-        _LIBRARY.impl(_name, _implementation, _key)
+    _LIBRARY.impl(_name, _implementation, "CompositeExplicitAutograd")
     torch.library.register_fake(f"lords_bench::{_name}", _fake, lib=_LIBRARY)
 torch.library.register_autograd("lords_bench::matmul", _backward, setup_context=_setup_context, lib=_LIBRARY)
+engine.install(lords_matmul)

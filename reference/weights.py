@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
+from lords_bench.reference import engine
 from lords_bench.reference.affine import dequantize_affine
 from lords_bench.reference.codebooks import levels_tensor
 from lords_bench.reference.double_quant import DoubleQuantized
@@ -58,7 +59,7 @@ class QuantizedWeight(Protocol):
         """The same weight with its tensors on another device."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, weakref_slot=True)
 class LordsWeight:
     """A weight whose scale is a product: packed codes, B_NR and A_RK (arXiv 2601.22716).
 
@@ -108,6 +109,21 @@ class LordsWeight:
         """W_NK = levels[codes] · (B @ A) in `dtype`."""
         working = compute_dtype(dtype)
         return _product(self.levels(working), self.codes(), self.field(working)).to(dtype)
+
+    def matmul(self, x: Tensor, bias_N: Tensor | None = None) -> Tensor:
+        """Y = x @ Wᵀ + bias, differentiable in x, B, A and bias; see `reference.engine` for what computes it.
+
+        Args:
+            x: (…, K) on the device of the weight, any float dtype.
+            bias_N: (N,).
+
+        Returns:
+            (…, N) in the dtype of x.
+
+        Raises:
+            UsageError: x, weight and bias that do not fit together, or a GPU without kernels.
+        """
+        return engine.product(x, self, bias_N)
 
     def to(self, device: torch.device | str) -> "LordsWeight":
         """The same weight with its tensors on another device."""

@@ -14,7 +14,8 @@ from typing import Any
 
 import lords_bench
 from lords_bench.records.environment import slug
-from lords_bench.records.store import NounStore, RejectedLine, read_nouns
+from lords_bench.records.journal import Journal
+from lords_bench.records.store import RejectedLine, read_nouns
 from lords_bench.records.tuned import Setting, TunedEntry
 
 FILE_NAME = "tuned.jsonl"
@@ -60,11 +61,11 @@ def write_entry(entry: TunedEntry, *, folder: Path | None = None) -> Path:
         folder: of tables; None is `user_folder()`.
 
     Raises:
-        StoreError: another process writes the table, the folder is read-only, or the disk is full.
+        StoreError: the folder is read-only, or the disk is full. Several processes may write one table.
     """
     path = table_path(folder or user_folder(), entry.key.machine.gpu)
-    with NounStore(path, TunedEntry) as store:
-        store.append(entry)
+    with Journal(path, TunedEntry) as journal:
+        journal.append(entry)
     return path
 
 

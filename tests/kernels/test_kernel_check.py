@@ -1,5 +1,6 @@
 """The device check, run in the interpreter: right kernels pass, and every kind of wrong one is found."""
 
+import json
 import re
 from dataclasses import replace
 from itertools import count
@@ -9,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lords_bench.dispatch import kernel_name
-from lords_bench.kernel_check import CheckCase, check, check_kernels, make_case
-from lords_bench.kernel_registry import KERNELS
+from lords_bench.kernel_check import CheckCase, check, check_case, check_kernels, isolated, make_case, prepared_for
+from lords_bench.kernel_registry import KERNELS, Kernel
 from lords_bench.ops import lords_matmul
 from lords_bench.prepared import PreparedWeight, prepare
 from lords_bench.records.status import Status
@@ -23,12 +24,16 @@ def prepared(case: CheckCase) -> PreparedWeight:
     return prepare(case, case.x_MK.dtype, decoder="table")
 
 
-@pytest.mark.parametrize("m", [1, 20])
-@pytest.mark.parametrize("bits", [4, 3, 2])
+def interpreted(kernel: Kernel, case: CheckCase) -> object:
+    """The same for a kernel of any kind of weight."""
+    return prepared_for(kernel, case, "table")
+
+
+@pytest.mark.parametrize(("m", "bits"), [(1, 4), (1, 2), (20, 3)])
 def test_every_kernel_of_the_registry_is_right_or_says_why_not(m: int, bits: int) -> None:
     case = make_case(m, 70, 300, bits=bits, rank=5, dtype=torch.float32, device=CPU, seed=2)
 
-    results = check_kernels(iter([case]), prepare_case=prepared)
+    results = check_kernels([case], prepare_case=interpreted)
 
     assert [result.kernel for result in results] == list(KERNELS)
     assert {result.kernel: result.reason for result in results if result.status is Status.INCORRECT} == {}
@@ -74,7 +79,7 @@ def test_a_broken_kernel_is_found(launch: object, status: Status, reason: str) -
     case = make_case(2, 20, 130, bits=4, rank=5, dtype=torch.float32, device=CPU)
     broken = replace(KERNELS["reference"], launch=launch)
 
-    result = check(broken, case, prepare(case, torch.float32))
+    result = check_case(broken, case)
 
     assert result.status is status
     assert result.reason is not None
@@ -104,3 +109,13 @@ def test_gradients_of_the_kernels_agree_with_the_reference() -> None:
 
     for ours, expected in zip(*found, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_a_worker_checks_a_registered_kernel_on_the_first_case(capsys: pytest.CaptureFixture[str]) -> None:
+    code = isolated.main("rank_expanded", 0, device=CPU, decoder="table", last=1)
+
+    begun, result = map(json.loads, capsys.readouterr().out.splitlines())
+    assert code == 0
+    assert begun == {"begin": "m1-n256-k1024-b4-r16-bfloat16"}
+    assert (result["kernel"], result["status"], result["reason"]) == ("rank_expanded", "ok", None)
+    assert 0 < result["worst"] <= 1

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from lords_bench.dispatch import BUCKETS, ROUTES, check_capability
+from lords_bench.dispatch import ROUTES, check_capability
 from lords_bench.errors import UsageError
 from lords_bench.ops import lords_matmul
 from lords_bench.prepared import REFERENCE, PreparedWeight, prepare
+from lords_bench.records.tuned import M_BUCKETS
 from lords_bench.reference.packing import pack_codes
 
 
@@ -214,5 +215,5 @@ def test_routes_cover_every_number_of_tokens_and_end_in_the_reference() -> None:
 
     assert limits[-1] is None
     assert limits[:-1] == sorted(limit for limit in limits if limit is not None)
-    assert set(limits[:-1]) <= set(BUCKETS)
+    assert set(limits[:-1]) <= set(M_BUCKETS)
     assert all(route.kernels[-1] == "reference" for route in ROUTES)

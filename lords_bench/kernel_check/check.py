@@ -1,51 +1,23 @@
-"""Every kernel against float64 on a device: what has to hold before any of them is timed.
+"""One kernel on one case, held to `reference.error_bounds`, the bound of the tests.
 
-Results are held to `reference.error_bounds`, the bound of the tests. Memory that a kernel allocates starts as NaN, so
-that an element nobody wrote shows, and every launch is repeated: the two results must be equal bit for bit.
+Memory that a kernel allocates starts as NaN, so that an element nobody wrote shows, and every launch is repeated: the
+two results must be equal bit for bit. The result and x must come back unharmed: x is compared with what went in.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lords_bench.kernel_registry import KERNELS, Kernel
-from lords_bench.prepared import PreparedWeight, prepare
+from lords_bench.errors import LordsBenchError
+from lords_bench.kernel_check.cases import SCALING, CheckCase, prepared_for
+from lords_bench.kernel_registry import KERNELS, Kernel, PreparedBlockwise
+from lords_bench.prepared import DECODERS, PreparedWeight
 from lords_bench.records.status import Status
 from lords_bench.reference.error_bounds import Magnitudes, error_bound
-from lords_bench.reference.packing import pack_codes
-from lords_bench.spec.codebook import named_codebook
-
-# M, N, K: single tokens and tiles of them, with and without ragged edges.
-SHAPES = (
-    (1, 256, 1024),
-    (1, 200, 700),
-    (3, 130, 300),
-    (16, 256, 1024),
-    (40, 200, 700),
-    (130, 130, 700),
-    (600, 256, 512),
-)
-RANKS = (16, 5, 64)
-DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class CheckCase:
-    """A random LoRDS weight with activations; its tensors are the fields of a stored weight."""
-
-    name: str
-    codes_NK: Tensor
-    packed: Tensor
-    b_NR: Tensor
-    a_RK: Tensor
-    levels_L: Tensor
-    bits: int
-    x_MK: Tensor
-    bias_N: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,55 +35,39 @@ class CheckResult:
     worst: float | None
 
 
-def make_case(
-    m: int, n: int, k: int, *, bits: int, rank: int, dtype: torch.dtype, device: torch.device, seed: int = 0
-) -> CheckCase:
-    """A weight with scales of both signs and levels on the 7-bit grid (the integers at an odd seed: off the grid)."""
-    generator = torch.Generator().manual_seed(seed)
-    levels_L = torch.tensor(named_codebook(f"int{bits}" if seed % 2 else f"nf{bits}-grid7").levels)
-    codes_NK = torch.randint(0, 1 << bits, (n, k), generator=generator, dtype=torch.uint8)
-    b_NR = (torch.randn(n, rank, generator=generator) * 0.3).half()
-    a_RK = (torch.randn(rank, k, generator=generator) * 0.3).half()
-    return CheckCase(
-        name=f"m{m}-n{n}-k{k}-b{bits}-r{rank}-{str(dtype).removeprefix('torch.')}",
-        codes_NK=codes_NK.to(device),
-        packed=pack_codes(codes_NK, bits).to(device),
-        b_NR=b_NR.to(device),
-        a_RK=a_RK.to(device),
-        levels_L=levels_L.to(device),
-        bits=bits,
-        x_MK=torch.randn(m, k, generator=generator).to(device, dtype),
-        bias_N=torch.randn(n, generator=generator).to(device, dtype),
-    )
-
-
-def all_cases(device: torch.device) -> Iterator[CheckCase]:
-    """Every shape, width and dtype, the ranks and kinds of levels in turn."""
-    for index, ((m, n, k), bits, dtype) in enumerate(product(SHAPES, (4, 3, 2), DTYPES)):
-        rank = RANKS[index % len(RANKS)]
-        yield make_case(m, n, k, bits=bits, rank=rank, dtype=dtype, device=device, seed=index)
-
-
 def check_kernels(
-    cases: Iterator[CheckCase],
+    cases: Iterable[CheckCase],
     *,
     kernels: tuple[str, ...] = tuple(KERNELS),
-    prepare_case: Callable[[CheckCase], PreparedWeight] = lambda case: prepare(case, case.x_MK.dtype),
+    prepare_case: Callable[[Kernel, CheckCase], Any] = prepared_for,
     on_result: Callable[[CheckResult], None] | None = None,
 ) -> tuple[CheckResult, ...]:
     """Run every kernel on every case that it supports; what it does not support is a result with its reason."""
     results = []
     for case in cases:
-        weight = prepare_case(case)
         for name in kernels:
-            results.append(check(KERNELS[name], case, weight))
+            results.append(check_case(KERNELS[name], case, prepare_case))
             if on_result is not None:
                 on_result(results[-1])
     return tuple(results)
 
 
-def check(kernel: Kernel, case: CheckCase, weight: PreparedWeight) -> CheckResult:
-    """One kernel on one case."""
+def check_case(
+    kernel: Kernel, case: CheckCase, prepare_case: Callable[[Kernel, CheckCase], Any] = prepared_for
+) -> CheckResult:
+    """Prepare the weight for the kernel and check it; whatever is raised is the outcome."""
+    try:
+        return check(kernel, case, prepare_case(kernel, case))
+    except LordsBenchError as error:
+        return CheckResult(kernel=kernel.name, case=case.name, status=Status.INVALID, reason=str(error), worst=None)
+    # Whatever a kernel raises is the outcome of its check, and the other kernels go on.
+    except Exception as error:  # noqa: BLE001
+        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        return CheckResult(kernel=kernel.name, case=case.name, status=Status.LAUNCH_ERROR, reason=reason, worst=None)
+
+
+def check(kernel: Kernel, case: CheckCase, weight: Any) -> CheckResult:
+    """One kernel on one case, with the case's weight as the kernel takes it."""
 
     def result(status: Status, reason: str | None, worst: float | None = None) -> CheckResult:
         return CheckResult(kernel=kernel.name, case=case.name, status=status, reason=reason, worst=worst)
@@ -119,26 +75,31 @@ def check(kernel: Kernel, case: CheckCase, weight: PreparedWeight) -> CheckResul
     support = kernel.supports(case.x_MK.shape[0], weight, case.x_MK.dtype)
     if not support.ok:
         return result(Status.UNSUPPORTED, support.reason)
-    try:
-        with nan_filled_allocations():
-            y_MN = kernel.launch(case.x_MK, weight, case.bias_N, None)
-            again_MN = kernel.launch(case.x_MK, weight, case.bias_N, None)
-    # Whatever a kernel raises is the outcome of its check, and the other kernels go on.
-    except Exception as error:  # noqa: BLE001
-        return result(
-            Status.LAUNCH_ERROR, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        )
+    before = case.x_MK.clone()
+    with nan_filled_allocations():
+        y_MN = kernel.launch(case.x_MK, weight, case.bias_N, None)
+        again_MN = kernel.launch(case.x_MK, weight, case.bias_N, None)
     expected_MN, bound_MN = expected_and_bound(kernel.name, case, weight)
     worst = float(((y_MN.double() - expected_MN).abs() / bound_MN).nan_to_num(nan=torch.inf).max())
     if worst > 1:
         return result(Status.INCORRECT, f"error is {worst:.3g} times its bound", worst)
     if not torch.equal(y_MN, again_MN):
         return result(Status.INCORRECT, "a second launch gave other bits", worst)
+    if not torch.equal(case.x_MK, before):
+        return result(Status.INCORRECT, "the launch changed x", worst)
     return result(Status.OK, None, worst)
 
 
-def expected_and_bound(kernel: str, case: CheckCase, weight: PreparedWeight) -> tuple[Tensor, Tensor]:
+def expected_and_bound(
+    kernel: str, case: CheckCase, weight: PreparedWeight | PreparedBlockwise
+) -> tuple[Tensor, Tensor]:
     """y_MN in float64, and how far each element of the kernel's result may lie from it."""
+    if isinstance(weight, PreparedBlockwise):
+        return _blockwise_bound(kernel, case, weight)
+    return _lords_bound(kernel, case, weight)
+
+
+def _lords_bound(kernel: str, case: CheckCase, weight: PreparedWeight) -> tuple[Tensor, Tensor]:
     x_MK, b_NR, a_RK = case.x_MK.double(), case.b_NR.double(), case.a_RK.double()
     values_NK = case.levels_L.double()[case.codes_NK.long()]
     expected_MN = x_MK @ (values_NK * (b_NR @ a_RK)).t() + case.bias_N.double()
@@ -166,10 +127,39 @@ def expected_and_bound(kernel: str, case: CheckCase, weight: PreparedWeight) -> 
     return expected_MN, bound
 
 
+# Roundings to the dtype of x on the way to y: of W, of the product before it meets the adapter's, of x Aᵀ, of the
+# adapter's product, of that times its scale.
+_BLOCKWISE_ROUNDINGS = {"blockwise": 0, "blockwise_dequantize_matmul": 1, "qlora_fused": 2, "qlora_as_peft": 5}
+
+
+def _blockwise_bound(kernel: str, case: CheckCase, weight: PreparedBlockwise) -> tuple[Tensor, Tensor]:
+    assert case.scale_NG is not None
+    k = case.codes_NK.shape[1]
+    x_MK, values_NK = case.x_MK.double(), case.levels_L.double()[case.codes_NK.long()]
+    scale_NK = case.scale_NG.double().repeat_interleave(case.block, 1)[:, :k]
+    zero_NK = torch.zeros_like(scale_NK)
+    if case.zero_NG is not None:
+        zero_NK = case.zero_NG.double().repeat_interleave(case.block, 1)[:, :k]
+    bias_N = case.bias_N.double()
+    expected_MN = x_MK @ ((values_NK - zero_NK) * scale_NK).t() + bias_N
+    terms_MN = x_MK.abs() @ ((values_NK.abs() + zero_NK.abs()) * scale_NK.abs()).t() + bias_N.abs()
+    inputs_MN = x_MK.abs().sum(1, keepdim=True).expand_as(terms_MN)
+    if weight.adapter is not None:
+        a_RK, b_NR = weight.adapter.a_RK.double(), weight.adapter.b_NR.double()
+        expected_MN = expected_MN + SCALING * (x_MK @ a_RK.t()) @ b_NR.t()
+        terms_MN = terms_MN + SCALING * (x_MK.abs() @ a_RK.abs().t()) @ b_NR.abs().t()
+        inputs_MN = inputs_MN + b_NR.abs().sum(1)
+    # A table's levels are rounded to the compute dtype; zero points and the grid's are exact.
+    table = weight.operands.levels.decoder in ("table", "table16")
+    bound_MN = error_bound(
+        expected_MN, Magnitudes(terms=terms_MN, factors=terms_MN, inputs=inputs_MN), steps=k, rank=1,
+        roundings=_BLOCKWISE_ROUNDINGS[kernel] + table, compute=case.x_MK.dtype, result=case.x_MK.dtype,
+    )  # fmt: skip
+    return expected_MN, bound_MN
+
+
 def _operand_roundings(weight: PreparedWeight) -> int:
     """S and the product with a level are rounded; a table's levels are rounded to the compute dtype as well."""
-    from lords_bench.prepared import DECODERS
-
     return 3 if DECODERS[weight.decoder] in ("table", "table16") else 2
 
 

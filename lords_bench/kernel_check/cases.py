@@ -1,0 +1,141 @@
+"""Random problems for the check: one set of codes with low-rank scales, block scales and an adapter."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lords_bench.kernel_registry import Kernel, LoraAdapter, prepare_blockwise
+from lords_bench.prepared import prepare
+from lords_bench.reference.packing import pack_codes
+from lords_bench.spec.codebook import named_codebook
+
+if TYPE_CHECKING:
+    from lords_bench.kernels.common.ptx import Decoder
+
+# M, N, K: single tokens and tiles of them, with and without ragged edges.
+SHAPES = (
+    (1, 256, 1024),
+    (1, 200, 700),
+    (3, 130, 300),
+    (16, 256, 1024),
+    (40, 200, 700),
+    (130, 130, 700),
+    (600, 256, 512),
+)
+RANKS = (16, 5, 64)
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+
+
+BLOCKS = (64, 128)
+SCALING = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CheckCase:
+    """A random weight in every format, with activations; the fields of a stored LoRDS weight are among its own.
+
+    Attributes:
+        scale_NG, zero_NG: block scales of `block` inputs, and zero points in units of the levels; None where only the
+            low-rank scale is asked for.
+        adapter: a LoRA adapter in the dtype of x; None likewise.
+    """
+
+    name: str
+    codes_NK: Tensor
+    packed: Tensor
+    b_NR: Tensor
+    a_RK: Tensor
+    levels_L: Tensor
+    bits: int
+    x_MK: Tensor
+    bias_N: Tensor
+    block: int = BLOCKS[0]
+    scale_NG: Tensor | None = None
+    zero_NG: Tensor | None = None
+    adapter: LoraAdapter | None = None
+
+
+def make_case(
+    m: int, n: int, k: int, *, bits: int, rank: int, dtype: torch.dtype, device: torch.device, seed: int = 0
+) -> CheckCase:
+    """A weight with scales of both signs and levels on the 7-bit grid (the integers at an odd seed: off the grid).
+
+    Odd seeds have zero points and blocks of 128, even ones none and blocks of 64.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    levels_L = torch.tensor(named_codebook(f"int{bits}" if seed % 2 else f"nf{bits}-grid7").levels)
+    codes_NK = torch.randint(0, 1 << bits, (n, k), generator=generator, dtype=torch.uint8)
+    b_NR = (torch.randn(n, rank, generator=generator) * 0.3).half()
+    a_RK = (torch.randn(rank, k, generator=generator) * 0.3).half()
+    x_MK = torch.randn(m, k, generator=generator)
+    bias_N = torch.randn(n, generator=generator)
+    block = BLOCKS[seed % 2]
+    groups = -(-k // block)
+    scale_NG = (torch.randn(n, groups, generator=generator) * 0.3).half()
+    zero_NG = torch.rand(n, groups, generator=generator) - 0.5
+    adapter = LoraAdapter(
+        a_RK=(torch.randn(rank, k, generator=generator) * 0.1).to(device, dtype),
+        b_NR=(torch.randn(n, rank, generator=generator) * 0.1).to(device, dtype),
+        scaling=SCALING,
+    )
+    return CheckCase(
+        name=f"m{m}-n{n}-k{k}-b{bits}-r{rank}-{str(dtype).removeprefix('torch.')}",
+        codes_NK=codes_NK.to(device),
+        packed=pack_codes(codes_NK, bits).to(device),
+        b_NR=b_NR.to(device),
+        a_RK=a_RK.to(device),
+        levels_L=levels_L.to(device),
+        bits=bits,
+        x_MK=x_MK.to(device, dtype),
+        bias_N=bias_N.to(device, dtype),
+        block=block,
+        scale_NG=scale_NG.to(device),
+        zero_NG=zero_NG.to(device) if seed % 2 else None,
+        adapter=adapter,
+    )
+
+
+def case_grid() -> tuple[dict[str, Any], ...]:
+    """Arguments of `make_case` for every shape, width and dtype.
+
+    Ranks go round such that every three shapes in a row bring every rank to every width and dtype; the kind of levels
+    and zero points alternate.
+    """
+    axes = product(enumerate(SHAPES), enumerate((4, 3, 2)), enumerate(DTYPES))
+    return tuple(
+        {
+            "m": m, "n": n, "k": k, "bits": bits, "dtype": dtype, "rank": RANKS[(row + column + layer) % len(RANKS)],
+            "seed": seed,
+        }
+        for seed, ((row, (m, n, k)), (column, bits), (layer, dtype)) in enumerate(axes)
+    )  # fmt: skip
+
+
+def all_cases(device: torch.device) -> Iterator[CheckCase]:
+    """The cases of `case_grid`, on a device."""
+    yield from (make_case(**arguments, device=device) for arguments in case_grid())
+
+
+def prepared_for(kernel: Kernel, case: CheckCase, decoder: "Decoder | None" = None) -> Any:
+    """The case's weight as the kernel takes it.
+
+    Args:
+        kernel: of the registry.
+        case: the problem.
+        decoder: None is the fastest that fits; naming one prepares for kernels on a CPU as well.
+
+    Raises:
+        UsageError: the weight does not fit the decoder.
+    """
+    if kernel.weight == "lords":
+        return prepare(case, case.x_MK.dtype, decoder=decoder)
+    assert case.scale_NG is not None
+    return prepare_blockwise(
+        case.packed, case.scale_NG, case.levels_L, k=case.codes_NK.shape[1], bits=case.bits, block=case.block,
+        dtype=case.x_MK.dtype, zero_NG=case.zero_NG, decoder=decoder,
+        adapter=case.adapter if kernel.weight == "qlora" else None,
+    )  # fmt: skip

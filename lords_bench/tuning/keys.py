@@ -1,0 +1,92 @@
+"""What a tuned choice is looked up by: the problem of a prepared weight, the machine, and the source of the kernels."""
+
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+
+import torch
+
+from lords_bench.kernel_registry import named_kernel
+from lords_bench.prepared import DECODERS, REFERENCE, PreparedWeight
+from lords_bench.records.tuned import ROUTE, Machine, Problem, TunedKey, m_bucket
+from lords_bench.tuning.sources import source_sha256
+
+# Kernels that a route may choose: a change of one of them makes every comparison between them void.
+ROUTED = ("rank_expanded", "scale_tile", "scale_tile_gemm", "dequantize_matmul")
+
+
+def problem_of(m: int, weight: PreparedWeight) -> Problem:
+    """The problem of M tokens times a LoRDS weight that is prepared for kernels."""
+    assert weight.decoder != REFERENCE
+    assert weight.dtype is not None
+    return Problem(
+        m_bucket=m_bucket(m),
+        n=weight.n,
+        k=weight.k,
+        bits=weight.bits,
+        rank=int(weight.b_NR.shape[1]),
+        x_dtype=str(weight.dtype).removeprefix("torch."),
+        scale_dtype=str(weight.b_NR.dtype).removeprefix("torch."),
+        decoder=DECODERS[weight.decoder],
+    )
+
+
+def key_of(kernel: str, problem: Problem, machine: Machine) -> TunedKey:
+    """The key of a kernel, or of `ROUTE`, as the source stands now.
+
+    Raises:
+        UsageError: unknown kernel.
+    """
+    return TunedKey(kernel=kernel, source_sha256=kernel_source(kernel), problem=problem, machine=machine)
+
+
+def kernel_source(kernel: str) -> str:
+    """Hash of a kernel's source, for `ROUTE` of all kernels that a route may choose.
+
+    Raises:
+        UsageError: unknown kernel.
+    """
+    if kernel == ROUTE:
+        return _joined(named_kernel(name).roots for name in ROUTED)
+    return source_sha256(named_kernel(kernel).roots)
+
+
+def _joined(all_roots: Iterable[tuple[str, ...]]) -> str:
+    return hashlib.sha256(" ".join(map(source_sha256, all_roots)).encode()).hexdigest()
+
+
+def machine_of(device: torch.device) -> Machine | None:
+    """The machine that kernels on `device`, as a tensor names it, run on; asked once. None where no kernels run."""
+    if device.type != "cuda":
+        return None
+    return _cuda_machine(device.index)
+
+
+@cache
+def _cuda_machine(index: int) -> Machine:
+    import triton
+
+    properties = torch.cuda.get_device_properties(index)
+    return Machine(
+        gpu=properties.name,
+        capability=(properties.major, properties.minor),
+        multiprocessors=properties.multi_processor_count,
+        driver=_driver_version(),
+        triton=triton.__version__,
+    )
+
+
+def _driver_version() -> str | None:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        version: str = pynvml.nvmlSystemGetDriverVersion()
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+    return version
