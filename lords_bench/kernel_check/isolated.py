@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from lords_bench.kernel_check.cases import case_grid, make_case
-from lords_bench.kernel_check.check import CheckResult, check_case, prepared_for
+from lords_bench.kernel_check.cases import case_grid, make_case, prepared_for
+from lords_bench.kernel_check.check import CheckResult, check_case
 from lords_bench.kernel_registry import named_kernel
 from lords_bench.records.status import Status
 
