@@ -31,3 +31,7 @@ class StoreError(LordsBenchError, OSError):
 
 class UsageError(LordsBenchError, ValueError):
     """A command was called with arguments that do not fit together."""
+
+
+class DeviceError(LordsBenchError):
+    """A device cannot be measured on: absent, or a problem cannot be set up on it."""

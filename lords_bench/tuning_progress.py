@@ -123,7 +123,7 @@ def describe(finished: Finished) -> str:
     failures = "".join(f", {count} {status}" for status, count in sorted(failed.items()))
     tried = f"{finished.tried} tried{failures}"
     if found is None:
-        return f"{finished.task.label}: no result ({tried})"
+        return f"{finished.task.label}: no result ({finished.refused or tried})"
     time_us = found.measurement.median_ns / 1e3
     if found.speedup is None:
         return f"{finished.task.label}: default kept, {time_us:.2f} µs ({tried})"
@@ -140,7 +140,7 @@ def result_table(finished: list[Finished], *, title: str) -> Table:
         failures = sum(trial.status is not Status.OK for trial in item.record.by_config.values())
         found = item.winner
         if found is None:
-            table.add_row(item.task.label, str(item.tried), str(failures), "", "no result", "", "")
+            table.add_row(item.task.label, str(item.tried), str(failures), "", item.refused or "no result", "", "")
             continue
         gain = "default kept"
         if found.speedup is not None:

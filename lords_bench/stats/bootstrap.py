@@ -15,7 +15,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from lords_bench.errors import RecordError
 
@@ -102,5 +101,8 @@ def _draw_counts(count: int) -> Floats:
 
 
 def _tail_probability(count: int) -> float:
+    # Imported here because it takes most of a second, and verdicts on timings need only `Interval`.
+    from scipy import stats
+
     t = stats.t.ppf((1 + LEVEL) / 2, df=count - 1)
     return float(stats.norm.cdf(-np.sqrt(count / (count - 1)) * t))

@@ -6,11 +6,12 @@ smallest and the l-th largest of n independent values the median lies with proba
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
+from math import comb
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from lords_bench.stats.bootstrap import Interval
 
@@ -28,9 +29,13 @@ def order_index(count: int, level: float) -> int | None:
         >>> order_index(6, 0.95), order_index(5, 0.95), order_index(30, 0.95)
         (1, None, 10)
     """
-    found = int(stats.binom.ppf((1 - level) / 2, count, 0.5))
-    while found > 0 and 2 * stats.binom.cdf(found - 1, count, 0.5) > 1 - level:
-        found -= 1
+    # Of 2^count equally likely patterns of signs, how many have fewer than l below the median. Exact integers, because
+    # importing scipy's distributions takes longer than a whole quick comparison.
+    most = int(Fraction(1 - level) / 2 * 2**count)
+    found, patterns = 0, 1
+    while patterns <= most:
+        found += 1
+        patterns += comb(count, found)
     return found or None
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lords_bench.errors import DeviceError
 from lords_bench.records.codec import from_plain, to_plain
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
@@ -61,7 +62,11 @@ class EvaluationProcess:
         self._wanted = (kernel, problem)
 
     def attempt(self, config: Settings, *, stop_above_ns: float | None) -> Attempt:
-        """Try one configuration; whatever happens to the worker is the outcome."""
+        """Try one configuration; whatever happens to the worker is the outcome.
+
+        Raises:
+            DeviceError: the problem cannot be set up on the device at all.
+        """
         answer = self._ask({"op": "try", "config": config, "stop_above_ns": stop_above_ns}, timeout_s=self._timeout_s)
         if isinstance(answer, Attempt):
             return answer
@@ -71,7 +76,11 @@ class EvaluationProcess:
         return found
 
     def run_off(self, configs: tuple[Settings, ...], *, quick: bool) -> Duel:
-        """Time configurations in the same rounds, the baseline first; if the worker fails, none has a measurement."""
+        """Time configurations in the same rounds, the baseline first; if the worker fails, none has a measurement.
+
+        Raises:
+            DeviceError: the problem cannot be set up on the device at all.
+        """
         answer = self._ask({"op": "run-off", "configs": configs, "quick": quick}, timeout_s=10 * self._timeout_s)
         if isinstance(answer, Attempt):
             reason = f"{answer.status}: {answer.reason}"
@@ -80,6 +89,11 @@ class EvaluationProcess:
         if any(text in reason for reason in duel.reasons if reason for text in STICKY):
             self.stop()
         return duel
+
+    @property
+    def pid(self) -> int | None:
+        """Of the worker; None where there is none."""
+        return None if self._process is None else self._process.pid
 
     def stop(self) -> None:
         """Kill the worker and whatever it started."""
@@ -108,8 +122,10 @@ class EvaluationProcess:
                 },
                 timeout_s=self._start_timeout_s,
             )
-            if isinstance(opened, Attempt):
-                return opened
+            refused = opened.reason if isinstance(opened, Attempt) else opened["refused"]
+            if refused is not None:
+                self.stop()
+                raise DeviceError(f"{kernel} cannot be set up on device {self._device!r}: {refused}")
             self._opened = self._wanted
         return self._exchange(request, timeout_s=timeout_s)
 

@@ -54,7 +54,8 @@ class Finished:
 
     Attributes:
         tried: configurations with a row, those of earlier runs included.
-        in_time: whether search and run-offs came to their end within the budget.
+        in_time: whether the search came to its end within the budget.
+        refused: why the problem could not be set up on the device; None where it could.
     """
 
     task: Task
@@ -62,6 +63,7 @@ class Finished:
     winner: Winner | None
     tried: int
     in_time: bool
+    refused: str | None = None
 
 
 class Watcher(Protocol):

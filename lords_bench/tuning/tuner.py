@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lords_bench.errors import DeviceError
 from lords_bench.records.bench import CREATED_FORMAT
 from lords_bench.records.measurement import Measurement
 from lords_bench.records.status import Status
@@ -90,14 +91,18 @@ class _Tuning:
         self.process.open(self.task.key.kernel, self.task.key.problem)
         in_time = True
         left = tries - sum(map(_cost_time, done.values()))
-        if left > 0 and len(done) < len(self.order):
-            if self.task.inspect is not None:
-                self.watcher.stage("compiling")
-                self.inspected = self.task.inspect(self.order)
-            self.watcher.stage("searching")
-            in_time = self._search(done, left, until)
-        # The run-offs are made whatever the clock says: without them the search was for nothing.
-        self._run_offs()
+        refused = None
+        try:
+            if left > 0 and len(done) < len(self.order):
+                if self.task.inspect is not None:
+                    self.watcher.stage("compiling")
+                    self.inspected = self.task.inspect(self.order)
+                self.watcher.stage("searching")
+                in_time = self._search(done, left, until)
+            # The run-offs are made whatever the clock says: without them the search was for nothing.
+            self._run_offs()
+        except DeviceError as error:
+            refused = str(error)
         record = self.record
         finished = Finished(
             task=self.task,
@@ -105,6 +110,7 @@ class _Tuning:
             winner=winner(record, self.order),
             tried=len(record.by_config),
             in_time=in_time,
+            refused=refused,
         )
         self.watcher.end(finished)
         return finished

@@ -18,6 +18,7 @@ from typing import Any
 from lords_bench.records.codec import from_plain, to_plain
 from lords_bench.records.trial import Settings
 from lords_bench.records.tuned import Problem
+from lords_bench.timing.failure import failure_of
 from lords_bench.tuning.bench import Bench
 from lords_bench.tuning.devices import open_bench
 
@@ -35,8 +36,12 @@ def main() -> None:
         request = json.loads(line)
         if request["op"] == "open":
             problem = from_plain(Problem, request["problem"], path="problem")
-            bench = open_bench(request["device"], request["kernel"], problem, request["regime"])
-            answer: Any = {}
+            answer: Any = {"refused": None}
+            try:
+                bench = open_bench(request["device"], request["kernel"], problem, request["regime"])
+            # No memory, no device, no such kernel: the tuner says which problem it leaves out.
+            except Exception as error:  # noqa: BLE001
+                answer = {"refused": failure_of(error).reason}
         else:
             assert bench is not None
             answer = to_plain(_answer(bench, request))

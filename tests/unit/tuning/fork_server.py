@@ -1,0 +1,92 @@
+"""Runs `lords-bench tune` in forked children, so that a start costs milliseconds: one JSON request per line in and out.
+
+    {"argv": […], "kill_after_s": 0.1 or null, "log": path}  ->  {"signal": 9 or null, "exit": 0 or null, "seconds": …}
+
+A child is a real process, and so is its evaluation process, which it forks instead of starting a new interpreter. It is
+killed by SIGKILL. `log` gets a line `try <config>` before each try and `worker <pid>` for each evaluation process.
+"""
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from typing import Any
+
+import lords_bench.timing.fake
+import lords_bench.timing.protocol
+import lords_bench.tuning_progress  # noqa: F401
+from lords_bench.cli import main
+from lords_bench.tuning import plan, tuner, worker  # noqa: F401
+from lords_bench.tuning.process import EvaluationProcess
+
+
+class Forked:
+    """What `EvaluationProcess` needs of a Popen."""
+
+    def __init__(self) -> None:
+        request_read, request_write = os.pipe()
+        answer_read, answer_write = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()
+            os.close(request_write)
+            os.close(answer_read)
+            sys.stdin = os.fdopen(request_read)
+            os.dup2(answer_write, 1)
+            worker.main()
+            os._exit(0)
+        os.close(request_read)
+        os.close(answer_write)
+        self.stdin, self.stdout = os.fdopen(request_write, "wb"), os.fdopen(answer_read, "rb")
+
+    def wait(self) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def run_child(argv: list[str], log: str) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    attempt = EvaluationProcess.attempt
+
+    def logged_attempt(self: EvaluationProcess, config: Any, *, stop_above_ns: float | None) -> Any:
+        os.write(descriptor, f"try {json.dumps(config)}\n".encode())
+        return attempt(self, config, stop_above_ns=stop_above_ns)
+
+    def forked_start(self: EvaluationProcess) -> Any:
+        self._process = Forked()
+        os.write(descriptor, f"worker {self._process.pid}\n".encode())
+        return self._process
+
+    EvaluationProcess.attempt = logged_attempt
+    EvaluationProcess._start = forked_start  # noqa: SLF001  (where a new interpreter would be started)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    os._exit(main(argv))
+
+
+def serve() -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        begin = time.monotonic()
+        pid = os.fork()
+        if pid == 0:
+            run_child(request["argv"], request["log"])
+        handle = os.pidfd_open(pid)
+        ended, _, _ = select.select([handle], [], [], request["kill_after_s"])
+        if not ended:
+            os.kill(pid, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.close(handle)
+        answer = {
+            "signal": -code if code < 0 else None,
+            "exit": code if code >= 0 else None,
+            "seconds": time.monotonic() - begin,
+        }
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    serve()
