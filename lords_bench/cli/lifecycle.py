@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lords_bench.cli.models import choose_device, load_model
 from lords_bench.cli.output import say
-from lords_bench.cli.reports import device_folder, record_path
+from lords_bench.cli.reports import device_folder, rebuild, record_path
 from lords_bench.errors import UsageError
 from lords_bench.progress import clock
 from lords_bench.records import Environment, EvaluationInputs, LifecycleRecord, NounStore, run_key
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def bench_lifecycle(arguments: argparse.Namespace) -> int:
-    """Runs the plan, and prints where its records are.
+    """Runs the plan, and prints the report's path.
 
     Raises:
         UsageError: an option that the suite has no use for.
@@ -72,7 +72,9 @@ def bench_lifecycle(arguments: argparse.Namespace) -> int:
             ending = "" if result.reason is None else f": {result.status}: {result.reason}"
             progress = f"[{len(plan.case_ids) - len(left) + number}/{len(plan.case_ids)}] {result.case_id}{ending}"
             console.print(f"{progress}, {clock(remaining)} left", markup=False, highlight=False)
-    say(f"Records: {record_path(out, name, SUITE)}")
+    for path in rebuild(out, name, SUITE):
+        if path.suffix in {".md", ".html"}:
+            say(f"Report: {path}")
     return 0
 
 

@@ -78,9 +78,17 @@ def _latency_files(path: Path) -> dict[str, str]:
     return latency_report(found.records, found.rejected)
 
 
+def _lifecycle_files(path: Path) -> dict[str, str]:
+    from lords_bench.records import LifecycleRecord
+    from lords_bench.reporting.lifecycle.render import lifecycle_report
+
+    found = read_nouns(path, LifecycleRecord)
+    return lifecycle_report(found.records, found.rejected)
+
+
 # A suite's record file to the text of its pages, by file name.
 REPORTS: Mapping[str, Callable[[Path], dict[str, str]]] = MappingProxyType(
-    {"accuracy": _accuracy_files, "latency": _latency_files}
+    {"accuracy": _accuracy_files, "latency": _latency_files, "lifecycle": _lifecycle_files}
 )
 
 

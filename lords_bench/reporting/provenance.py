@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from lords_bench.records import BenchRecord, RejectedLine
+from lords_bench.records import BenchRecord, Environment, RejectedLine
 from lords_bench.reporting import format as fmt
 from lords_bench.reporting.select import Evaluation
 from lords_bench.reporting.views import Fact
@@ -17,9 +17,9 @@ def provenance(evaluation: Evaluation) -> tuple[Fact, ...]:
     environment, inputs = newest.environment, newest.inputs
     runs = evaluation.runs
     return (
-        Fact(label="Machine", value=_machine(newest)),
-        Fact(label="Versions", value=_versions(newest)),
-        Fact(label="Commit", value=fmt.listing(_unique(_commit(run) for run in runs))),
+        Fact(label="Machine", value=machine(environment)),
+        Fact(label="Versions", value=versions(environment)),
+        Fact(label="Commit", value=fmt.listing(_unique(commit(run.environment) for run in runs))),
         Fact(label="Source hash", value=fmt.listing(_unique(_short(run.environment.source_sha256) for run in runs))),
         Fact(label="Command", value=newest.command),
         Fact(label="Seed", value=fmt.listing(_unique(str(run.seed) for run in runs))),
@@ -73,8 +73,8 @@ def page_notices(evaluations: tuple[Evaluation, ...], rejected: Iterable[Rejecte
     return (*notices, *(f"Line {item.line} of the record file is not used: {item.reason}." for item in lines))
 
 
-def _machine(record: BenchRecord) -> str:
-    environment = record.environment
+def machine(environment: Environment) -> str:
+    """Processor, cores, threads, memory and GPU, in words."""
     parts = [environment.device_name]
     if environment.device != "cpu":
         parts.append(f"host {environment.cpu_model or fmt.UNKNOWN}")
@@ -88,14 +88,14 @@ def _machine(record: BenchRecord) -> str:
     return ", ".join(parts)
 
 
-def _versions(record: BenchRecord) -> str:
-    environment = record.environment
+def versions(environment: Environment) -> str:
+    """Every version that can move a number."""
     names = ("lords_bench", "python", "torch", "transformers", "triton", "numpy")
     return ", ".join(f"{name} {getattr(environment, name) or 'absent'}" for name in names)
 
 
-def _commit(record: BenchRecord) -> str:
-    environment = record.environment
+def commit(environment: Environment) -> str:
+    """The commit, and whether the code differed from it."""
     if environment.git_commit is None:
         return "unknown (not a git checkout)"
     state = {True: "with uncommitted changes", False: "clean", None: "state unknown"}[environment.git_dirty]

@@ -6,10 +6,13 @@ a killed run starts again where it stopped, and finds the best learning rate of 
 """
 
 import multiprocessing
+import os
 import queue
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import fsum
+from multiprocessing.connection import wait
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -192,6 +195,7 @@ def _work(
     waiting: Any,
     results: Any,
 ) -> None:
+    _end_with_parent()
     try:
         measurement = make_measurement()
         while (task := waiting.get()) != "end":
@@ -200,6 +204,18 @@ def _work(
     except LordsBenchError as error:
         results.put(("error", error))
     results.put(("end", None))
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is gone; one that was killed cannot end its children itself."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _run_task(
