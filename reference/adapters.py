@@ -9,13 +9,15 @@ for s = 1, so here the factors are divided by √s each, and any alpha starts at
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from lords_bench.errors import SpecError
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.panels import compute_dtype
+from lords_bench.reference.validate import check_weight
 from lords_bench.reference.weights import QuantizedWeight
 from lords_bench.spec.quant import QuantSpec
 
@@ -96,7 +98,13 @@ def start_adapter(
         alpha: scaling times R; None is R.
         iterations: alternations of LoftQ; peft's default is 1, the paper's 5.
         seed: of the random `down` of qlora.
+
+    Raises:
+        SpecError: unknown method, a rank above min(N, K), or options that are not positive.
+        WeightError: the weight cannot be quantized.
     """
+    weight_NK = check_weight(weight_NK, block=None)
+    _check_options(method, rank, min(weight_NK.shape), alpha, iterations)
     scaling = 1.0 if alpha is None else alpha / rank
     working_NK = weight_NK.detach().to(compute_dtype(weight_NK.dtype))
     if method == "qlora":
@@ -110,6 +118,17 @@ def start_adapter(
         base = quantize(working_NK - up_NR @ down_RK, spec)
         up_NR, down_RK = up_NR / scaling**0.5, down_RK / scaling**0.5
     return AdaptedWeight(base=base, up_NR=up_NR.contiguous(), down_RK=down_RK.contiguous(), scaling=scaling)
+
+
+def _check_options(method: str, rank: int, largest_rank: int, alpha: float | None, iterations: int) -> None:
+    if method not in get_args(AdapterMethod):
+        raise SpecError(f"unknown adapter {method!r}; known: {', '.join(get_args(AdapterMethod))}")
+    if not 1 <= rank <= largest_rank:
+        raise SpecError(f"rank={rank} must be from 1 to {largest_rank}, the smaller side of the weight")
+    if alpha is not None and not 0 < alpha < float("inf"):
+        raise SpecError(f"alpha={alpha} must be a positive number; leave it out for a scaling of 1")
+    if iterations < 1:
+        raise SpecError(f"iterations={iterations} must be at least 1; the LoftQ paper uses 5")
 
 
 def principal_factors(weight_NK: Tensor, rank: int) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Literal
 
 import torch
@@ -15,6 +14,7 @@ from lords_bench.reference.qat import Gradient
 from lords_bench.reference.weights import LordsWeight, QuantizedWeight
 from lords_bench.spec.quant import QuantSpec, parity_rank
 from lords_bench.training.block_linear import BlockLinear
+from lords_bench.training.choice import choose_layers
 from lords_bench.training.frozen_linear import LoraLinear
 from lords_bench.training.layer import QuantizedLinear
 from lords_bench.training.lords_linear import LordsLinear
@@ -64,9 +64,9 @@ def prepare_qat(
         include_head: quantize the output head too, unless its weight is shared with an embedding.
 
     Raises:
-        UsageError: the model is prepared already, or holds no linear layer to quantize.
-        SpecError: the spec cannot be trained.
-        ModelError: a weight cannot be quantized; named by its layer.
+        UsageError: the model is prepared already, holds no linear layer to quantize, or a pattern matches nothing.
+        SpecError: the spec assigns codes by error feedback.
+        ModelError: a weight cannot be quantized, or not trained with that spec; named by its layer.
     """
     spec = spec or QuantSpec(method="lords")
     if spec.needs_hessian:
@@ -112,9 +112,9 @@ def prepare_peft(
         include_head: quantize the output head too, unless its weight is shared with an embedding.
 
     Raises:
-        UsageError: the model is prepared already, or holds no linear layer to quantize.
+        UsageError: the model is prepared already, holds no linear layer to quantize, or a pattern matches nothing.
         SpecError: unknown method, or a spec that does not fit it.
-        ModelError: a weight cannot be quantized; named by its layer.
+        ModelError: a weight cannot be quantized, or the rank does not fit it; named by its layer.
     """
     if method not in DEFAULT_SPECS:
         raise SpecError(f"unknown fine-tuning method {method!r}; known: {', '.join(DEFAULT_SPECS)}")
@@ -211,9 +211,10 @@ def _replace(
     present = quantized_layers(model)
     if present:
         raise UsageError(f"layer {next(iter(present))!r} is quantized already; prepare a freshly loaded model")
-    chosen, left = _choose(model, skip=skip, include_head=include_head)
+    chosen, left = choose_layers(model, skip=skip, include_head=include_head)
     if not chosen:
-        raise UsageError(f"no nn.Linear to quantize; left: {', '.join(left) or 'nothing with weights'}")
+        named = ", ".join(f"{name} ({reason})" for name, reason in list(left.items())[:3])
+        raise UsageError(f"no nn.Linear to quantize; left: {named or 'nothing with weights'}")
     built: dict[str, QuantizedLinear] = {}
     for name, linear in chosen.items():
         try:
@@ -224,34 +225,6 @@ def _replace(
     for name, layer in built.items():
         model.set_submodule(name, layer)
     return Prepared(replaced=tuple(built), left=left)
-
-
-def _choose(
-    model: nn.Module, *, skip: Collection[str], include_head: bool
-) -> tuple[dict[str, nn.Linear], dict[str, str]]:
-    """Layers to quantize, and what else holds weights with the reason why it stays."""
-    uses: dict[int, int] = {}
-    for _, module in model.named_modules(remove_duplicate=False):
-        for parameter in module.parameters(recurse=False):
-            uses[id(parameter)] = uses.get(id(parameter), 0) + 1
-    find_head = getattr(model, "get_output_embeddings", None)
-    head = find_head() if callable(find_head) else None
-    chosen: dict[str, nn.Linear] = {}
-    left: dict[str, str] = {}
-    for name, module in model.named_modules():
-        if not any(parameter.ndim >= 2 for parameter in module.parameters(recurse=False)):
-            continue
-        if type(module) is not nn.Linear:
-            left[name] = f"a {type(module).__name__}"
-        elif uses[id(module.weight)] > 1:
-            left[name] = "its weight is shared"
-        elif module is head and not include_head:
-            left[name] = "the output head"
-        elif any(fnmatchcase(name, pattern) for pattern in skip):
-            left[name] = "skipped on request"
-        else:
-            chosen[name] = module
-    return chosen, left
 
 
 def _layer(model: nn.Module, name: str) -> QuantizedLinear:
