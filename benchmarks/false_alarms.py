@@ -56,11 +56,10 @@ def figure(found: dict[str, Any]) -> str:
         panels = canvas.subplots(1, 2, sharey=True)
         titles = (f"A/A: claimed a difference\n({found['runs']} runs each)", "2 % slower: found")
         for panel, slowdown, title in zip(panels, ("0", "0.02"), titles, strict=True):
-            for way, label, role, marker in WAYS:
+            for place, (way, label, role, marker) in enumerate(WAYS):
                 shares = [100 * found["conditions"][name][slowdown][way] for name in conditions]
-                panel.plot(
-                    shares, range(len(conditions)), marker, color=ROLES[role].drawn, label=label, clip_on=False, alpha=1
-                )
+                heights = [index + 0.22 * (place - 1) for index in range(len(conditions))]
+                panel.plot(shares, heights, marker, color=ROLES[role].drawn, label=label, clip_on=False)
             panel.set_title(title, loc="left", fontsize=11)
             panel.set_xlim(0, 100)
             panel.set_xlabel("% of runs")

@@ -132,9 +132,14 @@ def _report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 
 def _environment(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    _command(
-        commands, "env", "reports:environment", "show what a record says about this machine", "Shows this machine."
+    parser = _command(
+        commands,
+        "env",
+        "machine:environment",
+        "show this machine, and what it means for numbers measured on it",
+        "Shows this machine: what was found, what is missing, and what that means for trust in a measurement.",
     )
+    parser.add_argument("--json", action="store_true", help="what a record says about the machine, as JSON")
 
 
 def _testbed(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -5,7 +5,6 @@
 """
 
 import argparse
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,12 +13,9 @@ from types import MappingProxyType
 from rich.console import Console
 from rich.table import Table
 
-from lords_bench.cli.models import choose_device
 from lords_bench.cli.output import say
 from lords_bench.errors import RecordError
 from lords_bench.records import BenchRecord, Environment, read_nouns, read_records
-from lords_bench.records.codec import to_plain
-from lords_bench.timing.probe import probe_environment
 
 # A log or pipe has no width; the table needs this much to keep each row on one line.
 LOG_COLUMNS = 160
@@ -90,13 +86,6 @@ def _lifecycle_files(path: Path) -> dict[str, str]:
 REPORTS: Mapping[str, Callable[[Path], dict[str, str]]] = MappingProxyType(
     {"accuracy": _accuracy_files, "latency": _latency_files, "lifecycle": _lifecycle_files}
 )
-
-
-def environment(arguments: argparse.Namespace) -> int:
-    """Prints this machine's environment as JSON, as records hold it."""
-    del arguments
-    say(json.dumps(to_plain(probe_environment(choose_device(None))), indent=1))
-    return 0
 
 
 def print_closing(records: Sequence[BenchRecord], paths: Sequence[Path]) -> None:

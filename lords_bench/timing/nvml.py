@@ -68,6 +68,12 @@ class Nvml:
         clock = self.ask(function, self._constant(f"NVML_CLOCK_{domain}"))
         return None if clock is None else int(clock)
 
+    def is_clock_locked(self) -> bool | None:
+        """Whether somebody fixed the clocks (`UserDefinedClocks` is among the reasons they stand where they stand)."""
+        reasons = self.ask("nvmlDeviceGetCurrentClocksEventReasons")
+        mask = self._constant("nvmlClocksEventReasonUserDefinedClocks")
+        return None if reasons is None or mask is None else bool(int(reasons) & int(mask))
+
     def _violation_ns(self, policy: str) -> int | None:
         answer = self.ask("nvmlDeviceGetViolationStatus", self._constant(policy))
         return None if answer is None else int(answer.violationTime)

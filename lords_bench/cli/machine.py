@@ -1,0 +1,58 @@
+"""`lords-bench env`: the machine, and what it means for numbers measured on it."""
+
+import argparse
+import json
+from dataclasses import fields
+
+from rich.console import Console
+from rich.table import Table
+
+from lords_bench.cli.models import choose_device
+from lords_bench.cli.output import say
+from lords_bench.records.codec import to_plain
+from lords_bench.records.environment import Environment
+from lords_bench.timing.nvml import open_nvml
+from lords_bench.timing.probe import probe_environment
+from lords_bench.timing.trust import Finding, cpu_findings, gpu_findings
+
+
+def environment(arguments: argparse.Namespace) -> int:
+    """Prints what a record says about this machine, then what to think of it; with `--json` the record alone."""
+    found = probe_environment(choose_device(None))
+    if arguments.json:
+        say(json.dumps(to_plain(found), indent=1))
+        return 0
+    console = Console()
+    console.print(_record_table(found))
+    sections = [("the processor", cpu_findings())]
+    if found.gpu_name is not None:
+        nvml, missing = open_nvml(_gpu_uuid())
+        sections.insert(0, (f"the GPU, {found.gpu_name}", gpu_findings(nvml, missing=missing)))
+    else:
+        console.print("No CUDA device: kernels can be compiled and checked in the interpreter, but not timed here.")
+    for name, findings in sections:
+        console.print(_trust_table(name, findings))
+    concerns = sum(finding.concern is not None for _, findings in sections for finding in findings)
+    console.print(f"To mind: {concerns} of the above." if concerns else "Nothing speaks against measuring here.")
+    return 0
+
+
+def _gpu_uuid() -> str:
+    import torch
+
+    return str(getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", ""))
+
+
+def _record_table(found: Environment) -> Table:
+    table = Table(title="What a record says about this machine", title_justify="left", show_header=False)
+    for field in fields(found):
+        value = getattr(found, field.name)
+        table.add_row(field.name, "unknown" if value is None else str(value))
+    return table
+
+
+def _trust_table(name: str, findings: tuple[Finding, ...]) -> Table:
+    table = Table("", "found", "what it means", title=f"Measuring on {name}", title_justify="left")
+    for finding in findings:
+        table.add_row(finding.topic, finding.found, finding.concern or "")
+    return table
