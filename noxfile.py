@@ -91,3 +91,10 @@ def report(session: nox.Session) -> None:
     install(session, "-e", ".")
     session.run(str(PROGRAMS / "lords-bench"), "report", *session.posargs)
     session.run("git", "diff", "--exit-code", "--stat", "--", "reports")
+
+
+@nox.session(venv_backend="none")
+def gpu(session: nox.Session) -> None:
+    """Spend a short visit to a GPU well: check, time, tune, report; arguments go to `lords-bench gpu`."""
+    install(session, "-e", ".[bnb]")
+    session.run(str(PROGRAMS / "lords-bench"), "gpu", *session.posargs, interrupt_timeout=30)

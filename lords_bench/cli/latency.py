@@ -161,7 +161,7 @@ def _run(
 ) -> "LatencyRun":
     from lords_bench.records.latency import LatencyRun
     from lords_bench.records.measurement import Peaks
-    from lords_bench.suites.baselines.libraries import installed_versions
+    from lords_bench.suites.baselines.versions import installed_versions
 
     return LatencyRun(
         run_id=uuid.uuid4().hex[:12],

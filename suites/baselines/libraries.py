@@ -5,7 +5,6 @@ Every result is held to its own format: W is dequantized here from the packed by
 
 import copy
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -15,19 +14,14 @@ from torch.nn.functional import linear
 from lords_bench.errors import UsageError
 from lords_bench.suites.baselines.own import adapter_expected
 from lords_bench.suites.baselines.problem import Problem, Way, expected_of
+from lords_bench.suites.baselines.versions import installed_version
 
 # Below this version bitsandbytes has no fused product for more than one token.
 LEAST_BITSANDBYTES = (0, 50, 1)
-PACKAGES = ("bitsandbytes", "gemlite", "peft")
 
 
 class NotInstalledError(UsageError):
     """A baseline's package is absent or too old; one line that says which and how to get it."""
-
-
-def installed_versions() -> tuple[tuple[str, str | None], ...]:
-    """(package, version) of all packages that a baseline needs, sorted by name; None = not installed."""
-    return tuple((name, _version(name)) for name in sorted(PACKAGES))
 
 
 def bitsandbytes(problem: Problem) -> Way:
@@ -205,7 +199,7 @@ def _int_expected(problem: Problem, weight_NK: Any, offset_NG: Tensor, *, roundi
 
 
 def _bitsandbytes() -> Any:
-    found = _version("bitsandbytes")
+    found = installed_version("bitsandbytes")
     if found is not None and tuple(int(part) for part in found.split(".")[:3] if part.isdecimal()) < LEAST_BITSANDBYTES:
         least = ".".join(map(str, LEAST_BITSANDBYTES))
         raise NotInstalledError(
@@ -251,13 +245,6 @@ def _import(package: str, remedy: str) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if _version(package) is None:
+        if installed_version(package) is None:
             raise NotInstalledError(f"{package} is not installed; {remedy}") from None
         raise NotInstalledError(f"{package} cannot be imported: {reason}") from error
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

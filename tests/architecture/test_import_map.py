@@ -34,6 +34,7 @@ ORDER = (
     "tuning_progress",
     "tuning_cli",
     "gate_cli",
+    "visit",
     "cli",
     "__main__",
 )

@@ -10,9 +10,10 @@ from lords_bench.errors import UsageError
 from lords_bench.records.status import Status
 from lords_bench.suites.baselines import own
 from lords_bench.suites.baselines.check import as_candidate
-from lords_bench.suites.baselines.libraries import NotInstalledError, installed_versions
+from lords_bench.suites.baselines.libraries import NotInstalledError
 from lords_bench.suites.baselines.problem import Problem, Way
 from lords_bench.suites.baselines.registry import WAYS, builder
+from lords_bench.suites.baselines.versions import installed_version
 from lords_bench.suites.latency_run import methods_for
 from lords_bench.suites.latency_torch import TorchWorkbench
 from lords_bench.timing.cpu import CpuDevice
@@ -121,11 +122,11 @@ def test_every_method_of_the_suite_has_a_way() -> None:
 
 
 def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lords_bench.suites.baselines.libraries._version", lambda _package: "0.49.1")
+    monkeypatch.setattr("lords_bench.suites.baselines.libraries.installed_version", lambda _package: "0.49.1")
 
     with pytest.raises(NotInstalledError, match=r"bitsandbytes 0.49.1 is older than 0.50.1"):
         builder("bitsandbytes")(problem())
-    assert dict(installed_versions())["gemlite"] == "0.49.1"
+    assert installed_version("no-such-package") is None
 
 
 def test_a_workbench_times_what_is_right_and_says_why_the_rest_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,174 @@
+"""A visit ends in time, keeps what was done, and runs the next step whatever became of the last one."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lords_bench.cli import main
+from lords_bench.errors import UsageError
+from lords_bench.visit import LOG_NAME, Ending, Step, StepName, StepResult, copy_earlier, plan, read_log, visit
+
+# What a step does, by its first argument.
+PROGRAM = """
+import os, signal, subprocess, sys, time
+what, folder = sys.argv[1], sys.argv[2]
+if what == "write":
+    open(os.path.join(folder, "written"), "a").write(" ".join(sys.argv[3:]) + chr(10))
+elif what == "fail":
+    print("first"), sys.exit("lords-bench: it did not work")
+elif what == "sleep":
+    time.sleep(60)
+elif what == "stubborn":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    open(os.path.join(folder, "child"), "w").write(str(child.pid))
+    time.sleep(60)
+"""
+
+
+def step(
+    name: StepName, what: str, folder: Path, *arguments: str, most_s: float | None = None, once: bool = False
+) -> Step:
+    return Step(name=name, arguments=(what, str(folder), *arguments), share=0.5, most_s=most_s, once=once)
+
+
+def go(steps: tuple[Step, ...], folder: Path, *, minutes: float = 1.0) -> list[StepResult]:
+    script = folder / "program.py"
+    script.write_text(PROGRAM)
+    return list(visit(steps, folder, minutes=minutes, say=lambda _line: None, program=(sys.executable, str(script))))
+
+
+def endings(results: list[StepResult]) -> list[Ending]:
+    return [result.ending for result in results]
+
+
+def test_a_step_that_fails_is_reported_and_the_next_still_runs(tmp_path: Path) -> None:
+    results = go((step("env", "fail", tmp_path), step("check", "write", tmp_path)), tmp_path)
+
+    assert endings(results) == ["failed", "ok"]
+    assert results[0].why == "lords-bench: it did not work"
+    assert (tmp_path / "written").exists()
+
+
+def test_a_step_beyond_its_time_is_stopped_and_the_next_still_runs(tmp_path: Path) -> None:
+    begin = time.monotonic()
+
+    results = go((step("env", "sleep", tmp_path, most_s=1.0), step("check", "write", tmp_path)), tmp_path)
+
+    assert endings(results) == ["cut", "ok"]
+    assert time.monotonic() - begin < 30
+
+
+def test_a_step_that_will_not_stop_is_killed_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lords_bench.visit.KILL_SECONDS", 0.5)
+
+    results = go((step("env", "stubborn", tmp_path, most_s=2.0),), tmp_path)
+
+    child = int((tmp_path / "child").read_text())
+    assert endings(results) == ["cut"]
+    # A killed child that nobody has waited for yet is a zombie: it has no command line any more.
+    commands = Path(f"/proc/{child}/cmdline")
+    deadline = time.monotonic() + 5
+    while commands.exists() and commands.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not commands.exists() or commands.read_bytes() == b""
+
+
+def test_the_report_runs_even_when_no_time_is_left(tmp_path: Path) -> None:
+    results = go(
+        (step("latency", "write", tmp_path, "late"), step("report", "write", tmp_path, "page")), tmp_path, minutes=0.1
+    )
+
+    assert endings(results) == ["skipped", "ok"]
+    assert results[0].why == "no time is left"
+    assert (tmp_path / "written").read_text() == "page\n"
+
+
+def test_a_step_is_told_a_budget_shorter_than_its_limit(tmp_path: Path) -> None:
+    go((step("latency", "write", tmp_path, "{minutes}", "{seconds}", most_s=100.0),), tmp_path, minutes=10)
+
+    minutes, seconds = map(float, (tmp_path / "written").read_text().split())
+    assert seconds == 80
+    assert minutes == pytest.approx(80 / 60, abs=0.001)
+
+
+def test_what_ended_well_once_is_not_done_again_and_what_failed_is(tmp_path: Path) -> None:
+    steps = (step("check", "write", tmp_path, once=True), step("env", "fail", tmp_path, once=True))
+
+    go(steps, tmp_path)
+    again = go(steps, tmp_path)
+
+    assert endings(again) == ["skipped", "failed"]
+    assert (tmp_path / "written").read_text() == "\n"
+
+
+def test_a_torn_line_of_the_log_counts_as_not_done(tmp_path: Path) -> None:
+    steps = (step("check", "write", tmp_path, once=True),)
+    go(steps, tmp_path)
+    log = tmp_path / LOG_NAME
+    log.write_text(log.read_text()[:-20] + "\n")
+
+    assert read_log(log) == ()
+    assert endings(go(steps, tmp_path)) == ["ok"]
+
+
+def test_an_earlier_visit_s_records_are_taken_over_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    earlier, out = tmp_path / "earlier", tmp_path / "out"
+    for folder, text in ((earlier, "old"), (out, "own")):
+        (folder / "reports").mkdir(parents=True)
+        (folder / "reports" / "a.jsonl").write_text(text)
+    (earlier / "reports" / "b.jsonl").write_text("old")
+    (earlier / "reports" / "page.html").write_text("old")
+
+    copy_earlier(earlier, out)
+
+    assert (out / "reports" / "a.jsonl").read_text() == "own"
+    assert (out / "reports" / "b.jsonl").read_text() == "old"
+    assert not (out / "reports" / "page.html").exists()
+    with pytest.raises(UsageError, match="is no folder"):
+        copy_earlier(tmp_path / "nowhere", out)
+
+
+def test_a_visit_checks_before_it_times_and_tunes_before_the_full_suite() -> None:
+    names = [step.name for step in plan("cuda", Path("out"))]
+
+    assert names == ["env", "check", "quick", "tune", "latency", "report"]
+    assert [step.name for step in plan("fake", Path("out"), chosen=("check", "report"))] == ["report"]
+
+
+def test_a_visit_to_the_fake_device_runs_from_start_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["gpu", "--device", "fake", "--minutes", "3", "--steps", "quick", "--out", str(tmp_path)])
+
+    out = capsys.readouterr().out
+    assert code == 0
+    assert [result.ending for result in read_log(tmp_path / LOG_NAME)] == ["ok"]
+    assert f"Logs, records, tables and pages: {tmp_path}" in out
+    assert (tmp_path / "reports" / "fake-gpu-made-up-numbers" / "latency.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "env,bench"], "unknown step 'bench'; known: env, check, quick, tune, latency, report"),
+        (["--minutes", "0", "--device", "fake"], "--minutes is 0; give a number above 0"),
+    ],
+)
+def test_a_wrong_argument_is_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["gpu", *arguments, "--out", str(tmp_path)]) == 2
+
+    assert message in capsys.readouterr().err
+
+
+def test_a_visit_without_a_gpu_says_how_to_try_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert main(["gpu", "--out", str(tmp_path)]) == 2
+
+    assert "--device fake" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
