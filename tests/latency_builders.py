@@ -37,6 +37,7 @@ def make_run(**changes: Any) -> LatencyRun:
         "facts": (("driver", "570.1"),),
         "peaks": Peaks(copy_gbps=4000.0, read_gbps=4200.0, matmul_tflops=700.0),
         "dtype": "bfloat16",
+        "tables_sha256": None,
         "planned_comparisons": 1,
         "environment": make_environment(device="cuda", gpu_name="Example GPU"),
         "command": "lords-bench bench latency",

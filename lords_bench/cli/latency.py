@@ -172,11 +172,25 @@ def _run(
         facts=_facts(),
         peaks=Peaks(),
         dtype=dtype,  # type: ignore[arg-type]
+        tables_sha256=None if is_fake or environment.device == "cpu" else _tables_sha256(),
         planned_comparisons=len(suite.cases),
         environment=environment,
         command=shlex.join(["lords-bench", *arguments.command_line]),
         seed=SEED,
     )
+
+
+def _tables_sha256() -> str | None:
+    """Hash of the tuned tables in use: after tuning, what was timed before is timed again."""
+    import hashlib
+
+    from lords_bench.tuning.tables import read_tables
+
+    digest = hashlib.sha256()
+    tables = read_tables()
+    for table in tables:
+        digest.update(table.path.read_bytes())
+    return digest.hexdigest() if tables else None
 
 
 def _facts() -> tuple[tuple[str, str | int | float | bool | None], ...]:

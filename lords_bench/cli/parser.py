@@ -7,7 +7,7 @@ from typing import get_args
 
 import lords_bench
 from lords_bench import gate_cli, kernel_cli, tuning_cli, visit
-from lords_bench.cli import latency
+from lords_bench.cli import export, latency
 from lords_bench.spec.quant import BITS, PRESETS, QuantSpec, ScaleDtype
 
 DEFAULT_OUT = "reports"
@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     _quantize(commands)
     _evaluate(commands)
     _report(commands)
+    _export(commands)
     _environment(commands)
     _testbed(commands)
     kernel_cli.add_parser(commands)
@@ -130,6 +131,17 @@ def _report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "Rebuilds every page of the folder from its records; the same records give the same bytes.",
     )
     parser.add_argument("--out", default=DEFAULT_OUT, metavar="DIR", help="folder of all reports (default: reports)")
+
+
+def _export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "export",
+        "export:export",
+        "write latency records as pytest-benchmark's JSON",
+        "Writes the newest device's latency records so that 'pytest-benchmark compare' reads them.",
+    )
+    export.add_arguments(parser)
 
 
 def _environment(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

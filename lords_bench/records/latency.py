@@ -38,6 +38,7 @@ class LatencyRun:
         facts: what the device said about itself (driver, clocks, power limit, load, …), sorted by name.
         peaks: what the device reached when it was asked for nothing else.
         dtype: of activations and of the dense weight.
+        tables_sha256: hash of the tuned tables that configurations were looked up in; None where there were none.
         planned_comparisons: comparisons the run set out to make, so that missing ones are noticed.
         environment: machine, versions and source.
         command: the command line.
@@ -55,6 +56,7 @@ class LatencyRun:
     facts: Facts
     peaks: Peaks
     dtype: Literal["bfloat16", "float16", "float32"]
+    tables_sha256: str | None
     planned_comparisons: int
     environment: Environment
     command: str
@@ -76,7 +78,7 @@ class LatencyRun:
         environment = self.environment
         source = [environment.lords_bench, environment.source_sha256]
         versions = [environment.python, environment.torch, environment.triton, [list(item) for item in self.libraries]]
-        device = [environment.device, environment.device_name, self.is_fake]
+        device = [environment.device, environment.device_name, self.is_fake, self.tables_sha256]
         return _digest(["latency", self.policy, self.dtype, self.seed, *source, *versions, *device])
 
     @property

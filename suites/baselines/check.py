@@ -44,11 +44,17 @@ def as_candidate(name: str, way: Way, problem: Problem, *, regime: Regime, cache
         return apply(operands, x_MK)
 
     def check() -> str | None:
-        operands, _ = sets[0]
         x_MK = problem.draw_x()
+        wrong = wrong_with(x_MK)
+        # A result that was kept from the first call, by the address of its input, is of other values.
+        return wrong or wrong_with(x_MK.copy_(problem.draw_x()))
+
+    def wrong_with(x_MK: torch.Tensor) -> str | None:
         before = x_MK.clone()
         with nan_filled_allocations():
-            y_MN = apply(operands, x_MK)
+            y_MN = apply(sets[0][0], x_MK)
+        if type(y_MN) is not torch.Tensor:
+            return f"its result is a {type(y_MN).__name__}, not a plain tensor: its work may not be done"
         if not torch.equal(x_MK, before):
             return "its input was changed"
         if y_MN.shape != (case.m, case.n) or y_MN.dtype != problem.dtype:

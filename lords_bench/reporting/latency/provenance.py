@@ -25,6 +25,7 @@ def provenance(section: Section) -> tuple[Fact, ...]:
         Fact(label="Noise floor", value=_noise(section)),
         Fact(label="Said by the device", value=_facts(newest)),
         Fact(label="Versions", value=_versions(newest)),
+        Fact(label="Tuned tables", value=_tables(records)),
         Fact(label="Baselines' packages", value=_libraries(newest)),
         Fact(label="Commit", value=fmt.listing(_unique(_commit(record) for record in records))),
         Fact(
@@ -160,6 +161,11 @@ def _versions(record: LatencyRecord) -> str:
 
 def _libraries(record: LatencyRecord) -> str:
     return ", ".join(f"{name} {version or 'not installed'}" for name, version in record.run.libraries)
+
+
+def _tables(records: tuple[LatencyRecord, ...]) -> str:
+    known = _unique((record.run.tables_sha256 or "none")[:_DIGITS] for record in records)
+    return "none: every configuration is the kernel's own rule" if known == ["none"] else f"sha256 {fmt.listing(known)}"
 
 
 def _commit(record: LatencyRecord) -> str:

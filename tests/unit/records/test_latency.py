@@ -83,6 +83,7 @@ def test_what_a_method_cannot_do_is_not_tried_again() -> None:
         {"policy": "full"},
         {"dtype": "float16"},
         {"seed": 1},
+        {"tables_sha256": "1" * 64},
         {"libraries": (("bitsandbytes", None), ("gemlite", None), ("peft", None))},
         {"is_fake": True},
         {"environment": make_environment(device="cuda", gpu_name="Another GPU")},

@@ -76,6 +76,17 @@ def test_a_way_that_changes_its_input_is_caught() -> None:
     assert check(changing, found) == "its input was changed"
 
 
+def test_a_result_kept_by_the_address_of_its_input_is_caught() -> None:
+    found = problem()
+    way = own.dense(found)
+    kept: dict[int, torch.Tensor] = {}
+
+    def caching(operands: torch.Tensor, x_MK: torch.Tensor) -> torch.Tensor:
+        return kept.setdefault(x_MK.data_ptr(), way.apply(operands, x_MK))
+
+    assert "times its bound" in (check(dataclasses.replace(way, apply=caching), found) or "")
+
+
 def test_a_result_of_another_shape_is_caught() -> None:
     found = problem()
     way = own.dense(found)
