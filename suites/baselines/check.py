@@ -1,14 +1,13 @@
 """A built way as a candidate for timing: rotated buffer sets, and a check on fresh inputs with poisoned outputs."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 import torch
 
+from lords_bench.kernel_check import nan_filled_allocations
 from lords_bench.records.measurement import Regime
 from lords_bench.suites.baselines.problem import Problem, Way, worst_error
 from lords_bench.timing.candidate import Candidate
@@ -69,18 +68,3 @@ def as_candidate(name: str, way: Way, problem: Problem, *, regime: Regime, cache
         )
     )
     return found
-
-
-@contextmanager
-def nan_filled_allocations() -> Iterator[None]:
-    """Within it, `torch.empty` gives NaN: PyTorch fills new memory in its deterministic mode."""
-    settings = torch.utils.deterministic
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    fill = settings.fill_uninitialized_memory  # type: ignore[attr-defined]
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    settings.fill_uninitialized_memory = True  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        settings.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

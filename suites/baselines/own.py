@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from lords_bench.dispatch import kernel_name
+from lords_bench.dispatch import served_by
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import CheckCase, expected_and_bound
 from lords_bench.kernel_registry import named_kernel
@@ -37,14 +37,16 @@ def dense(problem: Problem) -> Way:
 def lords(problem: Problem) -> Way:
     """LoRDS as a model calls it: the operator picks the kernel."""
     weight = prepare(problem.lords, problem.dtype)
-    name = "reference" if problem.device.type == "cpu" else kernel_name(problem.case.m, problem.dtype, weight)
+    found = served_by(problem.case.m, weight)
+    name = found.choice.kernel
     return Way(
         kernel=name,
         operands=weight,
         apply=lambda operands, x_MK: lords_matmul(x_MK, operands),
         expected=_lords_expected(name, problem, weight),
         stored_bytes=_lords_bytes(problem.lords),
-        config_origin="formula",
+        config=found.choice.settings,
+        config_origin=found.origin,
     )
 
 

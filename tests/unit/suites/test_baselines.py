@@ -112,6 +112,19 @@ def test_buffer_sets_share_no_memory() -> None:
     assert as_candidate("way", way, found, regime="hot", cache_bytes=100_000).candidate.slots == 1
 
 
+@pytest.mark.parametrize("method", ON_CPU)
+def test_every_buffer_set_gives_a_result(method: str) -> None:
+    found = problem()
+
+    candidate = as_candidate(method, builder(method)(found), found, regime="cold", cache_bytes=100_000).candidate
+
+    assert candidate.slots > 1
+    for slot in range(candidate.slots):
+        y_MN = candidate.launch(slot)
+        assert isinstance(y_MN, torch.Tensor)
+        assert bool(y_MN.isfinite().all())
+
+
 def test_stored_bytes_are_those_of_the_format() -> None:
     found = problem()
 
