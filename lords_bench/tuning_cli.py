@@ -213,13 +213,18 @@ def _bucket(m: int) -> int:
 
 
 def _shapes(text: str) -> list[tuple[int, int]]:
-    found = []
+    from lords_bench.suites.latency import named_model
+
+    found: list[tuple[int, int]] = []
     for part in text.split(","):
+        if not part.strip()[:1].isdigit():
+            found += [(layer.n, layer.k) for layer in named_model(part.strip()).layers]
+            continue
         n, _, k = part.strip().lower().replace("×", "x").partition("x")
         if not (n.isdecimal() and k.isdecimal() and int(n) and int(k)):
             raise UsageError(f"--shapes {part!r} is neither a model nor a size such as 4096x14336")
         found.append((int(n), int(k)))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _numbers(option: str, text: str) -> list[int]:

@@ -12,7 +12,7 @@ from math import ceil
 from lords_bench.errors import UsageError
 from lords_bench.records.trial import Settings
 from lords_bench.records.tuned import Problem
-from lords_bench.static.bounds import GPU_MODELS, GpuModel, predict
+from lords_bench.static.bounds import GPU_MODELS, PIPE_RATES, GpuModel, predict
 from lords_bench.static.target import named_target, warps_per_sm
 from lords_bench.tuning import cpu_product
 from lords_bench.tuning.code import Compiled
@@ -23,7 +23,6 @@ _MEMORY_LATENCY_NS = 700.0
 _CACHE_SPEEDUP = 3.0
 _LAUNCH_NS = 2000.0
 _ARRIVAL_NS = 700.0
-_REGISTERS_BESIDE = 56
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +76,7 @@ def guess(kernel: str, settings: Settings, problem: Problem, gpu: GpuModel | Non
     if gpu is None:
         raise UsageError(f"the model of {kernel!r} needs a GPU to rank for")
     work = work_of(kernel, settings, problem)
-    return predicted(work, _expected_code(kernel, work, problem), gpu)
+    return predicted(work, _expected_code(kernel, settings, work, problem, gpu), gpu)
 
 
 def from_machine_code(kernel: str, settings: Settings, problem: Problem, gpu: GpuModel, compiled: Compiled) -> Guess:
@@ -189,19 +188,31 @@ def _tile_work(kernel: str, settings: Settings, problem: Problem) -> Work:
     )
 
 
-def _expected_code(kernel: str, work: Work, problem: Problem) -> Code:
-    """Round figures of the kernels' machine code, from `lords-bench kernels --static`, scaled by the tile."""
-    per_warp = work.weights_per_turn / (32 * work.num_warps)
-    cycles = {4: 2.3, 3: 1.9, 2: 1.4}[problem.bits] if kernel == "rank_expanded" else 4.4
-    if kernel != "rank_expanded":
-        cycles += work.tokens / 16
-    # Half a register per weight that a thread holds decoded at a time, and what it accumulates.
-    registers = int(_REGISTERS_BESIDE + per_warp / 2 + work.tokens * 2)
+def _expected_code(kernel: str, settings: Settings, work: Work, problem: Problem, gpu: GpuModel) -> Code:
+    """What a compiler will make of it: tensor cores by counting products, the rest round figures of shipped kernels.
+
+    A product of m16n8k16 serves 128 scales of rank 16, or 256 weights for 8 tokens; one of m16n8k32 serves 512 weights
+    for 8 ranks and one of two parts.
+    """
+    rates = PIPE_RATES[gpu.arch]
+    config, ranks = dict(settings), (problem.rank or 16) / 16
+    chunk = work.weights_per_turn // int(config["block_n"])
+    # Half a register per weight that a thread decodes in a turn, beside 32 for addresses and sums.
+    registers = 32 + work.weights_per_turn / (32 * work.num_warps) / 2
+    staged = work.weights_per_turn * problem.bits / 8 + work.weights_per_turn / chunk * 32 * ranks
+    if kernel == "rank_expanded":
+        issue = {4: 2.7, 3: 2.2, 2: 1.7}[problem.bits]
+        tensor = rates.imma * 0.25 * ranks * (1 + 32 / chunk)
+        setup, kept = max(960, 500 + 8.2 * chunk / work.num_warps), 0
+    else:
+        issue = 4.7
+        tensor = rates.hmma_fp32 * (0.25 * ranks + work.tokens / 64)
+        setup, kept = 500, chunk * work.tokens * 2
     return Code(
-        cycles_per_32_weights=cycles * (1.0 if registers <= 255 else registers / 255),
-        registers=min(255, registers),
-        shared_bytes=int(work.num_stages * work.weights_per_turn * problem.bits / 8),
-        setup_instructions=int(500 + work.setup_bytes / (16 * work.num_warps)),
+        cycles_per_32_weights=max(issue, tensor),
+        registers=min(255, int(registers)),
+        shared_bytes=int(work.num_stages * staged + kept),
+        setup_instructions=int(setup),
     )
 
 

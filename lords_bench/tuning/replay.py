@@ -7,6 +7,8 @@ from lords_bench.errors import RecordError
 from lords_bench.records.journal import read_journal
 from lords_bench.records.status import Status
 from lords_bench.records.tuning_table import TuningTable
+from lords_bench.tuning import cpu_product
+from lords_bench.tuning.model import gpu_model, guess
 from lords_bench.tuning.space import SearchSpace, space_of
 from lords_bench.tuning.strategies import Guess, Outcome, make_strategy, run_search
 
@@ -44,6 +46,15 @@ def read_tables(path: Path) -> tuple[TuningTable, ...]:
     if not found.records:
         raise RecordError(f"no tuning table in {str(path)!r}; record one with benchmarks/tuning_tables.py")
     return found.records
+
+
+def guesses_for(table: TuningTable) -> tuple[Guess, ...]:
+    """What the tuner would have guessed for the table's configurations before trying any."""
+    kernel, problem, machine = table.key.kernel, table.key.problem, table.key.machine
+    gpu = None
+    if kernel != cpu_product.NAME:
+        gpu = gpu_model(machine.gpu, machine.capability, machine.multiprocessors)
+    return tuple(guess(kernel, config, problem, gpu) for config in table.configs)
 
 
 def regret_curve(replay: Replay, strategy: str, *, seed: int, tries: int) -> tuple[float, ...]:

@@ -4,15 +4,13 @@ import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from lords_bench.errors import StoreError
 from lords_bench.records.journal import Journal, read_journal
+from lords_bench.records.store import RejectedLine, store_error
 from lords_bench.records.trial import Evidence, RunOff, Trial, TuningRecord, key_digest
 from lords_bench.records.tuned import TunedKey
-
-if TYPE_CHECKING:
-    from lords_bench.records.store import RejectedLine
 
 
 class Rows:
@@ -74,7 +72,7 @@ class DeviceLock:
     """At most one tuner measures on a device: an exclusive `flock` that dies with its process.
 
     Raises:
-        StoreError: another process tunes on the device; it is named.
+        StoreError: another process tunes on the device; it is named. Or the lock cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,8 +80,11 @@ class DeviceLock:
         self._file = -1
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise store_error("write", self._path, error) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

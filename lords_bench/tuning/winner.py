@@ -1,8 +1,9 @@
 """Trials and run-offs to a winner: a pure function, so that the same rows always give the same configuration.
 
-Among the near-ties of the final run-off everything that is not slower than the fastest is equally good; of those the
-canonical one is taken: results that do not change from run to run first (no atomics), then the least shared memory,
-then the order of the space. It replaces the formula's default only if fresh samples show it to be faster.
+Among the near-ties of the final run-off everything that is not slower than the fastest by more than 1 %, or than the
+noise floor where that is wider, is equally good; of those the canonical one is taken: results that do not change from
+run to run first (no atomics), then the least shared memory, then the order of the space. It replaces the formula's
+default only if fresh samples show it to be faster.
 """
 
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ def finalists(record: TuningRecord, order: Sequence[Settings]) -> tuple[Settings
 
 def canonical(record: TuningRecord, final: RunOff, order: Sequence[Settings]) -> tuple[Settings, int] | None:
     """The configuration to take from the final run-off and how many were as good; None if all of them failed."""
-    from lords_bench.stats.verdict import Verdict, judge
+    from lords_bench.stats.verdict import MARGIN, Verdict, judge
 
     measured = [
         (config, found) for config, found in zip(final.configs, final.measurements, strict=True) if found is not None
@@ -68,7 +69,7 @@ def canonical(record: TuningRecord, final: RunOff, order: Sequence[Settings]) ->
         config
         for config, found in measured
         if found is fastest
-        or judge(found.paired_ns, fastest.paired_ns, noise_floor=final.noise_floor or 0.0).verdict
+        or judge(found.paired_ns, fastest.paired_ns, noise_floor=max(MARGIN, final.noise_floor or 0.0)).verdict
         in (Verdict.SAME, Verdict.FASTER)
     ]
     rank = {config: number for number, config in enumerate(order)}

@@ -1,0 +1,120 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lords_bench.cli import main
+from lords_bench.errors import UsageError
+from lords_bench.records.journal import read_journal
+from lords_bench.records.trial import Trial
+from lords_bench.records.tuned import TunedEntry
+from lords_bench.tuning import cpu_product, fake
+from lords_bench.tuning_cli import seconds
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def tune(*arguments: str, out: Path) -> int:
+    return main(["tune", *arguments, "--out", str(out)])
+
+
+def test_a_fake_tune_prints_a_table_that_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune(fake.CLEAN, "--device", "fake", "--m", "1,8", out=tmp_path) == 0
+
+    shown = capsys.readouterr()
+    assert "Invented times of a fake device" in " ".join(shown.out.split())
+    assert "[2/2] fake M8 4096×4096 4b r16" in shown.err
+    assert not list(tmp_path.rglob("tuned.jsonl"))
+
+
+def test_a_tune_on_the_cpu_writes_a_table_once(tmp_path: Path) -> None:
+    arguments = (cpu_product.NAME, "--device", "cpu", "--shapes", "64x256", "--m", "2", "--strategy", "random")
+
+    codes = [tune(*arguments, out=tmp_path) for _ in range(2)]
+
+    (path,) = tmp_path.rglob("tuned.jsonl")
+    (entry,) = read_journal(path, TunedEntry).records
+    assert codes == [0, 0]
+    assert (entry.key.kernel, entry.regime, entry.timer) == (cpu_product.NAME, "hot", "perf-counter")
+
+
+def test_a_real_kernel_is_tuned_on_a_fake_device_over_the_layers_of_a_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("dequantize_matmul", "--device", "fake", "--shapes", "llama-3-8b", "--m", "4096", "--budget", "20s")
+
+    assert tune(*arguments, out=tmp_path) == 0
+
+    assert "dequantize_matmul M4096 14336×4096" in capsys.readouterr().err
+
+
+def test_an_interrupted_tune_says_that_it_goes_on_and_does(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lords_bench", "tune", fake.CLEAN, "--device", "fake", "--exhaustive"]
+    command += ["--out", str(tmp_path), "--m", "1,2,4,8,16"]
+    path = tmp_path / "fake" / "fake.trials.jsonl"
+    with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+        while not (path.exists() and path.read_bytes().count(b"\n") > 5) and run.poll() is None:
+            time.sleep(0.002)
+        run.send_signal(signal.SIGINT)
+        _, message = run.communicate()
+    rows = len(read_journal(path, Trial).records)
+
+    again = subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=False)
+
+    assert run.returncode == 130
+    assert "the same command goes on where this one stopped" in message
+    assert "Traceback" not in message
+    assert 5 < rows < 5 * len(fake.space())
+    assert again.returncode == 0
+    assert len(read_journal(path, Trial).records) == 5 * len(fake.space())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rank_expandet", "--device", "fake"], "kernel 'rank_expandet' cannot be tuned on device 'fake'; known there"),
+        (["scale_tile", "--device", "cpu"], "kernel 'scale_tile' cannot be tuned on device 'cpu'"),
+        (["--device", "fake", "--strategy", "magic"], "unknown strategy 'magic'; known: ranked"),
+        (["--device", "fake", "--strategy", "tpe", "--exhaustive"], "contradict each other"),
+        (["--device", "fake", "--budget", "soon"], "--budget 'soon' is not a time such as 90s"),
+        (["--device", "fake", "--shapes", "4096"], "--shapes '4096' is neither a model nor a size"),
+        (["--device", "fake", "--shapes", "gpt-9"], "unknown model 'gpt-9'; known: llama-3-8b"),
+        (["--device", "fake", "--m", "0"], "--m '0' is not a list of numbers"),
+        (["--device", "fake", "--timeout", "0"], "--timeout is 0; give seconds above 0"),
+        (["rank_expanded", "--device", "fake", "--m", "64"], "none of rank_expanded serves M = 64"),
+    ],
+)
+def test_a_wrong_argument_is_refused_in_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune(*arguments, out=tmp_path) == 2
+
+    shown = " ".join(capsys.readouterr().err.split())
+    assert message in shown
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_gpu_the_default_device_is_refused_with_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    assert tune(out=tmp_path) == 2
+    assert "no CUDA device to tune on; '--device fake' or '--device cpu'" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(("text", "value"), [("90s", 90), ("5m", 300), ("1h", 3600), ("12", 12), ("0.5m", 30)])
+def test_a_budget_is_read_as_seconds(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "m", "-5m", "0", "inf", "nan", "5 minutes"])
+def test_a_budget_that_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a time"):
+        seconds(text)
