@@ -18,6 +18,8 @@ from lords_bench.stats.verdict import Judgement, Verdict
 FULL_COLOUR_LOG2 = 2.0
 _ROW, _HEAD, _FOOT, _LABELS, _GAP = 19.0, 24.0, 26.0, 172.0, 22.0
 _LEAST_CELL = 30.0
+# More panels beside each other have no room for their titles.
+MOST_COLUMNS = 2
 
 
 def heatmap(matches: Sequence[Match], baselines: Sequence[str], *, name: str) -> str:
@@ -28,7 +30,7 @@ def heatmap(matches: Sequence[Match], baselines: Sequence[str], *, name: str) ->
     if not shown:
         return ""
     room = WIDTH_POINTS - _LABELS
-    columns = max(1, min(len(shown), int((room + _GAP) // (_LEAST_CELL * len(ladder) + _GAP))))
+    columns = max(1, min(len(shown), MOST_COLUMNS, int((room + _GAP) // (_LEAST_CELL * len(ladder) + _GAP))))
     rows = ceil(len(shown) / columns)
     panel_height = _HEAD + _ROW * len(layers) + _FOOT
     height = rows * panel_height + 4

@@ -137,7 +137,7 @@ def _noise(section: Section) -> str:
     if not floors:
         return "not measured: no verdict is given"
     unknown = len(section.matches) - len(floors)
-    missing = f"; {unknown} comparisons without" if unknown else ""
+    missing = f"; not known in {unknown}" if unknown else ""
     return (
         f"median {100 * median(floors):.2f} %, worst {100 * max(floors):.2f} % over {len(floors)} comparisons"
         f" (A/A: the dense product against itself in the same rounds){missing}"
