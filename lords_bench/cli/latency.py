@@ -127,7 +127,7 @@ def _prepare(
     device = _device(kind)
     run = _run(arguments, suite, environment, dtype="bfloat16" if kind == "cuda" else "float32", is_fake=False)
     with console.status("measuring what the device can reach"):
-        run = dataclasses.replace(run, peaks=device.peaks)
+        run = dataclasses.replace(run, peaks=device.peaks, facts=_facts(device))
     workbench = TorchWorkbench(device, place=torch.device(kind), dtype=dtype, policy=policy, seed=SEED)
     return run, workbench, suite, GPU_REGIMES if kind == "cuda" else CPU_REGIMES
 
@@ -169,7 +169,7 @@ def _run(
         is_fake=is_fake,
         policy="full" if arguments.full else "quick",
         libraries=installed_versions(),
-        facts=_facts(),
+        facts=(),
         peaks=Peaks(),
         dtype=dtype,  # type: ignore[arg-type]
         tables_sha256=None if is_fake or environment.device == "cpu" else _tables_sha256(),
@@ -193,10 +193,21 @@ def _tables_sha256() -> str | None:
     return digest.hexdigest() if tables else None
 
 
-def _facts() -> tuple[tuple[str, str | int | float | bool | None], ...]:
-    """What the machine says about itself, sorted by name; the load says how many processes competed at the start."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return (("load_average_1min_at_start", load),)
+def _facts(device: "Device") -> tuple[tuple[str, str], ...]:
+    """What the machine says about itself and what that means for trust, sorted by topic."""
+    from lords_bench.timing.trust import cpu_findings, gpu_findings
+
+    findings = {f"host: {finding.topic}": finding for finding in cpu_findings()}
+    if device.timer == "cuda-events":
+        from lords_bench.timing.cuda import CudaDevice
+
+        assert isinstance(device, CudaDevice)
+        missing = device.notes[0] if device.notes else None
+        findings |= {f"GPU: {finding.topic}": finding for finding in gpu_findings(device.nvml, missing=missing)}
+    return tuple(
+        (topic, f"{finding.found} ({finding.concern})" if finding.concern else finding.found)
+        for topic, finding in sorted(findings.items())
+    )
 
 
 def _regimes(names: tuple[str, ...] | None) -> tuple[Regime, ...] | None:

@@ -23,7 +23,7 @@ def provenance(section: Section) -> tuple[Fact, ...]:
         Fact(label="SM clock", value=_clock(records)),
         Fact(label="Measured peaks", value=_peaks(newest)),
         Fact(label="Noise floor", value=_noise(section)),
-        Fact(label="Said by the device", value=_facts(newest)),
+        Fact(label="Said by the machine", value=_facts(newest)),
         Fact(label="Versions", value=_versions(newest)),
         Fact(label="Tuned tables", value=_tables(records)),
         Fact(label="Baselines' packages", value=_libraries(newest)),
@@ -145,8 +145,8 @@ def _noise(section: Section) -> str:
 
 
 def _facts(record: LatencyRecord) -> str:
-    shown = [f"{name} = {_value(value)}" for name, value in record.run.facts]
-    return ", ".join(shown) or "nothing"
+    shown = [f"{name}: {_value(value)}" for name, value in record.run.facts]
+    return "; ".join(shown) or "nothing"
 
 
 def _value(value: object) -> str:
