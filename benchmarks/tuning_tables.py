@@ -9,6 +9,7 @@ come from `lords-bench tune --exhaustive` on it.
 import argparse
 import os
 import random
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -125,8 +126,11 @@ def predicted_table(kernel: str, m: int, n: int, k: int, gpu: GpuModel) -> Tunin
 
 
 def provenance() -> dict[str, str | None]:
-    """Where a table came from."""
+    """Where a table came from; a commit that is not on the main branch may be rewritten, and is not named."""
     commit, dirty = git_state(ROOT)
+    ancestor = ["git", "-C", str(ROOT), "merge-base", "--is-ancestor", "HEAD", "main"]
+    if subprocess.run(ancestor, capture_output=True, check=False).returncode != 0:
+        commit = None
     return {
         "command": "python " + " ".join([os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
         "created_utc": datetime.now(UTC).strftime(CREATED_FORMAT),

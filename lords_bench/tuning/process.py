@@ -166,7 +166,7 @@ class EvaluationProcess:
         environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lords_bench.tuning.worker"],
+            [sys.executable, "-m", "lords_bench.tuning.worker", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -1,4 +1,4 @@
-"""The evaluation process: `python -m lords_bench.tuning.worker`, one JSON request per line in, one answer out.
+"""The evaluation process: `python -m lords_bench.tuning.worker PARENT`, one JSON request per line in, one answer out.
 
 It alone touches the device. It leads its own process group, dies with the tuner (Linux tells the kernel so; elsewhere
 its standard input ends), and what a configuration takes down with it is this process and one row.
@@ -13,21 +13,25 @@ import json
 import os
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lords_bench.records.codec import from_plain, to_plain
-from lords_bench.records.trial import Settings
-from lords_bench.records.tuned import Problem
-from lords_bench.timing.failure import failure_of
-from lords_bench.tuning.bench import Bench
-from lords_bench.tuning.devices import open_bench
+if TYPE_CHECKING:
+    from lords_bench.records.trial import Settings
+    from lords_bench.tuning.bench import Bench
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    _die_with_parent()
+    # Before anything that takes time is imported: a tuner that is killed meanwhile must not leave a worker behind.
+    if len(sys.argv) > 1:
+        _die_with(int(sys.argv[1]))
+    from lords_bench.records.codec import from_plain, to_plain
+    from lords_bench.records.tuned import Problem
+    from lords_bench.timing.failure import failure_of
+    from lords_bench.tuning.devices import open_bench
+
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     # Compilers and drivers print to the real standard output.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -49,23 +53,21 @@ def main() -> None:
         answers.flush()
 
 
-def _answer(bench: Bench, request: dict[str, Any]) -> object:
+def _answer(bench: "Bench", request: dict[str, Any]) -> object:
     if request["op"] == "try":
         return bench.attempt(_settings(request["config"]), request["stop_above_ns"])
     return bench.run_off([_settings(config) for config in request["configs"]], quick=request["quick"])
 
 
-def _settings(pairs: list[list[Any]]) -> Settings:
+def _settings(pairs: list[list[Any]]) -> "Settings":
     return tuple((name, value) for name, value in pairs)
 
 
-def _die_with_parent() -> None:
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The parent may have died before the kernel was told.
-    if os.getppid() != parent or parent == 1:
+def _die_with(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It may have died before the kernel was told.
+    if os.getppid() != parent:
         sys.exit(1)
 
 

@@ -28,8 +28,10 @@ class Forked:
     def __init__(self) -> None:
         request_read, request_write = os.pipe()
         answer_read, answer_write = os.pipe()
+        parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
+            sys.argv = ["worker", str(parent)]
             os.setsid()
             os.close(request_write)
             os.close(answer_read)
