@@ -60,12 +60,12 @@ def run_static(
     from rich.progress import Progress
 
     from lords_bench.static import tables
-    from lords_bench.static.cases import shipped_cases
+    from lords_bench.static.cases import KNOWN_EXCEPTIONS, shipped_cases
     from lords_bench.static.suite import static_reports
     from lords_bench.static.target import TARGETS, named_target
 
-    names = [named_target(name).name for name in targets or TARGETS]
-    chosen = [(case, name) for case in shipped_cases() if only in case.label for name in names if name in case.targets]
+    names = tuple(named_target(name).name for name in targets or TARGETS)
+    chosen = [case for case in shipped_cases(names) if only in case.label]
     if not chosen:
         raise UsageError(f"no kernel contains {only!r} on {', '.join(names)}; leave --only and --targets out")
     console = Console()
@@ -76,9 +76,12 @@ def run_static(
         )
     for make in (tables.machine_code_table, tables.bounds_table, tables.amd_table, tables.failures_table):
         _print(console, make(reports))
-    broken = sum(bool(report.violations) for report in reports)
-    console.print(f"{len(reports)} kernels compiled, {broken} outside their budget")
-    return 1 if broken else 0
+    outside = {(report.label, report.target): "; ".join(report.violations) for report in reports if report.violations}
+    known = [key for key, text in outside.items() if KNOWN_EXCEPTIONS.get(key) == text]
+    console.print(
+        f"{len(reports)} kernels compiled, {len(outside)} outside their budget, {len(known)} of those as known"
+    )
+    return 1 if len(known) < len(outside) else 0
 
 
 def run_check(*, only: str = "", workers: int | None = None) -> int:

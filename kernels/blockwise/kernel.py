@@ -21,10 +21,11 @@ from lords_bench.kernels.common.tiles import load_transposed, local_rows
 @triton.jit
 def blockwise_kernel(
     packed_ptr, scale_ptr, zero_ptr, x_ptr, bias_ptr, y_ptr, partial_ptr, arrivals_ptr, table_ptr,
-    M, N, K, k_blocks, scales_per_row, tiles_per_program, x_stride_m, x_stride_k, y_stride_m,
-    BLOCK: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCKS_K: tl.constexpr, BITS: tl.constexpr,
-    DECODER: tl.constexpr, LEVEL_UNIT: tl.constexpr, HAS_ZERO: tl.constexpr, EVEN_N: tl.constexpr,
-    EVEN_K: tl.constexpr, HAS_BIAS: tl.constexpr, LAST_SUMS: tl.constexpr, AT_ONCE: tl.constexpr,
+    M, N, K, tiles_per_program, x_stride_m, x_stride_k, y_stride_m,
+    K_BLOCKS: tl.constexpr, SCALES_PER_ROW: tl.constexpr, BLOCK: tl.constexpr, BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCKS_K: tl.constexpr, BITS: tl.constexpr, DECODER: tl.constexpr, LEVEL_UNIT: tl.constexpr,
+    HAS_ZERO: tl.constexpr, EVEN_N: tl.constexpr, EVEN_K: tl.constexpr, HAS_BIAS: tl.constexpr,
+    LAST_SUMS: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
     """Grid: (K chunks, N groups, M tiles). BLOCK inputs share a scale; it divides a K block or is a multiple of one."""
     KB: tl.constexpr = k_block(BITS)
@@ -45,20 +46,26 @@ def blockwise_kernel(
             k = (split * BLOCKS_K + block) * KB + position * 16 + lane
             x_tiles = x_tiles + (load_transposed(x_ptr, rows_m, k, M, K, x_stride_m, x_stride_k, False, EVEN_K),)
 
-    row_words = k_blocks * (16 * PLANES)
-    split_ptr = partial_ptr + split.to(tl.int64) * M * N
-    for tile in range(tiles_per_program):
-        first_n = (group * tiles_per_program + tile) * BLOCK_N
+    row_words = K_BLOCKS * (16 * PLANES)
+    first_n = group * tiles_per_program * BLOCK_N
+    # Carried from turn to turn, because an address made from the turn's number costs a 64-bit product each time.
+    tile_ptr = packed_ptr + first_n.to(tl.int64) * row_words
+    scale_tile_ptr = scale_ptr + first_n.to(tl.int64) * SCALES_PER_ROW
+    zero_tile_ptr = zero_ptr + first_n.to(tl.int64) * SCALES_PER_ROW
+    y_tile_ptr = partial_ptr + split.to(tl.int64) * M * N + first_n
+    row = tl.arange(0, BLOCK_N)
+    y_offsets = rows_m.to(tl.int64)[None, :] * N + row[:, None]
+    for _ in range(tiles_per_program):
         rows = local_rows(first_n, N, BLOCK_N, EVEN_N)
-        row_ptrs = packed_ptr + first_n.to(tl.int64) * row_words + (rows * row_words)[:, None]
-        scale_ptrs = scale_ptr + (first_n + rows).to(tl.int64) * scales_per_row
-        zero_ptrs = zero_ptr + (first_n + rows).to(tl.int64) * scales_per_row
+        row_ptrs = tile_ptr + (rows * row_words)[:, None]
+        scale_ptrs = scale_tile_ptr + rows * SCALES_PER_ROW
+        zero_ptrs = zero_tile_ptr + rows * SCALES_PER_ROW
         total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)
         for block in tl.static_range(BLOCKS_K):
             # A K block past the end is the last one read again: it meets x = 0.
             k_of_block = split * BLOCKS_K + block
             if not EVEN_K:
-                k_of_block = tl.minimum(k_of_block, k_blocks - 1)
+                k_of_block = tl.minimum(k_of_block, K_BLOCKS - 1)
             words = load_words(row_ptrs + k_of_block * (16 * PLANES), lane, BITS)
             levels = decode_words(words, table_ptr, table, BITS, DECODER, DTYPE)
             for first in tl.static_range(0, POSITIONS, TOGETHER):
@@ -67,7 +74,7 @@ def blockwise_kernel(
                     part = tl.dot(levels[position], x_tiles[block * POSITIONS + position], part, input_precision="ieee")
                 number = (k_of_block * KB + first * 16) // BLOCK
                 if not EVEN_K:
-                    number = tl.minimum(number, scales_per_row - 1)
+                    number = tl.minimum(number, SCALES_PER_ROW - 1)
                 if HAS_ZERO:
                     inputs = tl.zeros((BLOCK_M,), tl.float32)
                     for position in tl.static_range(first, first + TOGETHER):
@@ -75,9 +82,12 @@ def blockwise_kernel(
                     zero = tl.load(zero_ptrs + number).to(tl.float32)
                     part -= zero[:, None] * inputs[None, :]
                 total += part * tl.load(scale_ptrs + number).to(tl.float32)[:, None]
-        rows_n = first_n + tl.arange(0, BLOCK_N)
-        inside = (rows_n < N)[:, None] & (rows_m < M)[None, :]
-        tl.store(split_ptr + rows_m.to(tl.int64)[None, :] * N + rows_n[:, None], total, mask=inside)
+        tl.store(y_tile_ptr + y_offsets, total, mask=(row < N - first_n)[:, None] & (rows_m < M)[None, :])
+        first_n += BLOCK_N
+        tile_ptr += BLOCK_N * row_words
+        scale_tile_ptr += BLOCK_N * SCALES_PER_ROW
+        zero_tile_ptr += BLOCK_N * SCALES_PER_ROW
+        y_tile_ptr += BLOCK_N
 
     if LAST_SUMS:
         if last_arrival(arrivals_ptr, tl.program_id(2) * tl.num_programs(1) + group, tl.num_programs(0)):

@@ -11,6 +11,7 @@ import triton
 from lords_bench.errors import UsageError
 from lords_bench.kernels.blockwise.kernel import blockwise_dequantize_kernel, blockwise_kernel
 from lords_bench.kernels.blockwise.space import MAX_TOKENS, BlockwiseConfig, block_m, default_config
+from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LevelTable, level_table
 from lords_bench.kernels.common.ptx import Decoder
@@ -20,6 +21,9 @@ from lords_bench.kernels.common.support import Support, activation_support, no, 
 from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
 
 CONFIG = BlockwiseConfig
+
+# Rows per program of `dequantize`: with fewer, four warps would read packed codes in pieces below 16 bytes.
+DEQUANTIZE_ROWS = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -114,17 +118,20 @@ def launch(
     y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
     if y_MN.numel() == 0:
         return y_MN
-    config = config or default_config(operands.n, operands.k, bits=operands.bits)
+    config = config or default_config(operands.n, operands.k, bits=operands.bits, gpu=gpu_of(x_MK.device))
     splits = triton.cdiv(operands.k_blocks, config.blocks_k)
-    groups, m_tiles = triton.cdiv(operands.n, config.block_n * config.tiles_per_program), triton.cdiv(m, block_m(m))
+    groups, m_tiles = (
+        triton.cdiv(operands.n, config.block_n * config.tiles_per_program),
+        triton.cdiv(m, block_m(m, smallest=config.min_block_m)),
+    )
     partial = partial_buffer(splits, m, operands.n, x_MK.device)
     if arrivals is None:
         arrivals = arrival_counters(groups * m_tiles, x_MK.device)
     blockwise_kernel[(splits, groups, m_tiles)](
         operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, x_MK,
         y_MN if bias_N is None else bias_N, y_MN, partial, arrivals, operands.levels.words, m, operands.n, operands.k,
-        operands.k_blocks, operands.scale_NG.shape[1], config.tiles_per_program, x_MK.stride(0), x_MK.stride(1),
-        y_MN.stride(0),
+        config.tiles_per_program, x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
+        K_BLOCKS=operands.k_blocks, SCALES_PER_ROW=operands.scale_NG.shape[1],
         **_shape_constexprs(
             config, m, bits=operands.bits, decoder=operands.levels.decoder, block=operands.block,
             level_unit=operands.levels.unit, has_zero=operands.zero_NG is not None,
@@ -139,7 +146,7 @@ def launch(
 
 
 def dequantize(
-    operands: BlockwiseOperands, dtype: torch.dtype, *, block_n: int = 32, out: torch.Tensor | None = None
+    operands: BlockwiseOperands, dtype: torch.dtype, *, block_n: int = DEQUANTIZE_ROWS, out: torch.Tensor | None = None
 ) -> torch.Tensor:
     """W_NK in `dtype` (float16, bfloat16 or float32), each element rounded once from float32."""
     w_NK = torch.empty(operands.n, operands.k, dtype=dtype, device=operands.packed.device) if out is None else out
@@ -162,6 +169,7 @@ def signature(
     decoder: str,
     block: int = 64,
     m: int = 8,
+    k: int = 4096,
     x_dtype: torch.dtype = torch.bfloat16,
     scale_dtype: torch.dtype = torch.float16,
     level_unit: float = 1.0,
@@ -175,14 +183,15 @@ def signature(
             "packed_ptr": "*i16", "scale_ptr": pointer(scale_dtype), "zero_ptr": "*fp32" if has_zero else "*fp16",
             "x_ptr": pointer(x_dtype), "bias_ptr": pointer(x_dtype), "y_ptr": pointer(x_dtype), "partial_ptr": "*fp32",
             "arrivals_ptr": "*i32", "table_ptr": table_pointer(decode_dtype(x_dtype, decoder), decoder),
-            "M": "i32", "N": "i32", "K": "i32", "k_blocks": "i32", "scales_per_row": "i32",
-            "tiles_per_program": "i32", "x_stride_m": "i32", "x_stride_k": "i32", "y_stride_m": "i32",
+            "M": "i32", "N": "i32", "K": "i32", "tiles_per_program": "i32",
+            "x_stride_m": "i32", "x_stride_k": "i32", "y_stride_m": "i32",
         },
         constexprs={
             **_shape_constexprs(
                 config, m, bits=bits, decoder=decoder, block=block, level_unit=level_unit, has_zero=has_zero
             ),
-            "EVEN_N": True, "EVEN_K": True, "HAS_BIAS": has_bias,
+            "K_BLOCKS": k // k_block(bits), "SCALES_PER_ROW": k // block, "EVEN_N": True, "EVEN_K": True,
+            "HAS_BIAS": has_bias,
         },
         divisible_by_16=frozenset({"N", "K", "x_stride_m", "y_stride_m"}),
         ones=frozenset({"x_stride_k"}),
@@ -192,12 +201,35 @@ def signature(
     )  # fmt: skip
 
 
+def dequantize_signature(
+    *, bits: int, decoder: str, block: int = 64, block_n: int = DEQUANTIZE_ROWS, dtype: torch.dtype = torch.bfloat16,
+    scale_dtype: torch.dtype = torch.float16,
+) -> KernelSignature:  # fmt: skip
+    """The specialisation of `dequantize` for ragged-free N. `dtype` is that of the result."""
+    compute = decode_dtype(dtype, decoder)
+    return KernelSignature(
+        kernel=blockwise_dequantize_kernel,
+        types={
+            "packed_ptr": "*i16", "scale_ptr": pointer(scale_dtype), "zero_ptr": pointer(scale_dtype),
+            "w_ptr": pointer(dtype), "table_ptr": table_pointer(compute, decoder), "N": "i32", "K": "i32",
+            "k_blocks": "i32", "scales_per_row": "i32",
+        },
+        constexprs={
+            "BLOCK": block, "BLOCK_N": block_n, "BITS": bits, "DECODER": decoder, "DTYPE": triton_dtype(compute),
+            "LEVEL_UNIT": 1.0, "HAS_ZERO": False, "EVEN_N": True,
+        },
+        divisible_by_16=frozenset({"N", "K"}),
+        num_warps=4,
+        num_stages=1,
+    )  # fmt: skip
+
+
 def _shape_constexprs(
     config: BlockwiseConfig, m: int, *, bits: int, decoder: str, block: int, level_unit: float, has_zero: bool
 ) -> Mapping[str, Any]:
     return {
         "BLOCK": block,
-        "BLOCK_M": block_m(m),
+        "BLOCK_M": block_m(m, smallest=config.min_block_m),
         "BLOCK_N": config.block_n,
         "BLOCKS_K": config.blocks_k,
         "BITS": bits,
@@ -205,5 +237,5 @@ def _shape_constexprs(
         "LEVEL_UNIT": level_unit,
         "HAS_ZERO": has_zero,
         "LAST_SUMS": config.last_sums,
-        "AT_ONCE": splits_at_once(block_m(m) * config.block_n, config.num_warps),
+        "AT_ONCE": splits_at_once(block_m(m, smallest=config.min_block_m) * config.block_n, config.num_warps),
     }

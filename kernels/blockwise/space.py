@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lords_bench.kernels.common.gpu import ANY_GPU, Gpu
 from lords_bench.kernels.common.layout import k_block
 
 MAX_TOKENS = 64
@@ -15,21 +16,26 @@ class BlockwiseConfig:
     blocks_k: int = 2
     tiles_per_program: int = 4
     last_sums: bool = True
+    min_block_m: int = 8
     num_warps: int = 2
     num_stages: int = 3
 
 
-def block_m(m: int) -> int:
-    """Token tile for M tokens: 8, 16 or 32."""
-    return 8 if m <= 8 else 16 if m <= 16 else 32
+def block_m(m: int, *, smallest: int = 8) -> int:
+    """Token tile for M tokens: 8, 16 or 32, and no less than `smallest`."""
+    return max(smallest, 8 if m <= 8 else 16 if m <= 16 else 32)
 
 
-def default_config(n: int, k: int, *, bits: int, sm_count: int = 132) -> BlockwiseConfig:
+def default_config(n: int, k: int, *, bits: int, gpu: Gpu = ANY_GPU) -> BlockwiseConfig:
     """A rule for shapes that were not tuned, the same as for the scale-tile kernel."""
-    blocks_k = 1 if bits == 3 else 2
+    blocks_k = 1 if bits == 3 or gpu.is_amd else 2
     chunks = -(-k // (blocks_k * k_block(bits)))
-    per_program = max(1, min(32, -(-n // 64) * chunks // (4 * sm_count)))
-    return BlockwiseConfig(blocks_k=blocks_k, tiles_per_program=per_program, last_sums=per_program <= 4)
+    per_program = max(1, min(32, -(-n // 64) * chunks // (4 * gpu.sm_count)))
+    return BlockwiseConfig(
+        blocks_k=blocks_k, tiles_per_program=per_program, last_sums=per_program <= 4,
+        min_block_m=16 if gpu.is_amd and not gpu.is_rdna else 8, num_warps=4 if gpu.is_amd else 2,
+        num_stages=1 if gpu.is_amd else 3,
+    )  # fmt: skip
 
 
 def space(*, bits: int) -> tuple[BlockwiseConfig, ...]:

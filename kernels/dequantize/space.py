@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class DequantizeConfig:
     """`block_n` rows of one K block per program."""
 
-    block_n: int = 32
+    block_n: int = 64
     num_warps: int = 4
     num_stages: int = 1
 

@@ -6,6 +6,7 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
+from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.signature import KernelSignature, pointer
 from lords_bench.kernels.fake_quantize.kernel import INSIDE_FLAG, fake_quantize_kernel
 from lords_bench.kernels.fake_quantize.space import FakeQuantizeConfig, default_config
@@ -67,7 +68,7 @@ def launch(
         )
     if weight_NK.numel() == 0:
         return out
-    config = config or default_config()
+    config = config or default_config(gpu=gpu_of(weight_NK.device))
     fake_quantize_kernel[(triton.cdiv(n, config.block_n), triton.cdiv(k, config.block_k))](
         weight_NK, a_RK.contiguous(), b_NR.contiguous(), levels_L.float().contiguous(), out.weight_NK,
         out.flagged_codes_NK, n, k, b_NR.shape[1], weight_NK.stride(0),

@@ -6,6 +6,7 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
+from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.operands import LordsOperands
 from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer
 from lords_bench.kernels.common.support import Support, activation_support, no, require_matrix
@@ -52,7 +53,7 @@ def factor_gradients(
     support = supports(operands, x_MK.dtype, dy_MN.dtype)
     if not support.ok:
         raise UsageError(support.reason)
-    config = config or factor_gradients_default(bits=operands.bits)
+    config = config or factor_gradients_default(bits=operands.bits, gpu=gpu_of(x_MK.device))
     n, k, rank, device = operands.n, operands.k, operands.rank, x_MK.device
     row_tiles = triton.cdiv(n, config.block_n)
     if config.atomic:
@@ -91,7 +92,7 @@ def input_gradient(
     dx_MK = torch.empty(m, operands.k, dtype=dy_MN.dtype, device=dy_MN.device) if out is None else out
     if dx_MK.numel() == 0:
         return dx_MK
-    config = config or input_gradient_default(bits=operands.bits)
+    config = config or input_gradient_default(bits=operands.bits, gpu=gpu_of(dy_MN.device))
     input_gradient_kernel[(operands.k_blocks, triton.cdiv(m, config.block_m))](
         operands.packed, dy_MN, operands.a_RK, operands.b_NR, dx_MK, operands.levels.words,
         m, operands.n, operands.k, operands.k_blocks, dy_MN.stride(0), dy_MN.stride(1), dx_MK.stride(0),

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from lords_bench.kernels.common.gpu import ANY_GPU, Gpu
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FactorGradientsConfig:
@@ -20,17 +22,21 @@ class InputGradientConfig:
 
     block_m: int = 64
     block_n: int = 64
-    num_warps: int = 8
+    num_warps: int = 4
     num_stages: int = 2
 
 
-def factor_gradients_default(*, bits: int) -> FactorGradientsConfig:
-    """128×128 tiles of dS in the registers of eight warps; at 3 bits, where a K block is 256 wide, 64×256."""
-    return FactorGradientsConfig(block_m=32, block_n=64) if bits == 3 else FactorGradientsConfig()
+def factor_gradients_default(*, bits: int, gpu: Gpu = ANY_GPU) -> FactorGradientsConfig:
+    """128×128 tiles of dS in the registers of eight warps; at 3 bits, where a K block is 256 wide, 64×256 in four."""
+    if gpu.is_amd:
+        return FactorGradientsConfig(block_m=32, block_n=64, num_stages=2)
+    return FactorGradientsConfig(block_n=64, num_warps=4, num_stages=2) if bits == 3 else FactorGradientsConfig()
 
 
-def input_gradient_default(*, bits: int) -> InputGradientConfig:
-    """Tiles that fit the registers of eight warps."""
+def input_gradient_default(*, bits: int, gpu: Gpu = ANY_GPU) -> InputGradientConfig:
+    """Tiles that fit the registers of four warps, which read codes 16 bytes at a time (at 3 bits 8)."""
+    if gpu.is_amd:
+        return InputGradientConfig(block_n=32, num_warps=8)
     return InputGradientConfig(block_n=32) if bits == 3 else InputGradientConfig()
 
 
@@ -48,4 +54,8 @@ def factor_gradients_space(*, bits: int) -> tuple[FactorGradientsConfig, ...]:
 
 def input_gradient_space() -> tuple[InputGradientConfig, ...]:
     """All configurations worth timing; every one is right for every shape."""
-    return tuple(InputGradientConfig(block_m=m, block_n=n) for m in (64, 128) for n in (32, 64))
+    return tuple(
+        InputGradientConfig(block_m=m, block_n=n, num_warps=w)
+        for m, w in ((64, 4), (64, 8), (128, 8))
+        for n in (32, 64)
+    )

@@ -34,10 +34,10 @@ def _products(a_ptr, x_ptr, tile, columns, first_column, k_columns, first_rank, 
 @triton.jit
 def rank_expanded_kernel(
     packed_ptr, a_ptr, b_ptr, x_ptr, bias_ptr, y_ptr, partial_ptr, arrivals_ptr, table_ptr,
-    M, N, K, k_blocks, tiles_per_program, x_stride_m, x_stride_k, y_stride_m,
-    RANK: tl.constexpr, RANK_CHUNK: tl.constexpr, BLOCK_N: tl.constexpr, BLOCKS_K: tl.constexpr, BITS: tl.constexpr,
-    DECODER: tl.constexpr, EVEN_N: tl.constexpr, EVEN_K: tl.constexpr, HAS_BIAS: tl.constexpr,
-    LAST_SUMS: tl.constexpr, AT_ONCE: tl.constexpr,
+    M, N, K, tiles_per_program, x_stride_m, x_stride_k, y_stride_m,
+    K_BLOCKS: tl.constexpr, RANK: tl.constexpr, RANK_CHUNK: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCKS_K: tl.constexpr, BITS: tl.constexpr, DECODER: tl.constexpr, EVEN_N: tl.constexpr, EVEN_K: tl.constexpr,
+    HAS_BIAS: tl.constexpr, LAST_SUMS: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
     """A program keeps P of its K chunk and walks over N tiles. Grid: (K chunks, N groups, M).
 
@@ -53,7 +53,7 @@ def rank_expanded_kernel(
     columns = tl.arange(0, BLOCKS_K * PER_BLOCK)
     first_block = split * BLOCKS_K
     first_column = first_block * PER_BLOCK
-    k_columns = k_blocks * PER_BLOCK
+    k_columns = K_BLOCKS * PER_BLOCK
     token_ptr = x_ptr + token.to(tl.int64) * x_stride_m
 
     high_parts = ()
@@ -83,35 +83,43 @@ def rank_expanded_kernel(
             high_parts = high_parts + (tl.trans(high.to(tl.int8)),)
             low_parts = low_parts + (tl.trans((fixed - (high << 8)).to(tl.int8)),)
         steps = steps + (step + poison,)
-        offsets = offsets + (column_sum * GRID7_ZERO,)
+        offsets = offsets + (column_sum * -GRID7_ZERO,)
 
     ranks = tl.arange(0, RANK_CHUNK)
     # B through a product with the identity: its load is pipelined and lands in the accumulator's layout.
     identity = tl.where(ranks[:, None] == ranks[None, :], 1.0, 0.0).to(b_ptr.dtype.element_ty)
-    row_stride = row_bytes(k_blocks, BITS)
+    row_stride = row_bytes(K_BLOCKS, BITS)
     # Columns past the last K block meet P = 0; their codes are read from it again.
     code_columns = columns
     if not EVEN_K:
-        code_columns = tl.minimum(columns // PER_BLOCK, k_blocks - 1 - first_block) * PER_BLOCK + columns % PER_BLOCK
-    split_ptr = partial_ptr + (split.to(tl.int64) * M + token) * N
-    for n_tile in range(tiles_per_program):
-        first_n = (group * tiles_per_program + n_tile) * BLOCK_N
+        code_columns = tl.minimum(columns // PER_BLOCK, K_BLOCKS - 1 - first_block) * PER_BLOCK + columns % PER_BLOCK
+    first_n = group * tiles_per_program * BLOCK_N
+    # Carried from turn to turn, because an address made from the turn's number costs a 64-bit product each time.
+    tile_ptr = packed_ptr + first_n.to(tl.int64) * row_stride + first_block * BLOCK_BYTES
+    b_tile_ptr = b_ptr + first_n.to(tl.int64) * RANK
+    y_tile_ptr = partial_ptr + (split.to(tl.int64) * M + token) * N + first_n
+    for _ in range(tiles_per_program):
         rows = local_rows(first_n, N, BLOCK_N, EVEN_N)
-        tile_ptr = packed_ptr + first_n.to(tl.int64) * row_stride + first_block * BLOCK_BYTES
         levels = decode_bytes(tile_ptr + (rows * row_stride)[:, None], code_columns, table_ptr, table, BITS, DECODER)
-        y = tl.zeros((BLOCK_N,), tl.float32)
         for chunk in tl.static_range(RANK // RANK_CHUNK):
-            b_ptrs = b_ptr + (first_n + rows)[:, None] * RANK + (chunk * RANK_CHUNK + ranks)[None, :]
-            b = tl.load(b_ptrs)
+            b = tl.load(b_tile_ptr + rows[:, None] * RANK + (chunk * RANK_CHUNK + ranks)[None, :])
             high_sum = tl.zeros((BLOCK_N, RANK_CHUNK), tl.int32)
-            low_sum = tl.zeros((BLOCK_N, RANK_CHUNK), tl.int32)
+            low_sum = tl.zeros((BLOCK_N, RANK_CHUNK), tl.int32) + offsets[chunk][None, :]
             for tile in tl.static_range(TILES):
                 high_sum = tl.dot(levels[tile], high_parts[chunk * TILES + tile], high_sum, out_dtype=tl.int32)
                 low_sum = tl.dot(levels[tile], low_parts[chunk * TILES + tile], low_sum, out_dtype=tl.int32)
-            exact = (high_sum << 8) + low_sum - offsets[chunk][None, :]
-            y += tl.sum(exact.to(tl.float32) * steps[chunk][None, :] * tl.dot(b, identity), axis=1)
-        rows_n = first_n + tl.arange(0, BLOCK_N)
-        tl.store(split_ptr + rows_n, y, mask=rows_n < N)
+            exact = (high_sum << 8) + low_sum
+            part = tl.sum(exact.to(tl.float32) * steps[chunk][None, :] * tl.dot(b, identity), axis=1)
+            if chunk == 0:
+                y = part
+            else:
+                y += part
+        row = tl.arange(0, BLOCK_N)
+        tl.store(y_tile_ptr + row, y, mask=row < N - first_n)
+        first_n += BLOCK_N
+        tile_ptr += BLOCK_N * row_stride
+        b_tile_ptr += BLOCK_N * RANK
+        y_tile_ptr += BLOCK_N
 
     if LAST_SUMS:
         if last_arrival(arrivals_ptr, token * tl.num_programs(1) + group, tl.num_programs(0)):

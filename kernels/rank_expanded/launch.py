@@ -8,6 +8,7 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
+from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import GRID7_STEPS, LordsOperands, integer_tile_a
 from lords_bench.kernels.common.signature import KernelSignature, pointer
@@ -71,7 +72,7 @@ def launch(
     y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
     if y_MN.numel() == 0:
         return y_MN
-    config = config or default_config(operands.n, operands.k, bits=operands.bits)
+    config = config or default_config(operands.n, operands.k, bits=operands.bits, gpu=gpu_of(x_MK.device))
     splits = triton.cdiv(operands.k_blocks, config.blocks_k)
     groups = triton.cdiv(operands.n, config.block_n * config.tiles_per_program)
     partial = partial_buffer(splits, m, operands.n, x_MK.device)
@@ -80,10 +81,10 @@ def launch(
     table = operands.levels.words if operands.levels.decoder == "grid7" else operands.levels.grid7_bytes
     rank_expanded_kernel[(splits, groups, m)](
         operands.packed.view(torch.int8), prepared.a_columns, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N,
-        y_MN, partial, arrivals, table, m, operands.n, operands.k, operands.k_blocks, config.tiles_per_program,
+        y_MN, partial, arrivals, table, m, operands.n, operands.k, config.tiles_per_program,
         x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
         **_shape_constexprs(config, bits=operands.bits, decoder=operands.levels.decoder, rank=operands.rank),
-        EVEN_N=operands.n % (config.block_n * config.tiles_per_program) == 0,
+        K_BLOCKS=operands.k_blocks, EVEN_N=operands.n % (config.block_n * config.tiles_per_program) == 0,
         EVEN_K=operands.k_blocks % config.blocks_k == 0 and operands.k % k_block(operands.bits) == 0,
         HAS_BIAS=bias_N is not None, num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
@@ -97,6 +98,7 @@ def signature(
     *,
     bits: int,
     decoder: str,
+    k: int = 4096,
     rank: int = 16,
     x_dtype: torch.dtype = torch.bfloat16,
     scale_dtype: torch.dtype = torch.float16,
@@ -109,12 +111,12 @@ def signature(
             "packed_ptr": "*i8", "a_ptr": pointer(scale_dtype), "b_ptr": pointer(scale_dtype),
             "x_ptr": pointer(x_dtype), "bias_ptr": pointer(x_dtype), "y_ptr": pointer(x_dtype), "partial_ptr": "*fp32",
             "arrivals_ptr": "*i32", "table_ptr": "*i8" if decoder == "table" else "*i32",
-            "M": "i32", "N": "i32", "K": "i32", "k_blocks": "i32", "tiles_per_program": "i32", "x_stride_m": "i32",
+            "M": "i32", "N": "i32", "K": "i32", "tiles_per_program": "i32", "x_stride_m": "i32",
             "x_stride_k": "i32", "y_stride_m": "i32",
         },
         constexprs={
             **_shape_constexprs(config, bits=bits, decoder=decoder, rank=rank),
-            "EVEN_N": True, "EVEN_K": True, "HAS_BIAS": has_bias,
+            "K_BLOCKS": k // k_block(bits), "EVEN_N": True, "EVEN_K": True, "HAS_BIAS": has_bias,
         },
         divisible_by_16=frozenset({"N", "K", "x_stride_m", "y_stride_m"}),
         ones=frozenset({"x_stride_k"}),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lords_bench.kernels.common.gpu import ANY_GPU, Gpu
 from lords_bench.kernels.common.layout import k_block
 
 MAX_TOKENS = 4
@@ -27,13 +28,19 @@ class RankExpandedConfig:
     num_stages: int = 3
 
 
-def default_config(n: int, k: int, *, bits: int, sm_count: int = 132) -> RankExpandedConfig:
+def default_config(n: int, k: int, *, bits: int, gpu: Gpu = ANY_GPU) -> RankExpandedConfig:
     """A rule for shapes that were not tuned: K chunks of 256 (512 at 2 bits), four programs per multiprocessor."""
     blocks_k = {4: 2, 3: 1, 2: 4}[bits]
+    if gpu.is_amd:
+        # CDNA's integer products take 32 inputs, two K blocks of the portable decoder; RDNA lacks registers for them.
+        blocks_k = 1 if gpu.is_rdna else 2
     chunks = -(-k // (blocks_k * k_block(bits)))
     tiles = -(-n // 64)
-    per_program = max(1, min(32, tiles * chunks // (4 * sm_count)))
-    return RankExpandedConfig(blocks_k=blocks_k, tiles_per_program=per_program, last_sums=per_program <= 4)
+    per_program = max(1, min(32, tiles * chunks // (4 * gpu.sm_count)))
+    return RankExpandedConfig(
+        blocks_k=blocks_k, tiles_per_program=per_program, last_sums=per_program <= 4,
+        num_warps=4 if gpu.is_amd else 2, num_stages=1 if gpu.is_amd else 3,
+    )  # fmt: skip
 
 
 def space(*, bits: int) -> tuple[RankExpandedConfig, ...]:

@@ -16,10 +16,10 @@ from lords_bench.kernels.common.tiles import load_a, load_b, load_transposed, lo
 @triton.jit
 def scale_tile_kernel(
     packed_ptr, a_ptr, b_ptr, x_ptr, bias_ptr, y_ptr, partial_ptr, arrivals_ptr, table_ptr,
-    M, N, K, k_blocks, tiles_per_program, x_stride_m, x_stride_k, y_stride_m,
-    RANK: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCKS_K: tl.constexpr, BITS: tl.constexpr,
-    DECODER: tl.constexpr, LEVEL_UNIT: tl.constexpr, SCALE_IN_FP16: tl.constexpr, EVEN_N: tl.constexpr,
-    EVEN_K: tl.constexpr, HAS_BIAS: tl.constexpr, LAST_SUMS: tl.constexpr, AT_ONCE: tl.constexpr,
+    M, N, K, tiles_per_program, x_stride_m, x_stride_k, y_stride_m,
+    K_BLOCKS: tl.constexpr, RANK: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCKS_K: tl.constexpr,
+    BITS: tl.constexpr, DECODER: tl.constexpr, LEVEL_UNIT: tl.constexpr, SCALE_IN_FP16: tl.constexpr,
+    EVEN_N: tl.constexpr, EVEN_K: tl.constexpr, HAS_BIAS: tl.constexpr, LAST_SUMS: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
     """A program keeps its K chunk of A and x and walks over N tiles. Grid: (K chunks, N groups, M tiles)."""
     PLANES: tl.constexpr = plane_count(BITS)
@@ -38,14 +38,18 @@ def scale_tile_kernel(
         a_tiles = a_tiles + (load_a(a_ptr, k, K, RANK, EVEN_K),)
         x_tiles = x_tiles + (load_transposed(x_ptr, rows_m, k, M, K, x_stride_m, x_stride_k, False, EVEN_K),)
 
-    row_words = k_blocks * (16 * PLANES)
-    lanes = local_lanes(first_block, k_blocks, BLOCKS_K, EVEN_K)
-    split_ptr = partial_ptr + split.to(tl.int64) * M * N
-    for tile in range(tiles_per_program):
-        first_n = (group * tiles_per_program + tile) * BLOCK_N
+    row_words = K_BLOCKS * (16 * PLANES)
+    lanes = local_lanes(first_block, K_BLOCKS, BLOCKS_K, EVEN_K)
+    first_n = group * tiles_per_program * BLOCK_N
+    # Carried from turn to turn, because an address made from the turn's number costs a 64-bit product each time.
+    tile_ptr = packed_ptr + first_n.to(tl.int64) * row_words + first_block * (16 * PLANES)
+    b_tile_ptr = b_ptr + first_n.to(tl.int64) * RANK
+    y_tile_ptr = partial_ptr + split.to(tl.int64) * M * N + first_n
+    row = tl.arange(0, BLOCK_N)
+    y_offsets = rows_m.to(tl.int64)[None, :] * N + row[:, None]
+    for _ in range(tiles_per_program):
         rows = local_rows(first_n, N, BLOCK_N, EVEN_N)
-        tile_ptr = packed_ptr + first_n.to(tl.int64) * row_words + first_block * (16 * PLANES)
-        b = load_b(b_ptr, first_n + rows, RANK)
+        b = load_b(b_tile_ptr, rows, RANK)
         words = load_words(tile_ptr + (rows * row_words)[:, None], lanes, BITS)
         levels = decode_words(words, table_ptr, table, BITS, DECODER, DTYPE)
         total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)
@@ -55,9 +59,11 @@ def scale_tile_kernel(
             else:
                 scale = tl.dot(b, a_tiles[position], input_precision="ieee").to(DTYPE)
             total = tl.dot(levels[position] * scale, x_tiles[position], total, input_precision="ieee")
-        rows_n = first_n + tl.arange(0, BLOCK_N)
-        inside = (rows_n < N)[:, None] & (rows_m < M)[None, :]
-        tl.store(split_ptr + rows_m.to(tl.int64)[None, :] * N + rows_n[:, None], total, mask=inside)
+        tl.store(y_tile_ptr + y_offsets, total, mask=(row < N - first_n)[:, None] & (rows_m < M)[None, :])
+        first_n += BLOCK_N
+        tile_ptr += BLOCK_N * row_words
+        b_tile_ptr += BLOCK_N * RANK
+        y_tile_ptr += BLOCK_N
 
     if LAST_SUMS:
         if last_arrival(arrivals_ptr, tl.program_id(2) * tl.num_programs(1) + group, tl.num_programs(0)):

@@ -7,6 +7,7 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
+from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
 from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer
@@ -56,7 +57,7 @@ def launch(
     y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
     if y_MN.numel() == 0:
         return y_MN
-    config = config or default_config(m, operands.n, operands.k, bits=operands.bits)
+    config = config or default_config(m, operands.n, operands.k, bits=operands.bits, gpu=gpu_of(x_MK.device))
     require_fp16_scale(config.scale_in_fp16, x_MK, operands.b_NR)
     splits, groups, m_tiles = grid(config, m, operands)
     partial = partial_buffer(splits, m, operands.n, x_MK.device)
@@ -65,7 +66,7 @@ def launch(
     constexprs = _constexprs(config, m, operands, has_bias=bias_N is not None)
     scale_tile_kernel[(splits, groups, m_tiles)](
         operands.packed, operands.a_RK, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N, y_MN, partial,
-        arrivals, operands.levels.words, m, operands.n, operands.k, operands.k_blocks, config.tiles_per_program,
+        arrivals, operands.levels.words, m, operands.n, operands.k, config.tiles_per_program,
         x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
         **constexprs, num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
@@ -77,7 +78,11 @@ def launch(
 def grid(config: ScaleTileConfig, m: int, operands: LordsOperands) -> tuple[int, int, int]:
     """Programs: (K chunks, N groups, M tiles)."""
     splits = triton.cdiv(operands.k_blocks, config.blocks_k)
-    return splits, triton.cdiv(operands.n, config.block_n * config.tiles_per_program), triton.cdiv(m, block_m(m))
+    return (
+        splits,
+        triton.cdiv(operands.n, config.block_n * config.tiles_per_program),
+        triton.cdiv(m, block_m(m, smallest=config.min_block_m)),
+    )
 
 
 def signature(
@@ -86,6 +91,7 @@ def signature(
     bits: int,
     decoder: str,
     m: int = 8,
+    k: int = 4096,
     rank: int = 16,
     x_dtype: torch.dtype = torch.bfloat16,
     scale_dtype: torch.dtype = torch.float16,
@@ -99,12 +105,12 @@ def signature(
             "packed_ptr": "*i16", "a_ptr": pointer(scale_dtype), "b_ptr": pointer(scale_dtype),
             "x_ptr": pointer(x_dtype), "bias_ptr": pointer(x_dtype), "y_ptr": pointer(x_dtype), "partial_ptr": "*fp32",
             "arrivals_ptr": "*i32", "table_ptr": table_pointer(decode_dtype(x_dtype, decoder), decoder),
-            "M": "i32", "N": "i32", "K": "i32", "k_blocks": "i32", "tiles_per_program": "i32", "x_stride_m": "i32",
+            "M": "i32", "N": "i32", "K": "i32", "tiles_per_program": "i32", "x_stride_m": "i32",
             "x_stride_k": "i32", "y_stride_m": "i32",
         },
         constexprs={
             **_shape_constexprs(config, m, bits=bits, decoder=decoder, rank=rank, level_unit=level_unit),
-            "EVEN_N": True, "EVEN_K": True, "HAS_BIAS": has_bias,
+            "K_BLOCKS": k // k_block(bits), "EVEN_N": True, "EVEN_K": True, "HAS_BIAS": has_bias,
         },
         divisible_by_16=frozenset({"N", "K", "x_stride_m", "y_stride_m"}),
         ones=frozenset({"x_stride_k"}),
@@ -120,6 +126,7 @@ def _constexprs(config: ScaleTileConfig, m: int, operands: LordsOperands, *, has
             config, m, bits=operands.bits, decoder=operands.levels.decoder, rank=operands.rank,
             level_unit=operands.levels.unit,
         ),
+        "K_BLOCKS": operands.k_blocks,
         "EVEN_N": operands.n % (config.block_n * config.tiles_per_program) == 0,
         "EVEN_K": operands.k % (config.blocks_k * k_block(operands.bits)) == 0,
         "HAS_BIAS": has_bias,
@@ -131,7 +138,7 @@ def _shape_constexprs(
 ) -> Mapping[str, Any]:
     return {
         "RANK": rank,
-        "BLOCK_M": block_m(m),
+        "BLOCK_M": block_m(m, smallest=config.min_block_m),
         "BLOCK_N": config.block_n,
         "BLOCKS_K": config.blocks_k,
         "BITS": bits,
@@ -139,5 +146,5 @@ def _shape_constexprs(
         "LEVEL_UNIT": level_unit,
         "SCALE_IN_FP16": config.scale_in_fp16,
         "LAST_SUMS": config.last_sums,
-        "AT_ONCE": splits_at_once(block_m(m) * config.block_n, config.num_warps),
+        "AT_ONCE": splits_at_once(block_m(m, smallest=config.min_block_m) * config.block_n, config.num_warps),
     }

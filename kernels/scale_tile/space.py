@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lords_bench.kernels.common.gpu import ANY_GPU, Gpu
 from lords_bench.kernels.common.layout import k_block
 
 MAX_TOKENS = 64
@@ -20,6 +21,7 @@ class ScaleTileConfig:
         tiles_per_program: N tiles that a program walks over; more of them amortise the loads of A and x.
         last_sums: the last program of an N group sums the split-K partials (one launch), else a second kernel does.
         scale_in_fp16: S is accumulated in fp16 (float16 activations and factors only): fewer instructions, more error.
+        min_block_m: smallest token tile. With 8 tokens Triton multiplies without matrix instructions on AMD's CDNA.
     """
 
     block_n: int = 64
@@ -27,13 +29,14 @@ class ScaleTileConfig:
     tiles_per_program: int = 4
     last_sums: bool = True
     scale_in_fp16: bool = False
+    min_block_m: int = 8
     num_warps: int = 2
     num_stages: int = 3
 
 
-def block_m(m: int) -> int:
-    """Token tile for M tokens: 8, 16 or 32."""
-    return 8 if m <= 8 else 16 if m <= 16 else 32
+def block_m(m: int, *, smallest: int = 8) -> int:
+    """Token tile for M tokens: 8, 16 or 32, and no less than `smallest`."""
+    return max(smallest, 8 if m <= 8 else 16 if m <= 16 else 32)
 
 
 def programs_wanted(sm_count: int) -> int:
@@ -41,15 +44,21 @@ def programs_wanted(sm_count: int) -> int:
     return 4 * sm_count
 
 
-def default_config(m: int, n: int, k: int, *, bits: int, sm_count: int = 132) -> ScaleTileConfig:
-    """A rule for shapes that were not tuned: K chunks of 256, as many N tiles per program as fill the GPU."""
-    blocks_k = 1 if bits == 3 else 2
+def default_config(m: int, n: int, k: int, *, bits: int, gpu: Gpu = ANY_GPU) -> ScaleTileConfig:
+    """A rule for shapes that were not tuned: K chunks of 256, as many N tiles per program as fill the GPU.
+
+    On AMD one K block at a time and no copies ahead, since registers are what its compiler runs out of.
+    """
+    blocks_k = 1 if bits == 3 or gpu.is_amd else 2
+    smallest = 16 if gpu.is_amd and not gpu.is_rdna else 8
     chunks = -(-k // (blocks_k * k_block(bits)))
     tiles = -(-n // 64)
-    per_program = max(1, min(32, tiles * chunks // programs_wanted(sm_count)))
+    per_program = max(1, min(32, tiles * chunks // programs_wanted(gpu.sm_count)))
     return ScaleTileConfig(
-        blocks_k=blocks_k, tiles_per_program=per_program, last_sums=per_program * block_m(m) <= MAX_LAST_SUMS
-    )
+        blocks_k=blocks_k, tiles_per_program=per_program,
+        last_sums=per_program * block_m(m, smallest=smallest) <= MAX_LAST_SUMS, min_block_m=smallest,
+        num_warps=4 if gpu.is_amd else 2, num_stages=1 if gpu.is_amd else 3,
+    )  # fmt: skip
 
 
 def space(*, bits: int) -> tuple[ScaleTileConfig, ...]:

@@ -7,6 +7,7 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
+from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
 from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer
@@ -43,7 +44,7 @@ def launch(
     y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
     if y_MN.numel() == 0:
         return y_MN
-    config = config or default_config(m, is_hopper=False)
+    config = config or default_config(m, gpu=gpu_of(x_MK.device))
     require_fp16_scale(config.scale_in_fp16, x_MK, operands.b_NR)
     kernel = joined_gemm_kernel if config.form == "joined" else split_gemm_kernel
     kernel[(triton.cdiv(operands.n, config.block_n), triton.cdiv(m, config.block_m))](

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lords_bench.errors import UsageError
+from lords_bench.kernels.common.gpu import ANY_GPU, Gpu
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,18 +36,30 @@ class ScaleTileGemmConfig:
             )
 
 
-def default_config(m: int, *, is_hopper: bool) -> ScaleTileGemmConfig:
-    """A rule for shapes that were not tuned."""
-    if is_hopper:
+def default_config(m: int, *, gpu: Gpu = ANY_GPU) -> ScaleTileGemmConfig:
+    """A rule for shapes that were not tuned.
+
+    Where products have tensor memory, four warps would send S and W through it and shared memory, at twice the
+    instructions: two warps keep both in registers.
+    """
+    if gpu.has_wgmma:
         return ScaleTileGemmConfig(form="joined", block_m=64 if m <= 64 else 128, num_warps=8, num_stages=3)
+    if gpu.has_tensor_memory:
+        return ScaleTileGemmConfig(block_m=32 if m <= 32 else 64, block_n=64, num_warps=2)
+    if gpu.is_amd:
+        return ScaleTileGemmConfig(block_m=32 if m <= 32 else 64, block_n=64, num_stages=1)
     return ScaleTileGemmConfig(block_m=32 if m <= 32 else 64)
 
 
 def space() -> tuple[ScaleTileGemmConfig, ...]:
     """All configurations worth timing; every one is right for every shape."""
     split = tuple(
-        ScaleTileGemmConfig(block_m=m, num_stages=stages) for m in (32, 64, 128) for stages in (2, 3)
-    )  # fmt: skip
+        ScaleTileGemmConfig(block_m=m, block_n=n, num_warps=warps, num_stages=stages)
+        for n, warps in ((128, 4), (64, 2))
+        for m in (32, 64, 128)
+        if m <= n
+        for stages in (2, 3)
+    )
     joined = tuple(
         ScaleTileGemmConfig(form="joined", block_m=m, num_warps=8, num_stages=stages)
         for m in (64, 128)

@@ -65,13 +65,7 @@ def collect(arguments: argparse.Namespace) -> tuple[Fingerprint, ...]:
     from lords_bench.static.fingerprint import fingerprints
 
     names = _targets(arguments)
-    chosen = [
-        (case, name)
-        for case in shipped_cases()
-        if arguments.only in case.label
-        for name in names
-        if name in case.targets
-    ]
+    chosen = [case for case in shipped_cases(names) if arguments.only in case.label]
     if not chosen:
         raise UsageError(f"no kernel contains {arguments.only!r} on {', '.join(names)}; leave --only and --targets out")
     with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -1,6 +1,5 @@
 """The kernels of a LoRDS weight: from a `PreparedWeight` to each kernel's own operands and launch."""
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -121,19 +120,9 @@ def scale_tile_gemm_supports(_m: int, weight: PreparedWeight, dtype: torch.dtype
 
 def scale_tile_gemm_launch(x_MK: Tensor, weight: PreparedWeight, bias_N: Tensor | None, config: Any) -> Tensor:
     """The same for many tokens."""
-    if config is None:
-        config = kernel_module("scale_tile_gemm.space").default_config(
-            x_MK.shape[0], is_hopper=_is_hopper(x_MK.get_device())
-        )
     kernel = kernel_module("scale_tile_gemm.launch")
     y_MN: Tensor = kernel.launch(x_MK, lords_operands(weight), bias_N=bias_N, config=config)
     return y_MN
-
-
-@cache
-def _is_hopper(device: int) -> bool:
-    """Of a device index; -1 is the CPU, where Triton interprets."""
-    return device >= 0 and torch.version.hip is None and torch.cuda.get_device_capability(device)[0] == 9
 
 
 def dequantize_supports(_m: int, weight: PreparedWeight, _dtype: torch.dtype) -> "Support":

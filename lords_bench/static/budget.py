@@ -18,20 +18,24 @@ class Budget:
     Attributes:
         max_instructions_per_32_weights: issue slots of a warp per 32 weights that it decodes.
         tensor_core: whether a tensor-core (matrix) instruction must be there.
+        memory_bound: on every GPU model with known rates, no pipe may be predicted to take longer than memory.
+        code_load_bytes: least bytes that a thread of an NVIDIA GPU reads of packed codes at once.
         max_shared_store_bytes_per_weight: bytes stored to shared memory per weight in the loop. Decoded weights that
             take that way cost 1 (int8) or 2 (16 bit) bytes each; 0.5 lets the reduction of results through.
     """
 
     max_instructions_per_32_weights: float | None = None
     tensor_core: bool = True
+    memory_bound: bool = False
+    code_load_bytes: int = 16
     max_shared_store_bytes_per_weight: float | None = 0.5
 
 
 BUDGETS = MappingProxyType(
     {
-        "decode-4bit": Budget(max_instructions_per_32_weights=2.3),
-        "decode-3bit": Budget(max_instructions_per_32_weights=1.9),
-        "decode-2bit": Budget(max_instructions_per_32_weights=1.4),
+        "decode-4bit": Budget(max_instructions_per_32_weights=2.3, memory_bound=True),
+        "decode-3bit": Budget(max_instructions_per_32_weights=1.9, memory_bound=True),
+        "decode-2bit": Budget(max_instructions_per_32_weights=1.4, memory_bound=True),
         "small-m-4bit-bf16": Budget(max_instructions_per_32_weights=4.4),
         "small-m-4bit-fp16-scale": Budget(max_instructions_per_32_weights=3.8),
         "fused": Budget(),

@@ -1,44 +1,62 @@
 """The kernels as they ship, with the budget each is held to: what `lords-bench kernels --static` compiles.
 
 Shapes without ragged edges at rank 16, the specialisation that large layers run, in the configuration that each
-kernel's own rule picks. Decoders in PTX compile for NVIDIA GPUs, the portable decoder for AMD ones.
+kernel's own rule picks for the target. Decoders in PTX compile for NVIDIA GPUs, the portable decoder for AMD ones.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from lords_bench.static.target import AMD_TARGETS, NVIDIA_TARGETS
 
 if TYPE_CHECKING:
+    from lords_bench.kernels.common.gpu import Gpu
     from lords_bench.kernels.common.signature import KernelSignature
 
 RANK = 16
 BITS = (4, 3, 2)
+BLOCK = 64
 
 # The layer whose configuration and factors count: 4096×4096, B and A in 16 bits at rank 16.
 LAYER = 4096
 FACTOR_BITS = RANK * 16 * 2 / LAYER
+BLOCK_SCALE_BITS = 16 / BLOCK
 
-HOPPER_TARGETS = ("sm_90",)
-SYNC_TARGETS = tuple(target for target in NVIDIA_TARGETS if target not in HOPPER_TARGETS)
+# Multiprocessors of a large GPU of each target: they decide how many tiles a program walks over.
+SM_COUNTS = MappingProxyType(
+    {
+        "sm_80": 108, "sm_86": 84, "sm_89": 128, "sm_90": 132, "sm_100": 148, "sm_120": 170,
+        "gfx942": 304, "gfx950": 256, "gfx1100": 96,
+    }
+)  # fmt: skip
+
+# (label, target) to what is outside the budget, word for word, although several designs were tried. At 3 bits a K block
+# is 256 wide, so 64 rows of dX's weights, which 16-byte loads need, leave four warps without registers (6 to 3,500
+# spill instructions in six tilings). dX takes a scratch W and a dense matmul for many tokens anyway.
+KNOWN_EXCEPTIONS = MappingProxyType(
+    {("peft_backward 3 bit dX", target): "packed codes are loaded 8 B at a time < 16" for target in NVIDIA_TARGETS}
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StaticCase:
-    """One kernel specialisation and what is asked of it.
+    """One kernel specialisation for one target, and what is asked of it.
 
     Attributes:
         kernel: folder in `kernels/`.
         variant: what sets it apart from other cases of the kernel.
+        target: name of the architecture.
         budget: name in `budget.BUDGETS`.
         bits_per_weight: bits read per weight, for predictions; None where memory is not what bounds the kernel.
     """
 
     kernel: str
     variant: str
+    target: str
     budget: str
     signature: "KernelSignature"
-    targets: tuple[str, ...]
     bits_per_weight: float | None = None
 
     @property
@@ -47,157 +65,150 @@ class StaticCase:
         return f"{self.kernel} {self.variant}"
 
 
-def shipped_cases() -> tuple[StaticCase, ...]:
-    """Every case, NVIDIA ones first. Imports Triton and every kernel."""
-    return (
-        *_rank_expanded(),
-        *_scale_tile(),
-        *_scale_tile_gemm(),
-        *_dequantize(),
-        *_peft_backward(),
-        *_fake_quantize(),
-        *_portable(),
-    )
+def shipped_cases(targets: tuple[str, ...] = (*NVIDIA_TARGETS, *AMD_TARGETS)) -> tuple[StaticCase, ...]:
+    """Every case of the targets, kernel by kernel. Imports Triton and every kernel."""
+    from lords_bench.kernels.common.gpu import Gpu
+
+    gpus = [Gpu(arch=target, sm_count=SM_COUNTS[target]) for target in targets]
+    families = (
+        _rank_expanded, _scale_tile, _scale_tile_gemm, _dequantize, _peft_backward, _fake_quantize, _blockwise,
+    )  # fmt: skip
+    return tuple(case for family in families for gpu in gpus for case in family(gpu))
 
 
-def _rank_expanded() -> tuple[StaticCase, ...]:
+def _bits_of(gpu: "Gpu") -> tuple[int, ...]:
+    """AMD: the portable decoder at 4 bits, the width that all kernels have."""
+    return (4,) if gpu.is_amd else BITS
+
+
+def _decoder(gpu: "Gpu") -> str:
+    return "table" if gpu.is_amd else "grid7"
+
+
+def _rank_expanded(gpu: "Gpu") -> Iterator[StaticCase]:
     from lords_bench.kernels.rank_expanded import launch, space
 
-    return tuple(
-        StaticCase(
+    for bits in _bits_of(gpu):
+        config = space.default_config(LAYER, LAYER, bits=bits, gpu=gpu)
+        yield StaticCase(
             kernel="rank_expanded",
             variant=f"{bits} bit M=1",
+            target=gpu.arch,
             budget=f"decode-{bits}bit",
-            signature=launch.signature(
-                space.default_config(LAYER, LAYER, bits=bits), bits=bits, decoder="grid7", rank=RANK
-            ),
-            targets=NVIDIA_TARGETS,
+            signature=launch.signature(config, bits=bits, decoder=_decoder(gpu), k=LAYER, rank=RANK),
             bits_per_weight=bits + FACTOR_BITS,
         )
-        for bits in BITS
-    )
 
 
-def _scale_tile() -> tuple[StaticCase, ...]:
+def _scale_tile(gpu: "Gpu") -> Iterator[StaticCase]:
     import torch
 
     from lords_bench.kernels.scale_tile import launch, space
 
     def case(bits: int, m: int, dtype: torch.dtype, *, scale_in_fp16: bool = False) -> StaticCase:
-        from dataclasses import replace
-
-        config = replace(space.default_config(m, LAYER, LAYER, bits=bits), scale_in_fp16=scale_in_fp16)
+        config = space.default_config(m, LAYER, LAYER, bits=bits, gpu=gpu)
+        config = replace(config, scale_in_fp16=scale_in_fp16)
         name = "fp16 scale" if scale_in_fp16 else str(dtype).removeprefix("torch.")
         budget = {(4, 8): "small-m-4bit-fp16-scale" if scale_in_fp16 else "small-m-4bit-bf16"}.get((bits, m), "fused")
         return StaticCase(
             kernel="scale_tile",
             variant=f"{bits} bit M≤{m} {name}",
+            target=gpu.arch,
             budget=budget,
-            signature=launch.signature(config, bits=bits, decoder="grid7", rank=RANK, m=m, x_dtype=dtype),
-            targets=NVIDIA_TARGETS,
+            signature=launch.signature(
+                config, bits=bits, decoder=_decoder(gpu), m=m, k=LAYER, rank=RANK, x_dtype=dtype
+            ),
             bits_per_weight=bits + FACTOR_BITS,
         )
 
-    return (
-        *(case(bits, 8, torch.bfloat16) for bits in BITS),
-        case(4, 8, torch.float16, scale_in_fp16=True),
-        case(4, 16, torch.bfloat16),
-        case(4, 16, torch.float16, scale_in_fp16=True),
-    )
+    yield from (case(bits, 8, torch.bfloat16) for bits in _bits_of(gpu))
+    if not gpu.is_amd:
+        yield case(4, 8, torch.float16, scale_in_fp16=True)
+        yield case(4, 16, torch.bfloat16)
+        yield case(4, 16, torch.float16, scale_in_fp16=True)
 
 
-def _scale_tile_gemm() -> tuple[StaticCase, ...]:
+def _scale_tile_gemm(gpu: "Gpu") -> Iterator[StaticCase]:
     from lords_bench.kernels.scale_tile_gemm import launch, space
 
-    return tuple(
-        StaticCase(
+    for m in (32, 64, 128) if gpu.has_wgmma else (32, 64):
+        config = space.default_config(m, gpu=gpu)
+        yield StaticCase(
             kernel="scale_tile_gemm",
-            variant=f"4 bit M={m} {form}",
+            variant=f"4 bit M={m} {config.form}",
+            target=gpu.arch,
             budget="fused",
-            signature=launch.signature(
-                space.default_config(m, is_hopper=form == "wgmma"), bits=4, decoder="grid7", rank=RANK
-            ),
-            targets=HOPPER_TARGETS if form == "wgmma" else SYNC_TARGETS,
+            signature=launch.signature(config, bits=4, decoder=_decoder(gpu), rank=RANK),
             bits_per_weight=4 + FACTOR_BITS,
         )
-        for form, sizes in (("mma.sync", (32, 64)), ("wgmma", (64, 128)))
-        for m in sizes
-    )
 
 
-def _dequantize() -> tuple[StaticCase, ...]:
+def _dequantize(gpu: "Gpu") -> Iterator[StaticCase]:
     from lords_bench.kernels.dequantize import launch, space
 
-    return tuple(
-        StaticCase(
+    for bits in _bits_of(gpu):
+        yield StaticCase(
             kernel="dequantize",
             variant=f"{bits} bit",
+            target=gpu.arch,
             budget="fused",
-            signature=launch.signature(space.default_config(), bits=bits, decoder="grid7", rank=RANK),
-            targets=NVIDIA_TARGETS,
+            signature=launch.signature(space.default_config(), bits=bits, decoder=_decoder(gpu), rank=RANK),
         )
-        for bits in BITS
-    )
 
 
-def _peft_backward() -> tuple[StaticCase, ...]:
+def _peft_backward(gpu: "Gpu") -> Iterator[StaticCase]:
     from lords_bench.kernels.peft_backward import launch, space
 
-    return tuple(
-        StaticCase(
-            kernel="peft_backward",
-            variant=f"{bits} bit {name}",
-            budget="through-shared-memory",
-            signature=signature,
-            targets=NVIDIA_TARGETS,
-        )
-        for bits in BITS
+    for bits in _bits_of(gpu):
+        factors = space.factor_gradients_default(bits=bits, gpu=gpu)
+        inputs = space.input_gradient_default(bits=bits, gpu=gpu)
         for name, signature in (
-            (
-                "dA dB",
-                launch.factor_gradients_signature(
-                    space.factor_gradients_default(bits=bits), bits=bits, decoder="grid7", rank=RANK
-                ),
-            ),
-            (
-                "dX",
-                launch.input_gradient_signature(
-                    space.input_gradient_default(bits=bits), bits=bits, decoder="grid7", rank=RANK
-                ),
-            ),
-        )
-    )
+            ("dA dB", launch.factor_gradients_signature(factors, bits=bits, decoder=_decoder(gpu), rank=RANK)),
+            ("dX", launch.input_gradient_signature(inputs, bits=bits, decoder=_decoder(gpu), rank=RANK)),
+        ):
+            yield StaticCase(
+                kernel="peft_backward",
+                variant=f"{bits} bit {name}",
+                target=gpu.arch,
+                budget="through-shared-memory",
+                signature=signature,
+            )
 
 
-def _fake_quantize() -> tuple[StaticCase, ...]:
+def _fake_quantize(gpu: "Gpu") -> Iterator[StaticCase]:
     from lords_bench.kernels.fake_quantize import launch, space
 
-    return (
-        StaticCase(
-            kernel="fake_quantize",
-            variant="4 bit",
-            budget="elementwise",
-            signature=launch.signature(space.default_config(), bits=4, rank=RANK),
-            targets=NVIDIA_TARGETS,
-        ),
+    yield StaticCase(
+        kernel="fake_quantize",
+        variant="4 bit",
+        target=gpu.arch,
+        budget="elementwise",
+        signature=launch.signature(space.default_config(gpu=gpu), bits=4, rank=RANK),
     )
 
 
-def _portable() -> tuple[StaticCase, ...]:
-    from lords_bench.kernels.dequantize import launch as dequantize
-    from lords_bench.kernels.dequantize import space as dequantize_space
-    from lords_bench.kernels.scale_tile import launch, space
+def _blockwise(gpu: "Gpu") -> Iterator[StaticCase]:
+    from lords_bench.kernels.blockwise import launch, space
 
-    return tuple(
-        StaticCase(kernel=kernel, variant="4 bit portable", budget="fused", signature=signature, targets=AMD_TARGETS)
-        for kernel, signature in (
-            (
-                "scale_tile",
-                launch.signature(space.default_config(8, LAYER, LAYER, bits=4), bits=4, decoder="table", rank=RANK),
-            ),
-            (
-                "dequantize",
-                dequantize.signature(dequantize_space.default_config(), bits=4, decoder="table", rank=RANK),
-            ),
+    def case(bits: int, decoder: str, *, has_zero: bool) -> StaticCase:
+        config = space.default_config(LAYER, LAYER, bits=bits, gpu=gpu)
+        return StaticCase(
+            kernel="blockwise",
+            variant=f"{'int' if has_zero else 'nf'}{bits} G={BLOCK} M≤8",
+            target=gpu.arch,
+            budget="fused",
+            signature=launch.signature(config, bits=bits, decoder=decoder, block=BLOCK, k=LAYER, has_zero=has_zero),
+            bits_per_weight=bits + BLOCK_SCALE_BITS,
         )
-    )
+
+    yield from (case(bits, _decoder(gpu), has_zero=False) for bits in _bits_of(gpu))
+    if not gpu.is_amd:
+        yield case(4, "uniform", has_zero=True)
+    for bits in _bits_of(gpu):
+        yield StaticCase(
+            kernel="blockwise",
+            variant=f"dequantize nf{bits} G={BLOCK}",
+            target=gpu.arch,
+            budget="elementwise",
+            signature=launch.dequantize_signature(bits=bits, decoder=_decoder(gpu), block=BLOCK),
+        )

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ from typing import Any
 
 from lords_bench.records.status import Status
 from lords_bench.static.request import CompileRequest, source_digest
+from lords_bench.static.ttgir import LayoutFacts
 
-# The format of stored results; a change makes every stored result a miss.
-CACHE_FORMAT = 2
+_WORKER = "lords_bench.static.worker"
 DEFAULT_TIMEOUT_S = 600.0
 
 
@@ -40,6 +40,7 @@ class CompiledKernel:
         assembly: SASS of a cubin, or GCN assembly, as text; empty unless `ok`.
         resources: the disassembler's resource line; empty for AMD, whose assembly carries them.
         shared_bytes: dynamic shared memory of one block; None unless `ok`.
+        layouts: what Triton decided on layouts; None unless `ok`.
     """
 
     request: CompileRequest
@@ -48,6 +49,7 @@ class CompiledKernel:
     assembly: str
     resources: str
     shared_bytes: int | None
+    layouts: LayoutFacts | None
 
 
 def default_cache_dir() -> Path:
@@ -77,13 +79,13 @@ def compile_all(
     """
     folder = default_cache_dir() if cache_dir is None else cache_dir
     folder.mkdir(parents=True, exist_ok=True)
-    sources = {module: source_digest(module) for module in {request.module for request in requests}}
+    sources = {module: source_digest(module) for module in {_WORKER, *(request.module for request in requests)}}
     local = threading.local()
     pool_size = max(1, min(len(requests), workers or len(os.sched_getaffinity(0))))
     started: list[_Worker] = []
 
     def one(request: CompileRequest) -> CompiledKernel:
-        path = folder / f"{_key(request, sources[request.module])}.json.gz"
+        path = folder / f"{_key(request, sources)}.json.gz"
         answer = read_stored(path)
         if answer is None:
             if not hasattr(local, "worker"):
@@ -99,6 +101,7 @@ def compile_all(
             assembly=answer.get("assembly", ""),
             resources=answer.get("resources", ""),
             shared_bytes=answer.get("shared_bytes"),
+            layouts=_layouts(answer.get("layouts")),
         )
         if on_result is not None:
             on_result(result)
@@ -112,9 +115,16 @@ def compile_all(
             worker.close()
 
 
-def _key(request: CompileRequest, source: str) -> str:
+def _layouts(fields: dict[str, Any] | None) -> LayoutFacts | None:
+    if fields is None:
+        return None
+    as_tuples: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return LayoutFacts(**as_tuples)
+
+
+def _key(request: CompileRequest, sources: Mapping[str, str]) -> str:
     """Name of a stored result: everything that could have changed it."""
-    parts = (str(CACHE_FORMAT), version("triton"), source, request.to_json())
+    parts = (version("triton"), sources[_WORKER], sources[request.module], request.to_json())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -182,7 +192,7 @@ class _Worker:
         environment.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
         environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lords_bench.static.worker"],
+            [sys.executable, "-m", _WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

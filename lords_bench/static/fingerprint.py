@@ -37,22 +37,22 @@ _FIRST_BLACKWELL = 100
 
 
 def fingerprints(
-    chosen: Sequence[tuple[StaticCase, str]],
+    cases: Sequence[StaticCase],
     *,
     workers: int | None = None,
     cache_dir: Path | None = None,
     on_result: Callable[[CompiledKernel], None] | None = None,
 ) -> tuple[Fingerprint, ...]:
-    """Compile each (case, target name) and read its machine code, in the order given. Arguments as for `compile_all`.
+    """Compile each case and read its machine code, in the order given. Other arguments as for `compile_all`.
 
     Raises:
         UsageError: an unknown target, or no Triton to compile with.
     """
-    requests = [request_from_signature(case.signature, named_target(target)) for case, target in chosen]
-    chains = {name: toolchain(named_target(name)) for name in {target for _, target in chosen}}
+    requests = [request_from_signature(case.signature, named_target(case.target)) for case in cases]
+    chains = {name: toolchain(named_target(name)) for name in {case.target for case in cases}}
     compiled = compile_all(requests, cache_dir=cache_dir, workers=workers, on_result=on_result)
     return tuple(
-        fingerprint_of(case, result, chains[target]) for (case, target), result in zip(chosen, compiled, strict=True)
+        fingerprint_of(case, result, chains[case.target]) for case, result in zip(cases, compiled, strict=True)
     )
 
 

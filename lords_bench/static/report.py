@@ -1,5 +1,9 @@
 """One compiled kernel against what is asked of its machine code: `StaticReport`, one row of the static table."""
 
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lords_bench.records.status import Status
@@ -9,6 +13,10 @@ from lords_bench.static.budget import Budget
 from lords_bench.static.compile import CompiledKernel
 from lords_bench.static.sass import LoopCounts, Pipe, Resources, main_loop, parse_resources, parse_sass
 from lords_bench.static.target import warps_per_sm
+from lords_bench.static.ttgir import LayoutFacts
+
+# An instruction of GCN assembly, without its comment.
+_AMD_INSTRUCTION = re.compile(r"^\t([a-z]\w+[^;\n]*)", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +30,10 @@ class StaticReport:
         amd: AMD only.
         shared_bytes: shared memory of a block.
         warps_per_sm: NVIDIA only: warps that the register file holds at a time.
+        pipes: NVIDIA only: instructions of the whole program, by pipe.
+        tensor_opcodes: NVIDIA only: of the main loop, or of the program where there is no loop.
+        layouts: what Triton decided on layouts.
+        code_digest: hex SHA-256 of the instructions without their addresses; equal digests are equal kernels.
         bounds: predictions for the GPU models of this target; empty where rates are unknown.
         violations: one line each; empty means that the budget holds.
     """
@@ -35,6 +47,10 @@ class StaticReport:
     amd: AmdFacts | None
     shared_bytes: int | None
     warps_per_sm: int | None
+    pipes: Mapping[Pipe, int]
+    tensor_opcodes: tuple[str, ...]
+    layouts: LayoutFacts | None
+    code_digest: str | None
     bounds: tuple[PredictedBound, ...]
     violations: tuple[str, ...]
 
@@ -53,17 +69,21 @@ def analyse(compiled: CompiledKernel, budget: Budget, *, label: str, bits_per_we
     """
     request = compiled.request
     target = request.target
-    resources = loop = amd = warps = None
+    resources = loop = amd = warps = digest = None
     bounds: tuple[PredictedBound, ...] = ()
+    pipes: Mapping[Pipe, int] = {}
+    tensor_opcodes: tuple[str, ...] = ()
     violations = []
     if compiled.status is not Status.OK:
         violations.append(f"{compiled.status}: {compiled.reason}")
     elif target.backend == "hip":
         amd = parse_amdgcn(compiled.assembly)
+        digest = _digest(_AMD_INSTRUCTION.findall(compiled.assembly))
         violations += _amd_violations(amd, budget)
     else:
         instructions = parse_sass(compiled.assembly)
         resources = parse_resources(compiled.resources)
+        digest = _digest(f"{instruction.opcode} {instruction.operands}" for instruction in instructions)
         warps = warps_per_sm(resources.registers, request.num_warps)
         if request.weights_per_iteration is not None:
             units = request.weights_per_iteration / (32 * request.num_warps)
@@ -72,7 +92,19 @@ def analyse(compiled: CompiledKernel, budget: Budget, *, label: str, bits_per_we
             if bits_per_weight is not None:
                 bounds = tuple(predict(loop, gpu, bits_per_weight=bits_per_weight) for gpu in models)
         everything = LoopCounts(instructions=instructions, units=1)
+        pipes = Counter(instruction.pipe for instruction in instructions)
+        tensor_opcodes = (loop or everything).tensor_opcodes
         violations += _nvidia_violations(resources, everything, loop, budget)
+        if loop is not None:
+            violations += _load_violations(loop, dict(request.constants).get("BITS"))
+        if budget.memory_bound:
+            violations += [
+                f"{bound.slowest_pipe} takes {bound.pipe_over_memory:.3f} of memory's time on {bound.gpu}"
+                for bound in bounds
+                if bound.pipe_over_memory > 1
+            ]
+    if compiled.layouts is not None:
+        violations += _layout_violations(compiled.layouts, budget, is_nvidia=target.backend == "cuda")
     if compiled.shared_bytes is not None and compiled.shared_bytes > target.max_shared_bytes:
         violations.append(f"shared memory {compiled.shared_bytes} B > {target.max_shared_bytes} B of {target.name}")
     return StaticReport(
@@ -85,9 +117,37 @@ def analyse(compiled: CompiledKernel, budget: Budget, *, label: str, bits_per_we
         amd=amd,
         shared_bytes=compiled.shared_bytes,
         warps_per_sm=warps,
+        pipes=pipes,
+        tensor_opcodes=tensor_opcodes,
+        layouts=compiled.layouts,
+        code_digest=digest,
         bounds=bounds,
         violations=tuple(violations),
     )
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _layout_violations(layouts: LayoutFacts, budget: Budget, *, is_nvidia: bool) -> list[str]:
+    found = []
+    if budget.tensor_core and layouts.scalar_products:
+        found.append(f"{layouts.scalar_products} of {layouts.products} products without tensor cores")
+    if any(columns % 4 for columns in layouts.byte_decoder_columns):
+        found.append(f"a byte decoder meets {min(layouts.byte_decoder_columns)} consecutive columns, not 4")
+    narrowest = min(layouts.code_load_bytes, default=budget.code_load_bytes)
+    if is_nvidia and narrowest < budget.code_load_bytes:
+        found.append(f"packed codes are loaded {narrowest} B at a time < {budget.code_load_bytes}")
+    return found
+
+
+def _load_violations(loop: LoopCounts, bits: object) -> list[str]:
+    """The 16-byte loads of a turn must suffice for its codes: `units` × 32 weights of every lane."""
+    if not isinstance(bits, int):
+        return []
+    wide, needed = loop.global_load_widths()[16], loop.units * bits / 8 / 16
+    return [] if wide >= needed else [f"{wide} 16-byte loads in the loop, its codes need {needed:g}"]
 
 
 def _amd_violations(amd: AmdFacts, budget: Budget) -> list[str]:
@@ -108,6 +168,9 @@ def _nvidia_violations(
         found.append(
             f"{spills} spill instructions, {resources.stack_bytes} B of stack, {resources.local_bytes} B local"
         )
+    unknown = sorted({i.mnemonic for i in everything.instructions if i.pipe is Pipe.UNKNOWN})
+    if unknown:
+        found.append(f"no pipe is known for {', '.join(unknown)}")
     if budget.tensor_core and not (loop or everything).tensor_opcodes:
         found.append("no tensor-core instruction")
     if loop is None:

@@ -12,20 +12,20 @@ from lords_bench.static.target import named_target
 
 
 def static_reports(
-    chosen: Sequence[tuple[StaticCase, str]],
+    cases: Sequence[StaticCase],
     *,
     workers: int | None = None,
     cache_dir: Path | None = None,
     on_result: Callable[[CompiledKernel], None] | None = None,
 ) -> tuple[StaticReport, ...]:
-    """A report per (case, target name), in the order given. Arguments as for `compile_all`.
+    """A report per case, in the order given. Other arguments as for `compile_all`.
 
     Raises:
         UsageError: an unknown target or budget.
     """
-    requests = [request_from_signature(case.signature, named_target(target)) for case, target in chosen]
+    requests = [request_from_signature(case.signature, named_target(case.target)) for case in cases]
     compiled = compile_all(requests, cache_dir=cache_dir, workers=workers, on_result=on_result)
     return tuple(
         analyse(result, named_budget(case.budget), label=case.label, bits_per_weight=case.bits_per_weight)
-        for (case, _), result in zip(chosen, compiled, strict=True)
+        for case, result in zip(cases, compiled, strict=True)
     )

@@ -1,8 +1,9 @@
 """The process that compiles: `python -m lords_bench.static.worker`, one JSON request per line in, one answer out.
 
 It alone imports Triton and the kernels here, with the interpreter switched off by whoever starts it (`compile.py`).
-An answer is {"status", "reason", "assembly", "resources", "shared_bytes"}; what a crash of the compiler takes down is
-this process and one request. Answers leave on a private copy of standard output, because LLVM prints to the real one.
+An answer is {"status", "reason", "assembly", "resources", "shared_bytes", "layouts"}; what a crash of the compiler
+takes down is this process and one request. Answers leave on a private copy of standard output, because LLVM prints to
+the real one.
 """
 
 import importlib
@@ -11,10 +12,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lords_bench.static.request import CompileRequest, TritonDtype, request_from_json
+from lords_bench.static.ttgir import parse_ttgir
 
 
 def compile_request(request: CompileRequest) -> dict[str, Any]:
@@ -53,6 +56,7 @@ def compile_request(request: CompileRequest) -> dict[str, Any]:
         "assembly": assembly,
         "resources": resources,
         "shared_bytes": compiled.metadata.shared,
+        "layouts": asdict(parse_ttgir(compiled.asm["ttgir"])),
     }
 
 

@@ -13,21 +13,28 @@ from lords_bench.tuning.space import SearchSpace, listed_space
 _Make = Callable[[Problem, Machine], SearchSpace]
 
 
-def _rank_expanded(problem: Problem, _machine: Machine) -> SearchSpace:
+def _gpu(machine: Machine) -> Any:
+    """The machine as the kernels' rules know it."""
+    major, minor = machine.capability
+    gpu = import_module("lords_bench.kernels.common.gpu").Gpu
+    return gpu(arch=f"sm_{major}{minor}", sm_count=machine.multiprocessors)
+
+
+def _rank_expanded(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("rank_expanded")
-    default = module.default_config(problem.n, problem.k, bits=problem.bits)
+    default = module.default_config(problem.n, problem.k, bits=problem.bits, gpu=_gpu(machine))
     return listed_space(module.space(bits=problem.bits), default=default)
 
 
-def _scale_tile(problem: Problem, _machine: Machine) -> SearchSpace:
+def _scale_tile(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("scale_tile")
-    default = module.default_config(problem.m_bucket, problem.n, problem.k, bits=problem.bits)
+    default = module.default_config(problem.m_bucket, problem.n, problem.k, bits=problem.bits, gpu=_gpu(machine))
     return listed_space(module.space(bits=problem.bits), default=default)
 
 
 def _scale_tile_gemm(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("scale_tile_gemm")
-    default = module.default_config(problem.m_bucket, is_hopper=machine.capability[0] == 9)
+    default = module.default_config(problem.m_bucket, gpu=_gpu(machine))
     return listed_space(module.space(), default=default)
 
 

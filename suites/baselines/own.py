@@ -185,13 +185,14 @@ def _best_blocks(problem: Problem) -> Way:
 def _fused_blocks(problem: Problem, operands: Any, expected: Expected, stored_bytes: int) -> Way:
     from lords_bench.kernels.blockwise import launch as blockwise
     from lords_bench.kernels.blockwise.space import default_config
+    from lords_bench.kernels.common.gpu import gpu_of
     from lords_bench.kernels.common.workspace import arrival_counters
 
     case = problem.case
     support = blockwise.supports(case.m, operands, problem.dtype)
     if not support.ok:
         raise UsageError(support.reason or "the block-wise kernel does not take the problem")
-    config = default_config(case.n, case.k, bits=case.bits)
+    config = default_config(case.n, case.k, bits=case.bits, gpu=gpu_of(problem.device))
     counters = arrival_counters(case.n * case.m, problem.device)
 
     def apply(held: Any, x_MK: Tensor) -> Tensor:

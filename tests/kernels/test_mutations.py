@@ -119,7 +119,10 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
             "missing rank": MISSING_RANK,
             "wrong block": WRONG_BLOCK,
             "stale accumulator": {
-                "scale_tile.kernel": ("        total = tl.zeros(", "        total = total if tile else tl.zeros(")
+                "scale_tile.kernel": (
+                    "        total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)",
+                    "        total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32) + first_n",
+                )
             },
         },
     ),
@@ -169,7 +172,7 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
             },
             "wrong block": {"rank_expanded.kernel": ("+ first_block * BLOCK_BYTES", "+ 0 * BLOCK_BYTES")},
             "stale accumulator": {
-                "rank_expanded.kernel": ("        y = tl.zeros(", "        y = y if n_tile else tl.zeros(")
+                "rank_expanded.kernel": ("                y = part\n", "                y = part + first_n\n")
             },
         },
     ),
@@ -229,14 +232,14 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
         "fake_quantize.kernel",
         "fake_quantize_kernel",
         {
-            "wrong level": {"fake_quantize.kernel": ("tl.static_range(1, LEVELS)", "tl.static_range(1, LEVELS - 1)")},
+            "wrong level": {"fake_quantize.kernel": ("        if i < LEVELS:", "        if i < LEVELS - 1:")},
             "dropped tail": {
                 "fake_quantize.kernel": ("[:, None] & (k < K)[None, :]", "[:, None] & (k < K - 1)[None, :]")
             },
             "missing rank": {"fake_quantize.kernel": ("for rank in range(R)", "for rank in range(R - 1)")},
             "wrong sign": {"fake_quantize.kernel": ("tl.where(scale < 0, -guarded, guarded)", "guarded")},
             "wrong mask": {
-                "fake_quantize.kernel": ("(quotient >= lowest) & (quotient <= below)", "(quotient >= lowest)")
+                "fake_quantize.kernel": ("(quotient >= lowest) & (quotient <= highest)", "(quotient >= lowest)")
             },
         },
     ),
@@ -258,7 +261,10 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
             },
             "wrong block": {"blockwise.kernel": ("row_ptrs + k_of_block * (16 * PLANES)", "row_ptrs")},
             "stale accumulator": {
-                "blockwise.kernel": ("        total = tl.zeros(", "        total = total if tile else tl.zeros(")
+                "blockwise.kernel": (
+                    "        total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)",
+                    "        total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32) + first_n",
+                )
             },
         },
     ),

@@ -142,6 +142,6 @@ def test_activations_that_do_not_fit_are_refused_in_one_line(x_MK: torch.Tensor,
 
 
 def test_default_config_gives_every_gpu_enough_programs() -> None:
-    config = default_config(1, 4096, 4096, bits=4, sm_count=132)
+    config = default_config(1, 4096, 4096, bits=4)
 
     assert 4096 // 64 // config.tiles_per_program * 16 >= 4 * 132 // 2

@@ -1,0 +1,54 @@
+"""`Gpu`: what the rules for untuned shapes may know of a device. An architecture and a size, never a product's name."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gpu:
+    """A device as configuration rules see it.
+
+    Attributes:
+        arch: `sm_90` for compute capability 9.0, `gfx942` for AMD.
+        sm_count: multiprocessors (compute units).
+    """
+
+    arch: str
+    sm_count: int
+
+    @property
+    def is_amd(self) -> bool:
+        """Compiled through ROCm: the portable decoder, and registers are what runs out."""
+        return self.arch.startswith("gfx")
+
+    @property
+    def is_rdna(self) -> bool:
+        """AMD's graphics line: matrix instructions of 16 inputs, and operands that take twice the registers."""
+        return self.arch.startswith("gfx1")
+
+    @property
+    def has_wgmma(self) -> bool:
+        """Hopper: a product takes its left operand from registers and its right one from shared memory."""
+        return self.arch.startswith("sm_9")
+
+    @property
+    def has_tensor_memory(self) -> bool:
+        """Blackwell's data-centre part: products of four warps leave registers, so that W would leave them too."""
+        return self.arch.startswith("sm_10")
+
+
+# What rules assume where nobody says which device is meant, and in the interpreter.
+ANY_GPU = Gpu(arch="sm_80", sm_count=132)
+
+
+@cache
+def gpu_of(device: torch.device) -> Gpu:
+    """The device that a tensor lies on; `ANY_GPU` for a CPU, where kernels are interpreted. Asked once per device."""
+    if device.type != "cuda":
+        return ANY_GPU
+    properties = torch.cuda.get_device_properties(device)
+    if torch.version.hip is not None:
+        return Gpu(arch=properties.gcnArchName.partition(":")[0], sm_count=properties.multi_processor_count)
+    return Gpu(arch=f"sm_{properties.major}{properties.minor}", sm_count=properties.multi_processor_count)

@@ -1,0 +1,126 @@
+"""Every kernel as it ships, for every architecture, keeps within its budget; the machine code says so.
+
+The first run compiles (three minutes of two cores), later ones read stored results until a kernel or Triton changes.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from lords_bench.static.budget import BUDGETS
+from lords_bench.static.cases import KNOWN_EXCEPTIONS, StaticCase, shipped_cases
+from lords_bench.static.report import StaticReport
+from lords_bench.static.sass import Pipe
+from lords_bench.static.suite import static_reports
+from lords_bench.static.target import AMD_TARGETS, NVIDIA_TARGETS
+
+Found = Mapping[tuple[str, str], tuple[StaticCase, StaticReport]]
+
+
+@pytest.fixture(scope="module")
+def found() -> Found:
+    cases = shipped_cases()
+    reports = static_reports(cases)
+    return {(case.label, case.target): (case, report) for case, report in zip(cases, reports, strict=True)}
+
+
+def reports_of(found: Found, kernel: str, targets: tuple[str, ...] = NVIDIA_TARGETS) -> Iterator[StaticReport]:
+    return (report for case, report in found.values() if case.kernel == kernel and case.target in targets)
+
+
+def test_no_kernel_is_outside_its_budget_but_the_known_exceptions_which_still_are(found: Found) -> None:
+    outside = {key: "; ".join(report.violations) for key, (_, report) in found.items() if report.violations}
+
+    assert outside == dict(KNOWN_EXCEPTIONS)
+
+
+def test_nothing_spills_and_nothing_has_a_stack(found: Found) -> None:
+    spilling = {
+        key
+        for key, (_, report) in found.items()
+        if (report.resources and (report.pipes.get(Pipe.LOCAL) or report.resources.stack_bytes))
+        or (report.amd and (report.amd.spilled_registers or report.amd.scratch_bytes))
+    }
+
+    assert spilling == set()
+
+
+@pytest.mark.parametrize(("bits", "limit"), [(4, 2.3), (3, 1.9), (2, 1.4)])
+def test_decoding_one_token_takes_no_more_instructions_than_the_prototype(
+    found: Found, bits: int, limit: float
+) -> None:
+    for target in NVIDIA_TARGETS:
+        loop = found["rank_expanded " + f"{bits} bit M=1", target][1].loop
+
+        assert loop is not None
+        assert loop.instructions_per_32_weights <= limit, target
+    assert BUDGETS[f"decode-{bits}bit"].max_instructions_per_32_weights == limit
+
+
+@pytest.mark.parametrize(("name", "budget", "limit"), [
+    ("bfloat16", "small-m-4bit-bf16", 4.4), ("fp16 scale", "small-m-4bit-fp16-scale", 3.8),
+])  # fmt: skip
+def test_eight_tokens_take_no_more_instructions_than_the_prototype(
+    found: Found, name: str, budget: str, limit: float
+) -> None:
+    for target in NVIDIA_TARGETS:
+        loop = found[f"scale_tile 4 bit M≤8 {name}", target][1].loop
+
+        assert loop is not None
+        assert loop.instructions_per_32_weights <= limit, target
+    assert BUDGETS[budget].max_instructions_per_32_weights == limit
+
+
+def test_one_token_is_predicted_to_wait_for_memory_on_every_gpu(found: Found) -> None:
+    bounds = [bound for report in reports_of(found, "rank_expanded") for bound in report.bounds]
+
+    assert Counter(bound.gpu for bound in bounds) == dict.fromkeys(("A100", "RTX 4090", "H200", "RTX 5090"), 3)
+    assert {bound.bound_by for bound in bounds} == {"memory"}
+
+
+def test_the_integer_path_multiplies_in_int8_and_everything_else_in_16_bits(found: Found) -> None:
+    for report in reports_of(found, "rank_expanded"):
+        assert report.tensor_opcodes[0].startswith("IMMA.16832.S8.S8"), report.target
+    for report in reports_of(found, "scale_tile"):
+        assert all(opcode.startswith("HMMA.16816") for opcode in report.tensor_opcodes), report.target
+
+
+def test_the_gemm_uses_wgmma_with_w_in_registers_on_hopper_and_mma_sync_elsewhere(found: Found) -> None:
+    for report in reports_of(found, "scale_tile_gemm"):
+        family = "HGMMA.64x" if report.target == "sm_90" else "HMMA.16816"
+        assert report.loop is not None
+        assert all(opcode.startswith(family) for opcode in report.tensor_opcodes), report.target
+        if report.target == "sm_90":
+            # The product with x takes W from registers: its first source is R…, not a shared-memory descriptor.
+            products = [i for i in report.loop.instructions if i.mnemonic == "HGMMA"]
+            with_registers = [i for i in products if i.operands.split(",")[1].strip().startswith("R")]
+            assert len(with_registers) >= 8
+        assert report.loop.shared_store_bytes_per_weight == 0
+
+
+def test_every_product_of_every_kernel_runs_on_tensor_cores(found: Found) -> None:
+    scalar = {key for key, (_, report) in found.items() if report.layouts and report.layouts.scalar_products}
+
+    assert scalar == set()
+
+
+def test_the_byte_decoder_meets_four_consecutive_columns_everywhere(found: Found) -> None:
+    for report in reports_of(found, "rank_expanded"):
+        assert report.layouts is not None
+        assert report.layouts.byte_decoder_columns
+        assert set(report.layouts.byte_decoder_columns) == {4}
+
+
+def test_packed_codes_are_loaded_16_bytes_at_a_time(found: Found) -> None:
+    for (label, target), (case, report) in found.items():
+        if target in NVIDIA_TARGETS and case.kernel != "fake_quantize":
+            assert report.layouts is not None
+            assert report.layouts.code_load_bytes, (label, target)
+            assert min(report.layouts.code_load_bytes) >= 16 or (label, target) in KNOWN_EXCEPTIONS, (label, target)
+
+
+def test_amd_kernels_compile_with_matrix_instructions(found: Found) -> None:
+    for kernel in ("rank_expanded", "scale_tile", "scale_tile_gemm", "dequantize", "peft_backward", "blockwise"):
+        for target in AMD_TARGETS:
+            assert any(report.amd and report.amd.matrix_opcodes for report in reports_of(found, kernel, (target,)))
