@@ -18,7 +18,7 @@ _COLUMNS = 2
 
 
 def curves(matches: Sequence[Match], *, name: str) -> str:
-    """Latency in µs against M, both logarithmic; an empty text where fewer than two M were timed."""
+    """Median latency against M, both logarithmic; an empty text where fewer than two M were timed."""
     panels: dict[str, list[Match]] = {}
     for match in sorted(matches, key=lambda match: match.case.m):
         panels.setdefault(f"{match.case.model} {match.case.layer}", []).append(match)
@@ -103,11 +103,18 @@ def _scale(axes: Axes, ladder: Sequence[int], values: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator([float(m) for m in shown]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _time(value)))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("M (tokens)", fontsize=9.5, labelpad=1)
-    axes.set_ylabel("µs, median", fontsize=9.5, labelpad=2)
     axes.tick_params(length=0, labelsize=9)
+
+
+def _time(value_us: float) -> str:
+    """A tick: `10 µs`, `1 ms`."""
+    value, unit = (
+        (value_us, "µs") if value_us < 1e3 else (value_us / 1e3, "ms") if value_us < 1e6 else (value_us / 1e6, "s")
+    )
+    return f"{value:g} {unit}"
 
 
 def _label(axes: Axes, ends: Sequence[tuple[str, float]]) -> None:
