@@ -49,7 +49,7 @@ class StoredLords(Protocol):
         """Bits per code."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, weakref_slot=True)
 class PreparedWeight:
     """One N×K weight ready for `ops.lords_matmul`.
 

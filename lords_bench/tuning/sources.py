@@ -70,6 +70,10 @@ def _module(name: str) -> Source:
     return Source(_path(name).read_text("utf-8"))
 
 
+def _exists(module: str) -> bool:
+    return _path(module).is_file()
+
+
 def _path(module: str) -> Path:
     return Path(lords_bench.__file__).parent.joinpath(*module.split(".")).with_suffix(".py")
 
@@ -85,10 +89,10 @@ def _follow(module: str, name: str, reached: dict[str, str]) -> None:
             _follow(module, used, reached)
         elif used in _module(module).imports:
             base, imported = _module(module).imports[used]
-            if _path(f"{base}.{imported}").is_file():
+            if _exists(f"{base}.{imported}"):
                 # A module under that name: what is taken from it is the attribute.
                 _follow(f"{base}.{imported}", attribute, reached)
-            elif _path(base).is_file():
+            elif _exists(base):
                 _follow(base, imported, reached)
 
 

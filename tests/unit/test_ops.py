@@ -1,17 +1,24 @@
 """The operators on a CPU: right against a dense product, differentiable, compiled, and clear about bad input."""
 
-from dataclasses import dataclass
+import gc
+import re
+import weakref
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from lords_bench.dispatch import ROUTES, check_capability
+from lords_bench import ops
 from lords_bench.errors import UsageError
 from lords_bench.ops import lords_matmul
 from lords_bench.prepared import REFERENCE, PreparedWeight, prepare
-from lords_bench.records.tuned import M_BUCKETS
+from lords_bench.reference.methods import quantize
 from lords_bench.reference.packing import pack_codes
+from lords_bench.reference.weights import LordsWeight
+from lords_bench.spec.quant import QuantSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -159,6 +166,9 @@ def test_other_factors_share_the_codes_and_get_the_gradients() -> None:
         (make_x(2, 149), r"x has 149 columns \(shape \(2, 149\)\), the weight has K = 150"),
         (torch.ones(2, 150, dtype=torch.int32), r"x is torch.int32; .* convert it with x.to\(\)"),
         (torch.ones(2, 150, device="meta"), "x is on meta, the weight on cpu; move one of them"),
+        (torch.tensor(1.0), r"x has no columns \(shape \(\)\), the weight has K = 150"),
+        (torch.ones(2, 150, dtype=torch.complex64), "x is torch.complex64; .* convert it"),
+        (torch.ones(150, 2), r"x has 2 columns \(shape \(150, 2\)\), the weight has K = 150"),
     ],
 )
 def test_x_that_does_not_fit_is_refused_in_one_line(x: Tensor, message: str) -> None:
@@ -182,11 +192,12 @@ def test_activations_of_another_dtype_than_prepared_for_are_refused() -> None:
         lords_matmul(make_x(2, 150), for_bf16)
 
 
-def test_a_bias_of_another_length_is_refused() -> None:
+@pytest.mark.parametrize("shape", [(23,), (1, 24), (24, 1), ()])
+def test_a_bias_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     weight, _ = make_weight()
 
-    with pytest.raises(UsageError, match=r"bias \(23,\) on cpu does not fit N = 24 on cpu"):
-        lords_matmul(make_x(2, 150), weight, make_x(23))
+    with pytest.raises(UsageError, match=rf"bias {re.escape(str(shape))} on cpu does not fit N = 24 on cpu"):
+        lords_matmul(make_x(2, 150), weight, make_x(*shape))
 
 
 def test_factors_that_do_not_fit_the_codes_are_refused() -> None:
@@ -204,16 +215,79 @@ def test_too_many_levels_are_refused() -> None:
         prepare(levels, torch.float32)
 
 
-def test_a_gpu_older_than_the_kernels_is_refused_with_the_fallback() -> None:
-    with pytest.raises(UsageError, match=r"Tesla T4 \(sm_75\) is older than sm_80.*; use x @ weight.dequantize\(\).T"):
-        check_capability("Tesla T4", (7, 5))
-    check_capability("A100", (8, 0))
+def test_a_call_that_nobody_else_has_to_see_goes_past_the_dispatcher_with_the_same_bits() -> None:
+    weight = prepare(make_weight()[0], torch.float32)
+    x, bias_N = make_x(3, 150), make_x(24)
+    seen: list[str] = []
+
+    class Mode(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    plain = lords_matmul(x, weight, bias_N)
+    with Mode():
+        through_the_operator = lords_matmul(x, weight, bias_N)
+
+    assert seen[0] == "lords_bench.matmul.default"
+    assert torch.equal(plain, through_the_operator)
 
 
-def test_routes_cover_every_number_of_tokens_and_end_in_the_reference() -> None:
-    limits = [route.max_m for route in ROUTES]
+def test_a_stored_weight_multiplies_itself_and_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = lords_weight()
+    prepared: list[torch.dtype] = []
+    plain_prepare = ops.prepare
+    monkeypatch.setattr(ops, "prepare", lambda w, dtype: prepared.append(dtype) or plain_prepare(w, dtype))
+    x = make_x(2, 3, 150)
 
-    assert limits[-1] is None
-    assert limits[:-1] == sorted(limit for limit in limits if limit is not None)
-    assert set(limits[:-1]) <= set(M_BUCKETS)
-    assert all(route.kernels[-1] == "reference" for route in ROUTES)
+    for _ in range(3):
+        y = weight.matmul(x)
+    weight.matmul(x.double())
+
+    assert prepared == [torch.float32, torch.float64]
+    torch.testing.assert_close(y, x @ weight.dequantize().t(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_factor_that_was_changed_in_place_is_seen() -> None:
+    weight, x = lords_weight(), make_x(2, 150)
+    before = weight.matmul(x)
+
+    weight.b_NR.mul_(2)
+
+    torch.testing.assert_close(weight.matmul(x), 2 * before)
+
+
+def test_a_weight_that_was_moved_is_another_weight() -> None:
+    weight = lords_weight()
+    weight.matmul(make_x(2, 150))
+
+    with pytest.raises(UsageError, match="x is on cpu, the weight on meta"):
+        weight.to("meta").matmul(make_x(2, 150))
+
+
+def test_what_was_prepared_goes_with_the_weight() -> None:
+    weight = lords_weight()
+    weight.matmul(make_x(2, 150))
+    form = weakref.ref(ops.prepared_form(weight, torch.float32))
+
+    del weight
+    gc.collect()
+
+    assert form() is None
+
+
+def test_trained_factors_of_a_stored_weight_get_gradients_every_time() -> None:
+    weight, x = lords_weight(), make_x(2, 150)
+    trained = replace(weight, b_NR=weight.b_NR.float().requires_grad_(), a_RK=weight.a_RK.float().requires_grad_())
+
+    for _ in range(2):
+        gradients = torch.autograd.grad(trained.matmul(x).sum(), (trained.b_NR, trained.a_RK))
+
+    expected = torch.autograd.grad((x @ trained.dequantize().t()).sum(), (trained.b_NR, trained.a_RK))
+    torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-4)
+
+
+def lords_weight() -> LordsWeight:
+    weight = quantize(make_x(24, 150), QuantSpec(method="lords-paper", bits=4, block=64))
+    assert isinstance(weight, LordsWeight)
+    return weight

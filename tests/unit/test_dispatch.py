@@ -1,0 +1,159 @@
+"""Dispatch: a tuned table decides where it holds, the formula elsewhere, and a call asks neither files nor devices."""
+
+import builtins
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lords_bench import dispatch
+from lords_bench.dispatch import ROUTES, check_capability, launcher, served_by
+from lords_bench.errors import UsageError
+from lords_bench.kernel_check import make_case
+from lords_bench.ops import lords_matmul
+from lords_bench.prepared import PreparedWeight, prepare
+from lords_bench.records.tuned import M_BUCKETS, ROUTE, Choice, TunedEntry
+from lords_bench.tuning.keys import key_of, problem_of
+from lords_bench.tuning.lookup import Entries
+from tuned_builders import MACHINE, make_entry
+
+
+def kernel_weight(n: int = 64, k: int = 256) -> PreparedWeight:
+    """Prepared for kernels, through the portable decoder."""
+    case = make_case(1, n, k, bits=4, rank=16, dtype=torch.float32, device=torch.device("cpu"))
+    return prepare(case, torch.float32, decoder="table")
+
+
+def entry_for(m: int, weight: PreparedWeight, choice: Choice, kernel: str = ROUTE) -> TunedEntry:
+    default = Choice(kernel=kernel if kernel != ROUTE else "scale_tile")
+    return make_entry(key=key_of(kernel, problem_of(m, weight), MACHINE), choice=choice, default=default)
+
+
+@pytest.fixture(autouse=True)
+def _no_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "launch_table", {})
+
+
+def use_tables(monkeypatch: pytest.MonkeyPatch, *entries: TunedEntry, driver: str = "570.1") -> None:
+    """Let `entries` be the tables and a GPU be the machine."""
+    found = Entries(entries)
+    monkeypatch.setattr(dispatch, "active_entries", lambda: found)
+    monkeypatch.setattr(dispatch, "machine_of", lambda _device: replace(MACHINE, driver=driver))
+
+
+def test_routes_cover_every_number_of_tokens_and_end_in_the_reference() -> None:
+    limits = [route.max_m for route in ROUTES]
+
+    assert limits[-1] is None
+    assert limits[:-1] == sorted(limit for limit in limits if limit is not None)
+    assert set(limits[:-1]) <= set(M_BUCKETS)
+    assert all(route.kernels[-1] == "reference" for route in ROUTES)
+
+
+@pytest.mark.parametrize(
+    ("m", "kernel"),
+    [(1, "rank_expanded"), (2, "scale_tile"), (32, "scale_tile"), (33, "scale_tile_gemm"), (5000, "dequantize_matmul")],
+)
+def test_the_formula_serves_where_nothing_was_tuned(m: int, kernel: str) -> None:
+    found = served_by(m, kernel_weight())
+
+    assert (found.choice, found.origin) == (Choice(kernel=kernel), "formula")
+
+
+def test_a_tuned_route_moves_the_switch_point_between_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = kernel_weight()
+    use_tables(monkeypatch, entry_for(64, weight, Choice(kernel="dequantize_matmul")))
+
+    assert served_by(33, weight).choice.kernel == "dequantize_matmul"
+    assert served_by(32, weight).choice.kernel == "scale_tile"
+    assert served_by(65, weight).choice.kernel == "scale_tile_gemm"
+
+
+def test_a_tuned_configuration_reaches_the_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = kernel_weight()
+    choice = Choice(kernel="scale_tile", settings=(("block_n", 128), ("num_warps", 4)))
+    use_tables(monkeypatch, entry_for(8, weight, choice, kernel="scale_tile"))
+    seen = []
+    kernel = replace(dispatch.KERNELS["scale_tile"], launch=lambda *arguments: seen.append(arguments[3]))
+    monkeypatch.setattr(dispatch, "KERNELS", {**dispatch.KERNELS, "scale_tile": kernel})
+
+    launcher(8, weight)(torch.ones(8, 256), weight, None)
+
+    assert (seen[0].block_n, seen[0].num_warps) == (128, 4)
+
+
+def test_a_route_to_a_kernel_that_does_not_take_the_weight_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = kernel_weight()
+    trained = weight.with_factors(weight.b_NR, weight.a_RK)
+    use_tables(monkeypatch, entry_for(1, weight, Choice(kernel="rank_expanded")))
+
+    assert served_by(1, weight).origin == "exact"
+    assert served_by(1, trained).choice == Choice(kernel="scale_tile")
+
+
+def test_the_last_bucket_serves_any_number_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = kernel_weight()
+    use_tables(monkeypatch, entry_for(4096, weight, Choice(kernel="scale_tile", settings=(("block_n", 128),))))
+
+    # scale_tile takes 64 tokens at most, so a row that names it for 4096 and more cannot serve.
+    assert served_by(100_000, weight).choice.kernel == "dequantize_matmul"
+
+
+def test_settings_that_the_kernel_does_not_know_are_said_and_the_formula_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weight = kernel_weight()
+    choice = Choice(kernel="scale_tile", settings=(("colour", 1),))
+    use_tables(monkeypatch, entry_for(8, weight, choice, kernel="scale_tile"))
+
+    with pytest.warns(UserWarning, match="a tuned entry is not used: settings do not fit scale_tile"):
+        launcher(8, weight)
+
+
+def test_a_nearest_entry_is_said_once_for_a_shape_and_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = kernel_weight()
+    use_tables(monkeypatch, entry_for(8, weight, Choice(kernel="dequantize_matmul")), driver="575.2")
+
+    with pytest.warns(UserWarning, match=r"similar problem \(driver 570.1 → 575.2\); `lords-bench tune` measures"):
+        launcher(8, weight)
+
+    # Warnings are errors in tests: neither another weight of the shape nor another M of the bucket says it again.
+    launcher(5, kernel_weight())
+
+
+def test_a_call_reads_no_file_and_asks_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = kernel_weight()
+    use_tables(monkeypatch, entry_for(8, weight, Choice(kernel="reference")))
+
+    def answer(x_MK: Tensor, weight: PreparedWeight, _bias_N: Tensor | None) -> Tensor:
+        return x_MK.new_zeros(x_MK.shape[0], weight.n)
+
+    monkeypatch.setattr(dispatch, "bound_launch", lambda _choice: answer)
+    with pytest.warns(UserWarning, match="plain PyTorch"):
+        lords_matmul(torch.ones(8, 256), weight)
+    lords_matmul(torch.ones(1, 256), weight)
+
+    def forbidden(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("a call must not come here")
+
+    for owner, name in (
+        (builtins, "open"), (Path, "read_bytes"), (Path, "glob"), (dispatch, "active_entries"),
+        (dispatch, "machine_of"), (dispatch, "served_by"), (torch.cuda, "get_device_properties"), (torch.cuda, "get_device_name"),
+        (torch.cuda, "get_device_capability"), (torch.cuda, "current_device"), (torch.cuda, "is_available"),
+    ):  # fmt: skip
+        monkeypatch.setattr(owner, name, forbidden)
+
+    for m in (8, 5, 1):
+        assert lords_matmul(torch.ones(m, 256), weight).shape == (m, 64)
+    assert lords_matmul(torch.ones(8, 256), kernel_weight()).shape == (8, 64)
+
+
+@pytest.mark.parametrize("capability", [(7, 0), (7, 5)])
+def test_a_gpu_older_than_the_kernels_is_refused_with_the_fallback(capability: tuple[int, int]) -> None:
+    name = "".join(map(str, capability))
+
+    with pytest.raises(UsageError, match=rf"Old \(sm_{name}\) is older than sm_80.*; use x @ weight.dequantize\(\).T"):
+        check_capability("Old", capability)
+    check_capability("A100", (8, 0))
