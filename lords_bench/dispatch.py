@@ -83,7 +83,7 @@ def launch_key(bucket: int, weight: PreparedWeight) -> _Key:
 def formula_kernel(m: int, weight: PreparedWeight) -> str:
     """The kernel that serves M tokens where no table says otherwise: the first of its route that supports them."""
     route = next(route for route in ROUTES if route.max_m is None or m <= route.max_m)
-    return next(name for name in route.kernels if _takes(name, m, weight))
+    return next(name for name in route.kernels if takes(name, m, weight))
 
 
 def served_by(m: int, weight: PreparedWeight) -> Found:
@@ -102,7 +102,7 @@ def served_by(m: int, weight: PreparedWeight) -> Found:
         active_entries(),
         formula,
         key_of=lambda kernel: key_of(kernel, problem, machine),
-        takes=lambda kernel: kernel in KERNELS and _takes(kernel, tokens, weight),
+        takes=lambda kernel: takes(kernel, tokens, weight),
     )
 
 
@@ -133,8 +133,9 @@ def bound_launch(choice: Choice) -> Launch:
     return lambda x_MK, weight, bias_N: launch(x_MK, weight, bias_N, config)
 
 
-def _takes(kernel: str, m: int, weight: PreparedWeight) -> bool:
-    return KERNELS[kernel].supports(m, weight, weight.dtype or torch.float32).ok
+def takes(kernel: str, m: int, weight: PreparedWeight) -> bool:
+    """Whether a registered kernel takes M tokens times the weight."""
+    return kernel in KERNELS and KERNELS[kernel].supports(m, weight, weight.dtype or torch.float32).ok
 
 
 def _resolved(bucket: int, weight: PreparedWeight) -> Launch:

@@ -9,7 +9,7 @@ the reference arithmetic runs (`reference.products`: W in float32, float64 for a
 look-up picks the kernel (`dispatch.py`). Levels get no gradient: wherever this operator is used, codes are frozen.
 
 Passing a dozen arguments through PyTorch's dispatcher costs more than the rest of a call together, so an eager call
-that needs no gradient goes to the kernel directly (docs/decisions/0006); compiled graphs, gradients, tensor subclasses
+that needs no gradient goes to the kernel directly (docs/decisions/0007); compiled graphs, gradients, tensor subclasses
 and dispatch modes see the operator. Importing this module makes `LordsWeight.matmul` use it (`reference.engine`).
 """
 

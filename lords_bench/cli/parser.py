@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import get_args
 
 import lords_bench
-from lords_bench import gate_cli, kernel_cli, tuning_cli, visit
+from lords_bench import explain_cli, gate_cli, kernel_cli, tuning_cli, visit
 from lords_bench.cli import export, latency
 from lords_bench.spec.quant import BITS, PRESETS, QuantSpec, ScaleDtype
 
@@ -31,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     _environment(commands)
     _testbed(commands)
     kernel_cli.add_parser(commands)
+    explain_cli.add_parser(commands)
     tuning_cli.add_parser(commands)
     gate_cli.add_parser(commands)
     visit.add_parser(commands)

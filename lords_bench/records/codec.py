@@ -12,6 +12,7 @@ import hashlib
 import json
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
+from functools import cache
 from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -159,8 +160,14 @@ def _from_list(arguments: tuple[Any, ...], value: list[Any], path: str, skip_unk
     )
 
 
+@cache
+def _hints(noun: type[Any]) -> dict[str, Any]:
+    """Types of a noun's fields; to resolve their names takes longer than the rest of a line."""
+    return get_type_hints(noun)
+
+
 def _from_dict(noun: type[Any], value: dict[str, Any], path: str, skip_unknown: bool) -> Any:
-    hints = get_type_hints(noun)
+    hints = _hints(noun)
     known = {field.name: field for field in fields(noun)}
     unknown = sorted(set(value) - set(known))
     if unknown and not skip_unknown:

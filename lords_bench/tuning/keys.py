@@ -59,11 +59,12 @@ def machine_of(device: torch.device) -> Machine | None:
     """The machine that kernels on `device`, as a tensor names it, run on; asked once. None where no kernels run."""
     if device.type != "cuda":
         return None
-    return _cuda_machine(device.index)
+    return cuda_machine(device.index)
 
 
 @cache
-def _cuda_machine(index: int) -> Machine:
+def cuda_machine(index: int) -> Machine:
+    """The machine that kernels on a CUDA device run on; asked once."""
     import triton
 
     properties = torch.cuda.get_device_properties(index)

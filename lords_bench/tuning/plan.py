@@ -15,7 +15,7 @@ from lords_bench.timing.probe import cpu_model
 from lords_bench.tuning import cpu_product, fake
 from lords_bench.tuning.kernel_spaces import kernel_space
 from lords_bench.tuning.model import gpu_model, guess
-from lords_bench.tuning.source import files_sha256, kernel_source
+from lords_bench.tuning.source import files_sha256
 from lords_bench.tuning.space import SearchSpace
 from lords_bench.tuning.strategies import Guess
 from lords_bench.tuning.tasks import Inspected, Task
@@ -47,7 +47,9 @@ def machine_for(device: str) -> Machine:
 
     if not torch.cuda.is_available():
         raise UsageError("no CUDA device to tune on; '--device fake' or '--device cpu' runs the tuner without one")
-    return _cuda_machine(torch.cuda.current_device())
+    from lords_bench.tuning.keys import cuda_machine
+
+    return cuda_machine(torch.cuda.current_device())
 
 
 def make_task(kernel: str, problem: Problem, machine: Machine, device: str, *, workers: int | None = None) -> Task:
@@ -95,6 +97,8 @@ def _source(kernel: str) -> str:
         return files_sha256([Path(fake.__file__)])
     if kernel == cpu_product.NAME:
         return files_sha256([Path(cpu_product.__file__)])
+    from lords_bench.tuning.keys import kernel_source
+
     return kernel_source(kernel)
 
 
@@ -123,19 +127,6 @@ def _compile(
         Inspected(status=found.status, reason=found.reason, code=found.code, launch=found.launch, compile_ns=each_ns)
         for found in compiled
     ]
-
-
-def _cuda_machine(index: int) -> Machine:
-    import torch
-
-    found = torch.cuda.get_device_properties(index)
-    return Machine(
-        gpu=str(found.name),
-        capability=(int(found.major), int(found.minor)),
-        multiprocessors=int(found.multi_processor_count),
-        driver=None,
-        triton=_triton_version(),
-    )
 
 
 def _triton_version() -> str:

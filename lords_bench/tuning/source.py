@@ -1,32 +1,9 @@
-"""Hash of a kernel's meaning: its source without comments, docstrings and layout, helpers included.
-
-A tuned configuration holds as long as this hash does. Line numbers and wording do not enter; what the kernel calls in
-this project, and how its folder launches it, does.
-"""
+"""Hash of whole files by what they mean: the key of the tuner's stand-ins, which are no kernels (see `sources.py`)."""
 
 import ast
 import hashlib
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
-
-from lords_bench.static.request import source_files
-
-
-def kernel_source(kernel: str) -> str:
-    """Hash for a kernel's folder: its `kernel.py` with all it imports, its `launch.py` and its `space.py`.
-
-    Raises:
-        UsageError: there is no such kernel.
-    """
-    folder = "dequantize" if kernel == "dequantize_matmul" else kernel
-    package = f"lords_bench.kernels.{folder}"
-    files = set(source_files(f"{package}.kernel"))
-    for module in (f"{package}.launch", f"{package}.space"):
-        spec = find_spec(module)
-        if spec is not None and spec.origin is not None:
-            files.add(Path(spec.origin))
-    return files_sha256(files)
 
 
 def files_sha256(files: Iterable[Path]) -> str:

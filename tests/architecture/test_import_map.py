@@ -31,6 +31,7 @@ ORDER = (
     "runner",
     "progress",
     "kernel_cli",
+    "explain_cli",
     "tuning_progress",
     "tuning_cli",
     "gate_cli",

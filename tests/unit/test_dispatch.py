@@ -19,6 +19,18 @@ from lords_bench.tuning.keys import key_of, problem_of
 from lords_bench.tuning.lookup import Entries
 from tuned_builders import MACHINE, make_entry
 
+CUDA_QUERIES = ("get_device_properties", "get_device_name", "get_device_capability", "current_device", "is_available")
+
+# Everything that reads a file or resolves a launch.
+READERS = (
+    (builtins, "open"),
+    (Path, "read_bytes"),
+    (Path, "glob"),
+    (dispatch, "active_entries"),
+    (dispatch, "machine_of"),
+    (dispatch, "served_by"),
+)
+
 
 def kernel_weight(n: int = 64, k: int = 256) -> PreparedWeight:
     """Prepared for kernels, through the portable decoder."""
@@ -138,11 +150,9 @@ def test_a_call_reads_no_file_and_asks_no_device(monkeypatch: pytest.MonkeyPatch
     def forbidden(*_arguments: object, **_options: object) -> None:
         raise AssertionError("a call must not come here")
 
-    for owner, name in (
-        (builtins, "open"), (Path, "read_bytes"), (Path, "glob"), (dispatch, "active_entries"),
-        (dispatch, "machine_of"), (dispatch, "served_by"), (torch.cuda, "get_device_properties"), (torch.cuda, "get_device_name"),
-        (torch.cuda, "get_device_capability"), (torch.cuda, "current_device"), (torch.cuda, "is_available"),
-    ):  # fmt: skip
+    for name in CUDA_QUERIES:
+        monkeypatch.setattr(torch.cuda, name, forbidden)
+    for owner, name in READERS:
         monkeypatch.setattr(owner, name, forbidden)
 
     for m in (8, 5, 1):

@@ -1,0 +1,132 @@
+"""`lords-bench explain M N K`: which kernel and configuration serve a product, and why. Needs no GPU."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lords_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from lords_bench.prepared import PreparedWeight
+    from lords_bench.records.tuned import Machine
+    from lords_bench.tuning.lookup import Entries
+
+_DTYPES = ("bfloat16", "float16", "float32")
+_MANY = 1 << 30
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command; its `run` default takes the parsed arguments and returns the exit code."""
+    parser = subparsers.add_parser(
+        "explain",
+        help="say which kernel and configuration serve a product, and why",
+        description=(
+            "Names kernel, configuration, where they come from (exact, nearest, formula), the measured time, its "
+            "margin over the default and the date; where no exact entry holds, the fields in which the closest differs."
+        ),
+    )
+    for name, text in (("m", "tokens"), ("n", "out features"), ("k", "in features")):
+        parser.add_argument(name, metavar=name.upper(), type=int, help=text)
+    parser.add_argument("--bits", type=int, choices=(4, 3, 2), default=4, help="bits per code (default: 4)")
+    parser.add_argument("--rank", type=int, default=16, help="rank of the scale (default: 16)")
+    parser.add_argument("--dtype", choices=_DTYPES, default="bfloat16", help="of activations (default: %(default)s)")
+    parser.add_argument(
+        "--scale-dtype", choices=_DTYPES, default="float16", help="of the factors as stored (default: %(default)s)"
+    )
+    parser.add_argument("--device", metavar="NAME", help="a GPU that a table is for (default: this machine's)")
+    parser.add_argument("--tables", type=Path, metavar="DIR", help="folder of tables (default: shipped and the user's)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
+    parser.set_defaults(run=run, resumes=False)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the explanation; 0.
+
+    Raises:
+        UsageError: sizes that no product has, or a GPU that no table is for.
+        StoreError: a table cannot be read.
+    """
+    from rich.console import Console
+
+    from lords_bench.dispatch import formula_kernel, takes
+    from lords_bench.records.tuned import M_BUCKETS, Choice
+    from lords_bench.tuning.active import entries_of
+    from lords_bench.tuning.explain import explanation, set_aside
+    from lords_bench.tuning.kernel_spaces import SPACES
+    from lords_bench.tuning.keys import key_of, problem_of
+    from lords_bench.tuning.lookup import choose
+    from lords_bench.tuning.tables import read_tables
+
+    for name in ("m", "n", "k"):
+        if getattr(arguments, name) < 1:
+            raise UsageError(f"{name.upper()} is {getattr(arguments, name)}; it must be at least 1")
+    tables = read_tables(None if arguments.tables is None else (arguments.tables,))
+    entries = entries_of(tables)
+    machine = _machine(arguments.device, entries)
+    weight = _weight(arguments)
+    problem = problem_of(arguments.m, weight)
+    tokens = problem.m_bucket if problem.m_bucket < M_BUCKETS[-1] else _MANY
+    found = choose(
+        entries,
+        Choice(kernel=formula_kernel(tokens, weight)),
+        key_of=lambda kernel: key_of(kernel, problem, machine),
+        takes=lambda kernel: takes(kernel, tokens, weight),
+    )
+    lines = explanation(
+        found,
+        entries=entries,
+        problem=problem,
+        machine=machine,
+        key_of=lambda kernel: key_of(kernel, problem, machine),
+        rule=lambda kernel: SPACES[kernel](problem, machine).default if kernel in SPACES else (),
+    )
+    console = Console()
+    for line in (*lines, *set_aside(tables)):
+        console.print(f"{line.label:14} {line.text}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _machine(name: str | None, entries: "Entries") -> "Machine":
+    import torch
+
+    from lords_bench.tuning.explain import named_machine
+    from lords_bench.tuning.keys import machine_of
+
+    if name is not None:
+        return named_machine(entries, name)
+    if not torch.cuda.is_available():
+        known = sorted({entry.key.machine.gpu for entry in entries.all()})
+        raise UsageError(f"no GPU here; name one with --device (tables know: {', '.join(known) or 'none yet'})")
+    machine = machine_of(torch.empty(0, device="cuda").device)
+    assert machine is not None
+    return machine
+
+
+def _weight(arguments: argparse.Namespace) -> "PreparedWeight":
+    """A weight of that shape and format without memory behind it, prepared as on a GPU."""
+    import torch
+
+    from lords_bench.kernels.common.layout import k_block, plane_count
+    from lords_bench.kernels.common.operands import padded_rank
+    from lords_bench.prepared import DECODERS, PreparedWeight
+
+    dtype, scale_dtype = getattr(torch, arguments.dtype), getattr(torch, arguments.scale_dtype)
+    rank, bits = padded_rank(arguments.rank), arguments.bits
+
+    def meta(*shape: int, dtype: torch.dtype) -> torch.Tensor:
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    blocks = -(-arguments.k // k_block(bits))
+    a_RK = meta(rank, arguments.k, dtype=scale_dtype)
+    return PreparedWeight(
+        packed=meta(arguments.n, blocks, plane_count(bits), 16, dtype=torch.int16),
+        b_NR=meta(arguments.n, rank, dtype=scale_dtype),
+        a_RK=a_RK,
+        levels_L=meta(1 << bits, dtype=torch.float32),
+        words=meta(1, dtype=torch.int32),
+        grid_bytes=meta(1 << bits, dtype=torch.int8),
+        a_columns=a_RK,
+        bits=bits,
+        decoder=DECODERS.index("table" if dtype == torch.float32 else "grid7"),
+        dtype=dtype,
+    )

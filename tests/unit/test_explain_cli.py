@@ -1,0 +1,113 @@
+"""`lords-bench explain`: kernel, configuration, origin, margin and date, and field by field why none is exact."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lords_bench import explain_cli
+from lords_bench.errors import UsageError
+from lords_bench.records.tuned import ROUTE, Choice, Machine, TunedEntry
+from lords_bench.tuning.keys import key_of
+from lords_bench.tuning.tables import write_entry
+from tuned_builders import MACHINE, PROBLEM, make_entry
+
+
+def explain(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, str]:
+    """What the command prints, by label; the last text of each."""
+    parser = argparse.ArgumentParser()
+    explain_cli.add_parser(parser.add_subparsers())
+    arguments = parser.parse_args(["explain", *words])
+    assert arguments.run(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return {line[:14].strip(): line[14:].strip() for line in lines}
+
+
+def entry(kernel: str = "scale_tile", *, machine: Machine = MACHINE, m_bucket: int = 8) -> TunedEntry:
+    choice = make_entry().choice if kernel == "scale_tile" else Choice(kernel="dequantize_matmul")
+    problem = replace(PROBLEM, m_bucket=m_bucket)
+    return make_entry(key=key_of(kernel, problem, machine), choice=choice, commit="ab" * 20, run="r1")
+
+
+def test_an_exact_entry_is_named_with_its_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_entry(entry(), folder=tmp_path)
+
+    found = explain(capsys, "5", "4096", "4096", "--device", "some gpu", "--tables", str(tmp_path))
+
+    assert found["problem"].startswith("M up to 8, N 4096, K 4096, 4 bit, rank 16, x bfloat16")
+    assert found["machine"] == "Some GPU 80GB (sm_90, 132 multiprocessors), driver 570.1, triton 3.6.0"
+    assert found["kernel"] == "scale_tile"
+    assert found["configuration"] == "block_n 128, last_sums True"
+    assert found["origin"].startswith("exact: configuration of the formula's kernel")
+    assert found["measured"] == "8.00 µs (7.95 … 8.10), 30 samples, cold, timer graph"
+    assert found["margin"] == "1.250× the default's speed (1.240 … 1.260)"
+    assert found["measured on"] == "2026-11-22, commit abababababab, run r1"
+    assert "not exact" not in found
+
+
+def test_a_driver_that_differs_makes_it_the_nearest_and_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = replace(MACHINE, driver="575.2")
+    write_entry(entry(), folder=tmp_path)
+    # The newest entry of the GPU says what its machine is now.
+    write_entry(replace(entry(machine=newer, m_bucket=64), measured_on="2026-11-23"), folder=tmp_path)
+
+    found = explain(capsys, "8", "4096", "4096", "--device", "some gpu", "--tables", str(tmp_path))
+
+    assert found["origin"].startswith("nearest: ")
+    assert found["not exact"] == "driver 570.1 → 575.2"
+
+
+def test_a_route_entry_names_the_kernel_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_entry(entry(ROUTE), folder=tmp_path)
+
+    found = explain(capsys, "8", "4096", "4096", "--device", "some gpu", "--tables", str(tmp_path))
+
+    assert found["kernel"] == "dequantize_matmul"
+    assert found["configuration"].endswith("(the kernel's own rule)")
+    assert found["origin"].startswith("exact: choice between kernels")
+
+
+def test_the_formula_is_named_with_the_fields_in_which_the_closest_entry_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_entry(entry(), folder=tmp_path)
+
+    found = explain(capsys, "8", "5120", "4096", "--bits", "3", "--device", "some gpu", "--tables", str(tmp_path))
+
+    assert found["origin"] == "formula: no tuned entry holds"
+    assert found["not exact"] == "configuration of scale_tile: the closest entry differs in n 4096 → 5120, bits 4 → 3"
+    assert "measured" not in found
+
+
+def test_a_line_that_is_set_aside_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_entry(entry(), folder=tmp_path)
+    with path.open("a") as file:
+        file.write("torn\n")
+
+    found = explain(capsys, "8", "4096", "4096", "--device", "some gpu", "--tables", str(tmp_path))
+
+    assert found["set aside"].startswith(f"{path} line 2: not a JSON record")
+
+
+def test_a_gpu_that_no_table_is_for_is_refused_with_the_known_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_entry(entry(), folder=tmp_path)
+
+    with pytest.raises(UsageError, match="no table is for a GPU called 'H300'; known: Some GPU 80GB"):
+        explain(capsys, "8", "4096", "4096", "--device", "H300", "--tables", str(tmp_path))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what is missing where there is no GPU")
+def test_without_a_gpu_a_device_must_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="no GPU here; name one with --device \\(tables know: none yet\\)"):
+        explain(capsys, "8", "4096", "4096", "--tables", str(tmp_path))
+
+
+def test_sizes_below_one_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="N is 0; it must be at least 1"):
+        explain(capsys, "8", "0", "4096", "--tables", str(tmp_path))
