@@ -9,8 +9,9 @@ the reference arithmetic runs (`reference.products`: W in float32, float64 for a
 look-up picks the kernel (`dispatch.py`). Levels get no gradient: wherever this operator is used, codes are frozen.
 
 Passing a dozen arguments through PyTorch's dispatcher costs more than the rest of a call together, so an eager call
-that needs no gradient goes to the kernel directly (docs/decisions/0007); compiled graphs, gradients, tensor subclasses
-and dispatch modes see the operator. Importing this module makes `LordsWeight.matmul` use it (`reference.engine`).
+goes to the kernel directly, through a small autograd function where it needs a gradient (docs/decisions/0007); compiled
+graphs, tensor subclasses, function transforms and dispatch modes see the operator. Importing this module makes
+`LordsWeight.matmul` use it (`reference.engine`).
 """
 
 from collections.abc import MutableMapping
@@ -19,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lords_bench.dispatch import launcher
 from lords_bench.errors import UsageError
@@ -78,7 +80,10 @@ def lords_matmul(x: Tensor, weight: StoredLords | LordsWeight | PreparedWeight, 
         raise UsageError(
             f"bias {tuple(bias_N.shape)} on {bias_N.device} does not fit N = {weight.n} on {weight.device}"
         )
-    if _is_plain_call(x, weight, bias_N):
+    if _is_plain_call(x):
+        if _needs_gradient(x, weight, bias_N):
+            eager: Tensor = _EagerProduct.apply(x, weight.b_NR, weight.a_RK, bias_N, weight)
+            return eager
         if len(shape) == 2 and shape[0]:
             return launcher(shape[0], weight)(x, weight, bias_N)
         return _product(x, weight, bias_N)
@@ -130,21 +135,23 @@ def _version(tensor: Tensor | None) -> int:
     return 0 if tensor is None or tensor.is_inference() else tensor._version  # noqa: SLF001  (no public name)
 
 
-def _is_plain_call(x: Tensor, weight: PreparedWeight, bias_N: Tensor | None) -> bool:
-    """Whether nobody but the kernel has to see the call: no tracing, no gradient, no subclass, no dispatch mode."""
+def _is_plain_call(x: Tensor) -> bool:
+    """Whether nobody but the kernel and autograd has to see the call: no tracing, subclass, transform or mode."""
     return not (
         torch.compiler.is_compiling()
         or type(x) is not Tensor
-        or (
-            torch.is_grad_enabled()
-            and (
-                x.requires_grad
-                or weight.b_NR.requires_grad
-                or weight.a_RK.requires_grad
-                or (bias_N is not None and bias_N.requires_grad)
-            )
-        )
-        or torch._C._len_torch_dispatch_stack()  # noqa: SLF001  (PyTorch's own fast paths ask it)
+        # PyTorch's own fast paths ask these two.
+        or torch._C._len_torch_dispatch_stack()  # noqa: SLF001
+        or torch._C._are_functorch_transforms_active()  # noqa: SLF001
+    )
+
+
+def _needs_gradient(x: Tensor, weight: PreparedWeight, bias_N: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and (
+        x.requires_grad
+        or weight.b_NR.requires_grad
+        or weight.a_RK.requires_grad
+        or (bias_N is not None and bias_N.requires_grad)
     )
 
 
@@ -179,6 +186,38 @@ def _matmul(  # noqa: PLR0913, PLR0917  (operators take tensors and numbers, no 
         counters=counters, bits=bits, decoder=decoder, unit=unit, dtype=None if decoder == REFERENCE else x.dtype,
     )  # fmt: skip
     return _product(x, weight, bias)
+
+
+class _EagerProduct(torch.autograd.Function):
+    """The product for eager calls that need a gradient: what the operator's autograd does, at a fraction of its cost.
+
+    B and A are arguments of their own beside the weight that holds them, so that autograd sees them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, b_NR: Tensor, a_RK: Tensor, bias_N: Tensor | None, weight: PreparedWeight
+    ) -> Tensor:
+        factors_trained = b_NR.requires_grad or a_RK.requires_grad
+        ctx.save_for_backward(x if factors_trained else None, b_NR, a_RK)
+        ctx.weight = weight
+        ctx.bias_dtype = None if bias_N is None else bias_N.dtype
+        return _product(x, weight, bias_N)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, _b_NR, _a_RK = ctx.saved_tensors
+        weight, needed = ctx.weight, ctx.needs_input_grad
+        dy_MN = dy.reshape(-1, dy.shape[-1])
+        dx = db = da = dbias = None
+        if needed[0]:
+            dx = input_gradient(dy_MN, weight).view(*dy.shape[:-1], weight.k)
+        if needed[1] or needed[2]:
+            db, da = factor_gradients(dy_MN, x.reshape(-1, weight.k), weight)
+        if needed[3]:
+            dbias = dy_MN.sum(0, dtype=compute_dtype(dy.dtype)).to(ctx.bias_dtype)
+        return dx, db, da, dbias, None
 
 
 def _matmul_fake(x: Tensor, packed: Tensor, *_rest: Any) -> Tensor:
