@@ -82,7 +82,7 @@ def lords_matmul(x: Tensor, weight: StoredLords | LordsWeight | PreparedWeight, 
         )
     if _is_plain_call(x):
         if _needs_gradient(x, weight, bias_N):
-            eager: Tensor = _EagerProduct.apply(x, weight.b_NR, weight.a_RK, bias_N, weight)
+            eager: Tensor = _EagerProduct.apply(x, weight.b_NR, weight.a_RK, bias_N, weight)  # type: ignore[no-untyped-call]
             return eager
         if len(shape) == 2 and shape[0]:
             return launcher(shape[0], weight)(x, weight, bias_N)
@@ -205,7 +205,7 @@ class _EagerProduct(torch.autograd.Function):
         return _product(x, weight, bias_N)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, _b_NR, _a_RK = ctx.saved_tensors
         weight, needed = ctx.weight, ctx.needs_input_grad

@@ -167,7 +167,7 @@ def _hints(noun: type[Any]) -> dict[str, Any]:
 
 
 def _from_dict(noun: type[Any], value: dict[str, Any], path: str, skip_unknown: bool) -> Any:
-    hints = _hints(noun)
+    hints = _hints(noun)  # type: ignore[arg-type]
     known = {field.name: field for field in fields(noun)}
     unknown = sorted(set(value) - set(known))
     if unknown and not skip_unknown:
