@@ -32,8 +32,9 @@ from lords_bench.timing.probe import cpu_model, git_state
 from lords_bench.tuning import cpu_product
 from lords_bench.tuning.code import compile_configs
 from lords_bench.tuning.kernel_spaces import kernel_space
+from lords_bench.tuning.keys import kernel_source
 from lords_bench.tuning.model import from_machine_code
-from lords_bench.tuning.source import files_sha256, kernel_source
+from lords_bench.tuning.source import files_sha256
 
 ROOT = Path(lords_bench.__file__).resolve().parent.parent
 CPU_PROBLEMS = ((1, 1024, 1024), (8, 512, 2048), (64, 768, 768))
