@@ -39,6 +39,20 @@ def test_an_interrupted_run_goes_on_and_report_rebuilds_the_same_bytes(tmp_path:
     assert (tmp_path / "here" / "latency.html").read_bytes() == page
 
 
+def test_a_machine_that_cannot_draw_pages_still_keeps_its_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(*_arguments: object) -> None:
+        raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
+
+    monkeypatch.setattr("lords_bench.cli.reports.rebuild", absent)
+
+    assert main([*SMALL, "--fake", "--out", str(tmp_path)]) == 0
+
+    assert "no page is made here, matplotlib is not installed" in capsys.readouterr().out
+    assert read_nouns(tmp_path / "records" / "here" / "latency.jsonl", LatencyRecord).records
+
+
 def test_cases_are_listed_without_measuring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         main([*SMALL, "--fake", "--full", "--bits", "2", "--models", "qwen3-4b", "--list", "--out", str(tmp_path)]) == 0
