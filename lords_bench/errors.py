@@ -34,4 +34,4 @@ class UsageError(LordsBenchError, ValueError):
 
 
 class DeviceError(LordsBenchError):
-    """A device cannot be measured on: absent, or a problem cannot be set up on it."""
+    """A device cannot be measured on: absent, a problem cannot be set up on it, or it answers nothing any more."""

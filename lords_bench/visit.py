@@ -53,6 +53,7 @@ class Step:
         share: of the time that is left when the step begins, the report's reserve aside.
         most_s: never more than this; None = no such limit.
         once: whether it is left out once it has ended well.
+        again: how often it is started again after a failure, while its time lasts; it goes on behind what failed.
     """
 
     name: StepName
@@ -60,6 +61,7 @@ class Step:
     share: float
     most_s: float | None = None
     once: bool = False
+    again: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,9 +93,9 @@ def plan(device: VisitDevice, out: Path, *, chosen: tuple[StepName, ...] = STEPS
     steps = (
         Step(name="env", arguments=("env",), share=0.2, most_s=60.0),
         Step(name="check", arguments=("kernels", "--check"), share=0.35, most_s=150.0, once=True),
-        Step(name="quick", arguments=(*latency, *quick), share=0.2, most_s=90.0),
+        Step(name="quick", arguments=(*latency, *quick), share=0.2, most_s=90.0, again=1),
         Step(name="tune", arguments=tune, share=0.55),
-        Step(name="latency", arguments=(*latency, *full), share=1.0),
+        Step(name="latency", arguments=(*latency, *full), share=1.0, again=3),
         Step(name="report", arguments=("report", *reports), share=1.0),
     )
     return tuple(step for step in steps if step.name in chosen and (device == "cuda" or step.name != "check"))
@@ -137,7 +139,13 @@ def visit(
             result = _left_out(step, "no time is left")
         else:
             say(f"{step.name}: {seconds:.0f} s")
+            until = time.monotonic() + seconds
             result = _run(step, program, seconds, out / "logs" / f"{step.name}.log", environment)
+            for _ in range(step.again):
+                if result.ending != "failed" or until - time.monotonic() < 1:
+                    break
+                say(f"{step.name}: failed, {result.why}; once more")
+                result = _run(step, program, until - time.monotonic(), out / "logs" / f"{step.name}.log", environment)
         _append(log, result)
         results.append(result)
         why = f", {result.why}" if result.why else ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from lords_bench.errors import DeviceError
 from lords_bench.records.bench import CREATED_FORMAT
 from lords_bench.records.latency import ConfigOrigin, Facts, LatencyRecord, LatencyRun, completed_comparisons
 from lords_bench.records.measurement import Measurement, Regime
@@ -44,11 +45,13 @@ class Timed:
         built: method to what was built.
         failures: method to why it was not built; every method is in one of the two.
         comparison: of the methods that were built; None where the dense product was not.
+        broken: why the device answers nothing any more, None while it does.
     """
 
     built: Mapping[str, Built]
     failures: Mapping[str, tuple[Status, str]]
     comparison: Comparison | None
+    broken: str | None = None
 
 
 class Workbench(Protocol):
@@ -103,6 +106,7 @@ def run_latency(  # noqa: PLR0913  (options after the star)
 
     Raises:
         StoreError: a record cannot be written; those before it are on disk.
+        DeviceError: the device answers nothing any more; the comparison that did it is on disk and is not repeated.
     """
     done = completed_comparisons(store.records, run.run_key) if resume else frozenset()
     begin, left_out = now_s(), 0
@@ -116,10 +120,13 @@ def run_latency(  # noqa: PLR0913  (options after the star)
                 continue
             watcher.begin(case, regime)
             methods = methods_for(case, kernels=kernels)
-            records = _records(run, case, regime, methods, workbench.time(case, regime, methods))
+            timed = workbench.time(case, regime, methods)
+            records = _records(run, case, regime, methods, timed)
             for record in records:
                 store.append(record)
             watcher.end(case, regime, records)
+            if timed.broken is not None:
+                raise DeviceError(f"{case.case_id} {regime} brought the device down ({timed.broken}); start again")
     return left_out
 
 
@@ -132,6 +139,8 @@ def _records(
     planned = (*methods, *((DENSE_AGAIN,) if again else ()))
 
     def record(method: str, status: Status, reason: str | None, measurement: Measurement | None) -> LatencyRecord:
+        if timed.broken is not None and status is Status.LAUNCH_ERROR:
+            status = Status.CRASH
         built = timed.built.get(DENSE if method == DENSE_AGAIN else method)
         worst = built.worst_error if built else None
         return LatencyRecord(

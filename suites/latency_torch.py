@@ -67,4 +67,14 @@ class TorchWorkbench:
             )
             for method, found in checked.items()
         }
-        return Timed(built=built, failures=failures, comparison=comparison)
+        return Timed(built=built, failures=failures, comparison=comparison, broken=self._broken())
+
+    def _broken(self) -> str | None:
+        """An illegal access leaves a CUDA process without a device: every later call fails."""
+        if self._place.type != "cuda":
+            return None
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            return str(error).splitlines()[0]
+        return None

@@ -17,7 +17,7 @@ from lords_bench.records.bench import CREATED_FORMAT, Setting
 from lords_bench.records.environment import Environment
 from lords_bench.records.measurement import Measurement, Peaks, Regime
 from lords_bench.records.status import Status
-from lords_bench.spec.latency import LatencyCase, SuiteSize
+from lords_bench.spec.latency import DENSE, LatencyCase, SuiteSize
 
 # Where a kernel's configuration comes from: a tuned row for this very problem, one for a near problem, the kernel's
 # own rule, or a library that decides by itself.
@@ -163,10 +163,11 @@ class LatencyRecord:
 def completed_comparisons(records: Iterable[LatencyRecord], run_key: str) -> frozenset[tuple[str, Regime]]:
     """(case id, regime) of the comparisons of that run that need not be made again.
 
-    Those with a record of every method, none of which ran out of time or memory or crashed: what a method cannot do it
-    cannot do the next time either.
+    Those with a record of every method, none of which ran out of time or memory: what a method cannot do it cannot do
+    the next time either. Without the dense product nothing was compared, and it is made again, unless a method
+    brought the device down: that would only happen again.
     """
-    again = (Status.TIMEOUT, Status.CRASH, Status.OUT_OF_MEMORY)
+    again = (Status.TIMEOUT, Status.OUT_OF_MEMORY)
     found: dict[str, list[LatencyRecord]] = {}
     for record in records:
         if record.run.run_key == run_key:
@@ -176,7 +177,12 @@ def completed_comparisons(records: Iterable[LatencyRecord], run_key: str) -> fro
         for members in found.values()
         if {record.method for record in members} == set(members[0].methods)
         and all(record.status not in again for record in members)
+        and any(record.status is Status.CRASH or _is_timed_dense(record) for record in members)
     )
+
+
+def _is_timed_dense(record: LatencyRecord) -> bool:
+    return record.method == DENSE and record.status is Status.OK
 
 
 def _digest(parts: list[object]) -> str:

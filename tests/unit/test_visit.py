@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,11 @@ if what == "write":
     open(os.path.join(folder, "written"), "a").write(" ".join(sys.argv[3:]) + chr(10))
 elif what == "fail":
     print("first"), sys.exit("lords-bench: it did not work")
+elif what == "fail-once":
+    mark = os.path.join(folder, "failed")
+    if not os.path.exists(mark):
+        open(mark, "w").close()
+        sys.exit("once")
 elif what == "sleep":
     time.sleep(60)
 elif what == "stubborn":
@@ -28,10 +34,8 @@ elif what == "stubborn":
 """
 
 
-def step(
-    name: StepName, what: str, folder: Path, *arguments: str, most_s: float | None = None, once: bool = False
-) -> Step:
-    return Step(name=name, arguments=(what, str(folder), *arguments), share=0.5, most_s=most_s, once=once)
+def step(name: StepName, what: str, folder: Path, *arguments: str, **options: Any) -> Step:
+    return Step(name=name, arguments=(what, str(folder), *arguments), share=0.5, **options)
 
 
 def go(steps: tuple[Step, ...], folder: Path, *, minutes: float = 1.0) -> list[StepResult]:
@@ -50,6 +54,12 @@ def test_a_step_that_fails_is_reported_and_the_next_still_runs(tmp_path: Path) -
     assert endings(results) == ["failed", "ok"]
     assert results[0].why == "lords-bench: it did not work"
     assert (tmp_path / "written").exists()
+
+
+def test_a_step_that_can_go_on_is_started_again_after_a_failure(tmp_path: Path) -> None:
+    results = go((step("latency", "fail-once", tmp_path, again=2), step("env", "fail", tmp_path, again=1)), tmp_path)
+
+    assert endings(results) == ["ok", "failed"]
 
 
 def test_a_step_beyond_its_time_is_stopped_and_the_next_still_runs(tmp_path: Path) -> None:

@@ -64,11 +64,20 @@ def test_a_comparison_is_complete_when_every_method_has_a_record() -> None:
     assert completed_comparisons(records[:-1], make_run().run_key) == frozenset()
 
 
-@pytest.mark.parametrize("status", [Status.TIMEOUT, Status.OUT_OF_MEMORY, Status.CRASH])
+@pytest.mark.parametrize("status", [Status.TIMEOUT, Status.OUT_OF_MEMORY])
 def test_what_may_go_better_next_time_is_tried_again(status: Status) -> None:
     records = [*trio()[:-1], make_latency("dense-again", status=status)]
 
     assert completed_comparisons(records, make_run().run_key) == frozenset()
+
+
+def test_a_comparison_without_the_dense_product_is_made_again_unless_it_brought_the_device_down() -> None:
+    failed = make_latency("dense", status=Status.LAUNCH_ERROR)
+    rest = [record for record in trio() if record.method != "dense"]
+    crashed = [make_latency(status=Status.CRASH), failed, rest[1]]
+
+    assert completed_comparisons([*rest, failed], make_run().run_key) == frozenset()
+    assert len(completed_comparisons(crashed, make_run().run_key)) == 1
 
 
 def test_what_a_method_cannot_do_is_not_tried_again() -> None:

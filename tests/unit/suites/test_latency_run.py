@@ -1,14 +1,18 @@
 """A latency run: everything planned is done once, what was done is kept, what failed has a reason."""
 
+import contextlib
+import dataclasses
 from pathlib import Path
 
 from latency_builders import BRIEF, Silent, fake_records, make_case, make_run
+from lords_bench.errors import DeviceError
 from lords_bench.records.latency import LatencyRecord
+from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.records.store import NounStore, read_nouns
-from lords_bench.spec.latency import LatencySuite
+from lords_bench.spec.latency import LatencyCase, LatencySuite
 from lords_bench.suites.latency_fake import FakeWorkbench
-from lords_bench.suites.latency_run import methods_for, run_latency
+from lords_bench.suites.latency_run import Timed, methods_for, run_latency
 
 CASES = (make_case(m=1), make_case(m=256))
 
@@ -76,6 +80,31 @@ def test_a_method_that_cannot_be_built_has_its_reason_and_the_others_go_on(tmp_p
     assert gemlite.status is Status.UNSUPPORTED
     assert gemlite.reason == "gemlite is not installed; pip install gemlite"
     assert all(record.status is Status.OK for record in records if record.method == "lords")
+
+
+def test_a_device_that_was_brought_down_ends_the_run_and_the_next_one_goes_on_behind(tmp_path: Path) -> None:
+    class Breaking(FakeWorkbench):
+        def time(self, case: LatencyCase, regime: Regime, methods: tuple[str, ...]) -> Timed:
+            timed = super().time(case, regime, methods)
+            if case.m != 1:
+                return timed
+            failures = {**timed.failures, "lords": (Status.LAUNCH_ERROR, "an illegal memory access")}
+            return dataclasses.replace(timed, failures=failures, broken="an illegal memory access")
+
+    suite = LatencySuite(size="quick", title="two", cases=CASES)
+    path, begun = tmp_path / "latency.jsonl", []
+    for _ in range(2):
+        watcher = Silent()
+        with NounStore(path, LatencyRecord) as store, contextlib.suppress(DeviceError):
+            run_latency(
+                suite, make_run(is_fake=True), workbench=Breaking(policy=BRIEF), regimes=("cold",), store=store,
+                watcher=watcher,
+            )  # fmt: skip
+        begun.append(watcher.begun)
+
+    assert begun == [[(CASES[0].case_id, "cold")], [(CASES[1].case_id, "cold")]]
+    crashed = [r for r in read_nouns(path, LatencyRecord).records if r.status is Status.CRASH]
+    assert [(record.method, record.reason) for record in crashed] == [("lords", "an illegal memory access")]
 
 
 def test_kernels_by_themselves_are_methods_of_their_own() -> None:
