@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import get_args
 
 import lords_bench
-from lords_bench import explain_cli, gate_cli, kernel_cli, tuning_cli, visit
+from lords_bench import explain_cli, gate_cli, kernel_cli, tuning_cli, visit_cli
 from lords_bench.cli import export, latency
 from lords_bench.spec.quant import BITS, PRESETS, QuantSpec, ScaleDtype
 
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     explain_cli.add_parser(commands)
     tuning_cli.add_parser(commands)
     gate_cli.add_parser(commands)
-    visit.add_parser(commands)
+    visit_cli.add_parser(commands)
     return parser
 
 

@@ -36,6 +36,7 @@ ORDER = (
     "tuning_cli",
     "gate_cli",
     "visit",
+    "visit_cli",
     "cli",
     "__main__",
 )
