@@ -131,7 +131,7 @@ def _scale_tile(gpu: "Gpu") -> Iterator[StaticCase]:
 def _scale_tile_gemm(gpu: "Gpu") -> Iterator[StaticCase]:
     from lords_bench.kernels.scale_tile_gemm import launch, space
 
-    for m in (32, 64, 128) if gpu.has_wgmma else (32, 64):
+    for m in (64, 128) if gpu.has_wgmma else (32, 64):
         config = space.default_config(m, gpu=gpu)
         yield StaticCase(
             kernel="scale_tile_gemm",

@@ -1,6 +1,6 @@
 """Every kernel as it ships, for every architecture, keeps within its budget; the machine code says so.
 
-The first run compiles (three minutes of two cores), later ones read stored results until a kernel or Triton changes.
+The first run compiles (a few minutes of two cores), later ones read stored results until a kernel or Triton changes.
 """
 
 from collections import Counter
