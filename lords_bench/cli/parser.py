@@ -7,7 +7,7 @@ from typing import get_args
 
 import lords_bench
 from lords_bench import explain_cli, gate_cli, kernel_cli, tuning_cli, visit_cli
-from lords_bench.cli import export, latency
+from lords_bench.cli import export, latency, train
 from lords_bench.spec.quant import BITS, PRESETS, QuantSpec, ScaleDtype
 
 DEFAULT_OUT = "reports"
@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     _bench(commands)
     _quantize(commands)
     _evaluate(commands)
+    train.add_parser(commands)
     _report(commands)
     _export(commands)
     _environment(commands)

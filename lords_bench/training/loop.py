@@ -101,9 +101,10 @@ def train(
 
 
 def divergence(model: nn.Module, *, step: int, loss: float) -> str:
-    """One line that names the step and the first parameter whose value or gradient is not finite."""
-    for name, parameter in model.named_parameters():
-        for what, tensor in (("weight", parameter), ("gradient", parameter.grad)):
-            if tensor is not None and not bool(torch.isfinite(tensor).all()):
-                return f"step {step}: loss {loss:g}, {what} of {name} is not finite; lower the learning rate"
+    """One line that names the step and the first weight that is not finite, or else the first gradient."""
+    values = [("weight", name, parameter.detach()) for name, parameter in model.named_parameters()]
+    gradients = [("gradient", name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
+    for what, name, tensor in (*values, *gradients):
+        if not bool(torch.isfinite(tensor).all()):
+            return f"step {step}: loss {loss:g}, {what} of {name} is not finite; lower the learning rate"
     return f"step {step}: loss {loss:g} with finite weights; lower the learning rate or compute in float32"

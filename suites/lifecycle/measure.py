@@ -9,7 +9,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from lords_bench.suites.lifecycle.plan import Group, Plan
 from lords_bench.suites.lifecycle.text import LifecycleText, training_windows
 from lords_bench.timing.memory import MemoryStretch
 from lords_bench.training import export, prepare_peft, prepare_qat, trainable_count
+from lords_bench.training.dense import materialise
 from lords_bench.training.loop import LoopSettings, StepLog, train
 
 if TYPE_CHECKING:
@@ -207,15 +208,3 @@ class LifecycleMeasurement:
             prepare_seconds=0.0,
             evaluate_seconds=evaluate_seconds,
         )
-
-
-def materialise(model: nn.Module, weights: "Mapping[str, QuantizedWeight]") -> None:
-    """Replaces every trained layer by a plain linear one that holds its exported weight, in place."""
-    for name, weight in weights.items():
-        layer: Any = model.get_submodule(name)
-        dense = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
-        dense.weight = nn.Parameter(weight.dequantize(torch.float32), requires_grad=False)
-        if layer.bias is not None:
-            dense.bias = layer.bias
-        model.set_submodule(name, dense)
-    model.eval()
