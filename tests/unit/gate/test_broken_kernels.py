@@ -44,7 +44,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fingerprint]
         assert not old or source.count(old) == 1, f"{old!r} occurs {source.count(old)} times in {KERNEL}"
         (folder / f"edited_{index}.py").write_text(source.replace(old, new) if old else source)
         requests[name] = replace(plain, function=f"edited_{index}:{KERNEL}_kernel")
-    requests[FEWER_WARPS] = replace(requests["intact"], num_warps=1)
+    twice_the_rows = tuple((n, 128 if n == "BLOCK_N" else value) for n, value in plain.constants)
+    requests[FEWER_WARPS] = replace(requests["intact"], constants=twice_the_rows, num_warps=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
         found = compile_all(list(requests.values()), cache_dir=folder / "cache")
