@@ -4,26 +4,36 @@
     weight = lords_bench.quantize(weight_NK, lords_bench.QuantSpec(method="lords", bits=4, block=64))
     weight.dequantize(), weight.bits_per_weight, weight.to("cuda")
 
-Importing this package loads the standard library only; torch is loaded by the first use of `quantize`.
+    lords_bench.prepare_qat(model, lords_bench.QuantSpec(method="lords", bits=3))  # in place; then train as ever
+    weights = lords_bench.export(model)  # quantized weights by layer name
+
+Importing this package loads the standard library only; torch is loaded by the first use of a function.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lords_bench.spec import Codebook, QuantSpec
+from lords_bench.version import __version__
 
 if TYPE_CHECKING:
     from lords_bench.reference.methods import quantize
+    from lords_bench.training import export, prepare_peft, prepare_qat
 
-__version__ = "0.1.0"
+__all__ = ["Codebook", "QuantSpec", "__version__", "export", "prepare_peft", "prepare_qat", "quantize"]
 
-__all__ = ["Codebook", "QuantSpec", "__version__", "quantize"]
+# Public functions and the modules they are in, each imported when its function is first used.
+_MODULES = {
+    "export": "lords_bench.training",
+    "prepare_peft": "lords_bench.training",
+    "prepare_qat": "lords_bench.training",
+    "quantize": "lords_bench.reference.methods",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "quantize":
-        from lords_bench.reference.methods import quantize
-
-        return quantize
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

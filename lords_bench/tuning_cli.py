@@ -125,15 +125,15 @@ def _write(item: "Finished", out: Path) -> None:
     from dataclasses import replace
     from datetime import UTC, datetime
 
-    import lords_bench
     from lords_bench.tuning.tables import read_tables, write_entry
     from lords_bench.tuning.winner import table_entry
+    from lords_bench.version import PACKAGE_FOLDER
 
     if item.task.evidence != "measured" or item.winner is None or not item.winner.confirmed:
         return
     from lords_bench.timing.probe import git_state
 
-    commit, _ = git_state(Path(lords_bench.__file__).resolve().parent.parent)
+    commit, _ = git_state(PACKAGE_FOLDER.parent)
     today = datetime.now(UTC).date().isoformat()
     entry = table_entry(item.record, item.winner, measured_on=today, commit=commit)
     written = [known for table in read_tables((out,)) for known in table.entries]

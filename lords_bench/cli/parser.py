@@ -5,10 +5,10 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import get_args
 
-import lords_bench
 from lords_bench import explain_cli, gate_cli, kernel_cli, tuning_cli, visit_cli
 from lords_bench.cli import export, latency, train
 from lords_bench.spec.quant import BITS, PRESETS, QuantSpec, ScaleDtype
+from lords_bench.version import __version__
 
 DEFAULT_OUT = "reports"
 _DEFAULTS = QuantSpec()
@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Judge LoRDS, low-bit weights with a continuous low-rank scale, against its baselines.",
         epilog="Start with 'lords-bench bench': it needs no GPU, no network and no arguments.",
     )
-    parser.add_argument("--version", action="version", version=f"lords_bench {lords_bench.__version__}")
+    parser.add_argument("--version", action="version", version=f"lords_bench {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _bench(commands)
     _quantize(commands)

@@ -13,8 +13,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import lords_bench
 from lords_bench.records.environment import Device, Environment
+from lords_bench.version import PACKAGE_FOLDER, __version__
 
 # What can move a number: changes elsewhere (reports, tests, documents) do not make a run dirty.
 CODE_PATHS = ("lords_bench", "kernels", "reference", "suites")
@@ -27,12 +27,12 @@ def probe_environment(device: Device = "cpu") -> Environment:
     Raises:
         RecordError: `device` is neither `cpu` nor `cuda`, or is `cuda` where torch is not imported or sees no GPU.
     """
-    root = Path(lords_bench.__file__).resolve().parent.parent
+    root = PACKAGE_FOLDER.parent
     commit, dirty = git_state(root)
     return Environment(
         device=device,
-        lords_bench=lords_bench.__version__,
-        source_sha256=source_sha256(Path(lords_bench.__file__).parent),
+        lords_bench=__version__,
+        source_sha256=source_sha256(PACKAGE_FOLDER),
         git_commit=commit,
         git_dirty=dirty,
         python=platform.python_version(),

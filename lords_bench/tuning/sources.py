@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import lords_bench
+from lords_bench.version import PACKAGE_FOLDER
 
 _PACKAGE = "lords_bench"
 # Fields of syntax trees that say nothing, or not the same on every version of Python.
@@ -75,7 +75,7 @@ def _exists(module: str) -> bool:
 
 
 def _path(module: str) -> Path:
-    return Path(lords_bench.__file__).parent.joinpath(*module.split(".")).with_suffix(".py")
+    return PACKAGE_FOLDER.joinpath(*module.split(".")).with_suffix(".py")
 
 
 def _follow(module: str, name: str, reached: dict[str, str]) -> None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import lords_bench
 from lords_bench.records.environment import slug
 from lords_bench.records.journal import Journal
 from lords_bench.records.store import RejectedLine, read_nouns
 from lords_bench.records.tuned import Setting, TunedEntry
+from lords_bench.version import PACKAGE_FOLDER
 
 FILE_NAME = "tuned.jsonl"
 
@@ -35,7 +35,7 @@ class TableFile:
 
 def shipped_folder() -> Path:
     """Tables that come with the project."""
-    return Path(lords_bench.__file__).resolve().parent / "tuned"
+    return PACKAGE_FOLDER / "tuned"
 
 
 def user_folder() -> Path:

@@ -8,12 +8,12 @@ from architecture.import_map import PACKAGE, ROOT, cycle_in, import_map, imports
 
 # From the ground up: a part may import what stands before it, and its own modules.
 ORDER = (
+    "version",
     "errors",
     "spec",
     "records",
     "stats",
     "reference",
-    PACKAGE,  # its public names
     "kernels",
     "prepared",
     "kernel_registry",
@@ -25,6 +25,7 @@ ORDER = (
     "ops",
     "integrations",
     "training",
+    PACKAGE,  # its public names
     "suites",
     "reporting",
     "gate",

@@ -28,6 +28,14 @@ def test_quantize_is_the_function_of_the_reference() -> None:
     assert lords_bench.quantize is methods.quantize
 
 
+def test_the_functions_of_training_are_public() -> None:
+    from lords_bench import training
+
+    assert lords_bench.prepare_qat is training.prepare_qat
+    assert lords_bench.prepare_peft is training.prepare_peft
+    assert lords_bench.export is training.export
+
+
 def test_quantize_loads_torch_and_neither_triton_nor_transformers() -> None:
     loaded = modules_loaded_by("import lords_bench; lords_bench.quantize")
 
@@ -41,4 +49,4 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_dir_lists_the_public_names() -> None:
-    assert dir(lords_bench) == ["Codebook", "QuantSpec", "__version__", "quantize"]
+    assert dir(lords_bench) == sorted(lords_bench.__all__)
