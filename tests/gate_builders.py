@@ -4,10 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from latency_builders import BRIEF, make_latency, make_run
 from lords_bench.gate.finding import Located
 from lords_bench.records.codec import encode_line
 from lords_bench.records.fingerprint import Fingerprint, MachineCode, Toolchain
+from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.status import Status
+from lords_bench.spec.latency import DENSE, DENSE_AGAIN, LatencyCase
+from lords_bench.timing.fake import QUIET, FakeDevice, FakeNoise, fake_candidate
+from lords_bench.timing.protocol import compare
+from record_builders import make_environment
 
 CHAIN = Toolchain(triton="3.9.0", assembler="12.9.86", disassembler="13.1.80")
 
@@ -73,3 +79,42 @@ def write_pins(folder: Path, *fingerprints: Fingerprint) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{encode_line(f)}\n" for f in fingerprints if f.target == target))
     return folder
+
+
+def latency_process(
+    cases: tuple[LatencyCase, ...],
+    *,
+    slower: float = 0.0,
+    seed: int,
+    run_id: str | None = None,
+    clock: float = 1.0,
+    noise: FakeNoise = QUIET,
+    **environment: Any,
+) -> list[LatencyRecord]:
+    """Records of one fresh process on a fake device: LoRDS, `slower` than 10 µs, beside a dense product of 20 µs."""
+    environment.pop("processes", None)
+    run = make_run(
+        run_id=run_id or f"run-{seed}",
+        environment=make_environment(**{"device": "cuda", "gpu_name": "Example GPU", **environment}),
+    )
+    records = []
+    for index, case in enumerate(cases):
+        truth = {"lords": clock * 10_000 * (1 + slower), DENSE: clock * 20_000}
+        device = FakeDevice(truth_ns=truth, noise=noise, seed=100 * seed + index)
+        comparison = compare(
+            device, [fake_candidate("lords"), fake_candidate(DENSE)], baseline=DENSE, regime="cold", policy=BRIEF
+        )
+        found = {name: comparison.outcome(name).measurement for name in truth}
+        found[DENSE_AGAIN] = comparison.baseline_again
+        records += [
+            make_latency(
+                method,
+                run=run,
+                case=case,
+                comparison_id=f"{run.run_id}/{case.case_id}",
+                measurement=measurement,
+                methods=tuple(found),
+            )
+            for method, measurement in found.items()
+        ]
+    return records

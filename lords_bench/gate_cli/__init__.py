@@ -26,6 +26,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     layers = parser.add_argument_group("layers")
     layers.add_argument("--static", action="store_true", help="machine code of every kernel, against the pins")
     layers.add_argument("--accuracy", action="store_true", help="the quick accuracy suite, against committed records")
+    layers.add_argument(
+        "--latency", action="store_true", help="fresh processes of this tree and of a baseline, on this machine"
+    )
     out = parser.add_argument_group("output")
     out.add_argument("--markdown", type=Path, metavar="FILE", help="write the comment for a pull request")
     out.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, a test case per benchmark")
@@ -43,6 +46,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     accuracy = parser.add_argument_group("accuracy layer")
     accuracy.add_argument("--device-name", default="cpu", metavar="NAME", help="folder of the baseline's records")
     accuracy.add_argument("--head", type=Path, metavar="FILE", help="records of this tree, instead of measuring now")
+    latency = parser.add_argument_group("latency layer")
+    latency.add_argument(
+        "--baseline", default="main", metavar="REF|FILE", help="commit to time, or records pinned here (default: main)"
+    )
+    latency.add_argument("--processes", type=int, default=3, metavar="N", help="fresh processes a side (default: 3)")
+    latency.add_argument("--retries", type=int, default=1, metavar="N", help="times to time again what is not settled")
+    latency.add_argument("--cases", default="", metavar="ID,…", help="cases of the latency suite (default: all)")
+    latency.add_argument("--fake", action="store_true", help="a fake GPU's made-up numbers, to try the software")
+    latency.add_argument("--save", type=Path, metavar="FILE", help="append this tree's records, to pin them")
     parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
     parser.set_defaults(run=run, resumes=True)
 
@@ -54,17 +66,19 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: arguments that do not fit together.
         StoreError: an output file cannot be written.
     """
-    from lords_bench.gate_cli import accuracy_layer, static_layer
+    from lords_bench.gate_cli import accuracy_layer, latency_layer, static_layer
     from lords_bench.gate_cli.output import report
 
     if arguments.pin:
-        if arguments.accuracy:
-            raise UsageError("--pin renews machine code only; renew an accuracy baseline with 'lords-bench bench'")
+        if arguments.accuracy or arguments.latency:
+            raise UsageError("--pin renews machine code only; renew other baselines with 'lords-bench bench'")
         return static_layer.pin(arguments)
-    every = not (arguments.static or arguments.accuracy)
+    every = not (arguments.static or arguments.accuracy or arguments.latency)
     results = []
     if arguments.static or every:
         results.append(static_layer.result(arguments))
     if arguments.accuracy or every:
         results.append(accuracy_layer.result(arguments))
+    if arguments.latency:
+        results.append(latency_layer.result(arguments))
     return report(results, arguments)
