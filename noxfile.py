@@ -86,6 +86,17 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def gate(session: nox.Session) -> None:
+    """Compare machine code and accuracy with their baselines; arguments go to `lords-bench gate`.
+
+    Versions are those of the baselines: any other compiler gives other machine code, which proves nothing.
+    """
+    lines = (ROOT / ".github" / "gate-constraints.txt").read_text().splitlines()
+    install(session, "-e", ".[test]", *(line for line in lines if line and not line.startswith("#")))
+    session.run(str(PROGRAMS / "lords-bench"), "gate", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def report(session: nox.Session) -> None:
     """Rebuild the committed pages from their records; a byte of difference is an error."""
     install(session, "-e", ".")

@@ -133,6 +133,14 @@ def _report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "Rebuilds every page of the folder from its records; the same records give the same bytes.",
     )
     parser.add_argument("--out", default=DEFAULT_OUT, metavar="DIR", help="folder of all reports (default: reports)")
+    parser.add_argument(
+        "--history",
+        nargs="?",
+        const="kl",
+        metavar="METRIC",
+        help="write a metric over commits with its changes of level instead: kl (the default), bits_per_byte, "
+        "weight_error or latency",
+    )
 
 
 def _export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from rich.console import Console
 from rich.table import Table
 
-from lords_bench.cli.output import say
+from lords_bench.cli.output import complain, say
 from lords_bench.errors import RecordError
 from lords_bench.records import BenchRecord, Environment, read_nouns, read_records
 
@@ -46,8 +46,10 @@ def rebuild(out: Path, name: str, suite: str = "accuracy") -> tuple[Path, ...]:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Rebuilds the pages of every device and suite in the folder."""
+    """Rebuilds the pages of every device and suite in the folder, or the history of a metric."""
     out = Path(arguments.out)
+    if arguments.history is not None:
+        return history(out, arguments.history)
     # A run that was stopped before its first case leaves an empty file.
     files = (path for suite in REPORTS for path in (out / "records").glob(f"*/{suite}.jsonl") if path.stat().st_size)
     found = sorted((path.parent.name, path.stem) for path in files)
@@ -56,6 +58,31 @@ def report(arguments: argparse.Namespace) -> int:
     for name, suite in found:
         for path in rebuild(out, name, suite):
             say(path)
+    return 0
+
+
+def history(out: Path, name: str) -> int:
+    """Writes the history of a metric for every device in the folder.
+
+    Raises:
+        UsageError: an unknown metric.
+        RecordError: no record has it.
+    """
+    from lords_bench.records.latency import LatencyRecord
+    from lords_bench.reporting.history import history_report, named_history_metric
+    from lords_bench.reporting.render import write_report
+
+    suite = named_history_metric(name).suite
+    noun: type[BenchRecord | LatencyRecord] = LatencyRecord if suite == "latency" else BenchRecord
+    paths = sorted(path for path in (out / "records").glob(f"*/{suite}.jsonl") if path.stat().st_size)
+    if not paths:
+        raise RecordError(f"no {suite} records below {str(out / 'records')!r}; run 'lords-bench bench {suite}' first")
+    for path in paths:
+        found = read_nouns(path, noun)
+        for line in found.rejected:
+            complain(f"{path}, line {line.line}, is not used: {line.reason}")
+        for written in write_report(out / path.parent.name, history_report(name, found.records)):
+            say(written)
     return 0
 
 

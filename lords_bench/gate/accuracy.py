@@ -76,6 +76,9 @@ def _choice(head: AccuracySamples, base: AccuracySamples) -> PairedDifference | 
     )
 
 
+# What a case gave, as opposed to what it was measured on; equal results need no interval.
+_RESULTS = ("layer_squared_error", "layer_stored_bytes", "window_nll_nats", "window_kl_nats", "choice_correct")
+
 METRICS = (
     GatedMetric(name="KL", threshold=0.02, difference=_kl),
     GatedMetric(name="bits per byte", threshold=0.002, difference=_bits_per_byte),
@@ -205,6 +208,8 @@ def _compare(head: BenchRecord, base: Located[BenchRecord]) -> Iterator[Finding]
 
 
 def _moved(head: AccuracySamples, base: AccuracySamples) -> Iterator[tuple[Level, str]]:
+    if all(getattr(head, name) == getattr(base, name) for name in _RESULTS):
+        return
     before, after = base.bits_per_weight or 0.0, head.bits_per_weight or 0.0
     if abs(after - before) > MORE_BITS:
         level = Level.REGRESSION if after > before else Level.IMPROVEMENT

@@ -1,0 +1,76 @@
+"""What CI is told to run exists: commands parse, constraints are the versions that the baselines were made with."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from architecture.import_map import ROOT
+from lords_bench.cli.parser import build_parser
+from lords_bench.records import read_records
+from lords_bench.records.fingerprint import Fingerprint
+from lords_bench.records.store import read_nouns
+
+WORKFLOW = ROOT / ".github" / "workflows" / "gate.yml"
+HOOKS = ROOT / ".pre-commit-config.yaml"
+
+
+def constraints() -> dict[str, str]:
+    lines = (ROOT / ".github" / "gate-constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def gate_commands() -> Iterator[list[str]]:
+    """Arguments of every `lords-bench gate` in the workflow and the hook; what the workflow fills in becomes a word."""
+    workflow: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text())
+    texts = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    texts += [hook["entry"] for repo in yaml.safe_load(HOOKS.read_text())["repos"] for hook in repo["hooks"]]
+    for text in texts:
+        words = shlex.split(re.sub(r"\$\{\{.*?\}\}|\$\w+", "filled", text))
+        if "gate" in words and any(word.endswith(("lords-bench", "lords_bench")) for word in words):
+            yield words[words.index("gate") :]
+
+
+def test_the_workflow_and_the_hook_run_commands_that_exist() -> None:
+    commands = list(gate_commands())
+
+    parsed = [build_parser().parse_args(command) for command in commands]
+    assert [(found.static, found.accuracy, found.latency) for found in parsed] == [
+        (True, True, False),
+        (False, False, True),
+        (True, False, False),
+    ]
+
+
+def test_a_gpu_runner_never_runs_code_of_a_fork() -> None:
+    job = yaml.safe_load(WORKFLOW.read_text())["jobs"]["gpu"]
+
+    assert "self-hosted" in job["runs-on"]
+    assert "github.event.pull_request.head.repo.full_name == github.repository" in job["if"]
+
+
+def test_constraints_are_the_versions_of_the_accuracy_baseline() -> None:
+    environment = read_records(ROOT / "reports" / "records" / "cpu" / "accuracy.jsonl").records[-1].environment
+
+    assert environment.torch is not None
+    assert environment.torch.partition("+")[0] == constraints()["torch"]
+    assert (environment.transformers, environment.numpy) == (constraints()["transformers"], constraints()["numpy"])
+    assert f'python-version: "{environment.python}"' in WORKFLOW.read_text()
+
+
+def test_constraints_are_the_toolchain_of_the_pins() -> None:
+    paths = sorted((ROOT / "reports" / "static").glob("*.jsonl"))
+    pins = [pin for path in paths for pin in read_nouns(path, Fingerprint).records]
+
+    assert {pin.toolchain.triton for pin in pins} <= {constraints()["triton"]}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "reports" / "static").glob("*.jsonl")), ids=lambda path: path.stem)
+def test_every_committed_pin_is_believed_and_of_its_file_s_target(path: Any) -> None:
+    file = read_nouns(path, Fingerprint)
+
+    assert file.rejected == ()
+    assert {pin.target for pin in file.records} == {path.stem}
