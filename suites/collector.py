@@ -15,9 +15,10 @@ from lords_bench.records.latency import LatencyRecord, LatencyRun
 from lords_bench.records.measurement import Peaks, Regime
 from lords_bench.records.store import NounStore
 from lords_bench.spec.latency import LatencyCase, LatencySuite
-from lords_bench.suites.baselines.libraries import installed_versions
+from lords_bench.suites.baselines.versions import installed_versions
 from lords_bench.suites.latency import LATENCY_CPU, LATENCY_QUICK
 from lords_bench.suites.latency_run import CPU_REGIMES, GPU_REGIMES, methods_for, run_latency
+from lords_bench.suites.tables_hash import tables_sha256
 from lords_bench.timing.comparison import QUICK
 from lords_bench.timing.probe import probe_environment
 
@@ -106,6 +107,7 @@ class LatencySession:
             facts=(),
             peaks=Peaks(),
             dtype="float32" if self._device == "cpu" and not self._fake else "bfloat16",
+            tables_sha256=None if self._fake or self._device == "cpu" else tables_sha256(),
             planned_comparisons=len(self.suite.cases) * len(self.regimes),
             environment=environment,
             command=self._command,

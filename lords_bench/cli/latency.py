@@ -166,6 +166,7 @@ def _run(
     from lords_bench.records.latency import LatencyRun
     from lords_bench.records.measurement import Peaks
     from lords_bench.suites.baselines.versions import installed_versions
+    from lords_bench.suites.tables_hash import tables_sha256
 
     return LatencyRun(
         run_id=uuid.uuid4().hex[:12],
@@ -176,25 +177,12 @@ def _run(
         facts=(),
         peaks=Peaks(),
         dtype=dtype,  # type: ignore[arg-type]
-        tables_sha256=None if is_fake or environment.device == "cpu" else _tables_sha256(),
+        tables_sha256=None if is_fake or environment.device == "cpu" else tables_sha256(),
         planned_comparisons=len(suite.cases),
         environment=environment,
         command=shlex.join(["lords-bench", *arguments.command_line]),
         seed=SEED,
     )
-
-
-def _tables_sha256() -> str | None:
-    """Hash of the tuned tables in use: after tuning, what was timed before is timed again."""
-    import hashlib
-
-    from lords_bench.tuning.tables import read_tables
-
-    digest = hashlib.sha256()
-    tables = read_tables()
-    for table in tables:
-        digest.update(table.path.read_bytes())
-    return digest.hexdigest() if tables else None
 
 
 def _facts(device: "Device") -> tuple[tuple[str, str], ...]:

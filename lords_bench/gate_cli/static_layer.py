@@ -49,7 +49,25 @@ def pin(arguments: argparse.Namespace) -> int:
         members = [fingerprint for fingerprint in (*kept, *head) if fingerprint.target == name]
         lines = [encode_line(member) for member in sorted(members, key=lambda member: (member.kernel, member.variant))]
         write(arguments.out / FOLDER / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
+    write_predictions(arguments.out)
     return 0
+
+
+def write_predictions(out: Path) -> None:
+    """Write the page of predicted times from all pins and all latency records of the folder.
+
+    Raises:
+        StoreError: the disk refuses.
+    """
+    from lords_bench.records.latency import LatencyRecord
+    from lords_bench.static.predicted import predicted_page, predicted_times
+    from lords_bench.static.target import TARGETS
+
+    pins, _ = _pins(out / FOLDER, tuple(TARGETS))
+    paths = sorted((out / "records").glob("*/latency.jsonl"))
+    records = [record for path in paths for record in read_nouns(path, LatencyRecord).records]
+    page = predicted_page(predicted_times([pin.record for pin in pins], records))
+    write(out / FOLDER / "predicted.md", page)
 
 
 def collect(arguments: argparse.Namespace) -> tuple[Fingerprint, ...]:
