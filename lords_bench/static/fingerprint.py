@@ -19,7 +19,7 @@ from lords_bench.static.amdgcn import parse_amdgcn
 from lords_bench.static.cases import StaticCase
 from lords_bench.static.compile import CompiledKernel, compile_all
 from lords_bench.static.request import CompileRequest, TritonDtype, request_from_signature
-from lords_bench.static.sass import LoopCounts, main_loop, parse_resources, parse_sass
+from lords_bench.static.sass import LoopCounts, Pipe, main_loop, parse_resources, parse_sass
 from lords_bench.static.target import REGISTER_GRANULE, REGISTERS_PER_SM, Target, named_target
 
 # `/*0a10*/  @P0 LDG.E.128 R4, [R2.64] ;   /* 0x… */` and, on the next line, the other half of the encoding.
@@ -149,7 +149,7 @@ def _nvidia_code(compiled: CompiledKernel) -> MachineCode:
         resident_warps=resident_warps(
             request.target, registers=resources.registers, shared_bytes=shared, warps=request.num_warps
         ),
-        matrix_opcodes=_sorted(i.opcode for i in loop.instructions if i.opcode in loop.tensor_opcodes),
+        matrix_opcodes=_sorted(i.opcode for i in loop.instructions if i.pipe is Pipe.TENSOR),
         load_bytes=tuple(sorted(loop.global_load_widths().items(), reverse=True)),
         loop_opcodes=_sorted(loop.opcodes.elements()),
         pipes=_sorted(instruction.pipe.value for instruction in loop.instructions),
