@@ -15,6 +15,8 @@ from rich.table import Table
 
 from lords_bench.cli.output import complain, say
 from lords_bench.errors import RecordError
+from lords_bench.gate_cli.static_layer import FOLDER as PINS
+from lords_bench.gate_cli.static_layer import write_predictions
 from lords_bench.records import BenchRecord, Environment, read_nouns, read_records
 
 # A log or pipe has no width; the table needs this much to keep each row on one line.
@@ -58,6 +60,8 @@ def report(arguments: argparse.Namespace) -> int:
     for name, suite in found:
         for path in rebuild(out, name, suite):
             say(path)
+    if (out / PINS).exists():
+        say(write_predictions(out))
     return 0
 
 

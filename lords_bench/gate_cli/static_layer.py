@@ -53,12 +53,19 @@ def pin(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def write_predictions(out: Path) -> None:
-    """Write the page of predicted times from all pins and all latency records of the folder.
+def write_predictions(out: Path) -> Path:
+    """Write the page of predicted times from all pins and all latency records of the folder; returns its path.
 
     Raises:
         StoreError: the disk refuses.
     """
+    path = out / FOLDER / "predicted.md"
+    write(path, predicted_text(out))
+    return path
+
+
+def predicted_text(out: Path) -> str:
+    """The page of predicted times of the folder's pins, beside what its latency records measured."""
     from lords_bench.records.latency import LatencyRecord
     from lords_bench.static.predicted import predicted_page, predicted_times
     from lords_bench.static.target import TARGETS
@@ -66,8 +73,7 @@ def write_predictions(out: Path) -> None:
     pins, _ = _pins(out / FOLDER, tuple(TARGETS))
     paths = sorted((out / "records").glob("*/latency.jsonl"))
     records = [record for path in paths for record in read_nouns(path, LatencyRecord).records]
-    page = predicted_page(predicted_times([pin.record for pin in pins], records))
-    write(out / FOLDER / "predicted.md", page)
+    return predicted_page(predicted_times([pin.record for pin in pins], records))
 
 
 def collect(arguments: argparse.Namespace) -> tuple[Fingerprint, ...]:

@@ -48,6 +48,9 @@ class GpuModel:
 GPU_MODELS = (
     GpuModel(name="RTX 4090", arch="sm_89", bandwidth_gbps=1008, sm_count=128, sm_clock_ghz=2.52),
     GpuModel(name="A100", arch="sm_80", bandwidth_gbps=1940, sm_count=108, sm_clock_ghz=1.41),
+    GpuModel(name="RTX 3090", arch="sm_86", bandwidth_gbps=936, sm_count=82, sm_clock_ghz=1.695),
+    GpuModel(name="L40S", arch="sm_89", bandwidth_gbps=864, sm_count=142, sm_clock_ghz=2.52),
+    GpuModel(name="H100", arch="sm_90", bandwidth_gbps=3350, sm_count=132, sm_clock_ghz=1.98),
     GpuModel(name="H200", arch="sm_90", bandwidth_gbps=4300, sm_count=132, sm_clock_ghz=1.98),
     GpuModel(name="RTX 5090", arch="sm_120", bandwidth_gbps=1792, sm_count=170, sm_clock_ghz=2.40),
 )

@@ -29,7 +29,7 @@ EDITS = {
     ),
     "narrowed load": ("load_words(tile_ptr + ", "load_words(tile_ptr + 1 + "),
 }
-FEWER_WARPS = "one warp"
+CROWDED = "too much for one warp"
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fingerprint]
         assert not old or source.count(old) == 1, f"{old!r} occurs {source.count(old)} times in {KERNEL}"
         (folder / f"edited_{index}.py").write_text(source.replace(old, new) if old else source)
         requests[name] = replace(plain, function=f"edited_{index}:{KERNEL}_kernel")
-    twice_the_rows = tuple((n, 128 if n == "BLOCK_N" else value) for n, value in plain.constants)
-    requests[FEWER_WARPS] = replace(requests["intact"], constants=twice_the_rows, num_warps=1)
+    wider = tuple((name, 4 * value if name == "BLOCK_N" else value) for name, value in plain.constants)
+    requests[CROWDED] = replace(requests["intact"], constants=wider, num_warps=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
         found = compile_all(list(requests.values()), cache_dir=folder / "cache")
@@ -62,8 +62,8 @@ def gate(compiled: dict[str, Fingerprint], name: str) -> LayerResult:
     [
         ("lost dot", "tensor-core work lost"),
         ("narrowed load", "global loads narrowed"),
-        (FEWER_WARPS, "spills appeared"),
-        (FEWER_WARPS, "occupancy stepped down"),
+        (CROWDED, "spills appeared"),
+        (CROWDED, "occupancy stepped down"),
     ],
 )
 def test_a_broken_kernel_is_a_regression_that_says_what_and_where(

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 
 from architecture.import_map import ROOT
 from lords_bench.cli.parser import build_parser
+from lords_bench.gate_cli.static_layer import predicted_text
 from lords_bench.records import read_records
 from lords_bench.records.fingerprint import Fingerprint
 from lords_bench.records.store import read_nouns
@@ -68,8 +70,14 @@ def test_constraints_are_the_toolchain_of_the_pins() -> None:
     assert {pin.toolchain.triton for pin in pins} <= {constraints()["triton"]}
 
 
+def test_the_committed_page_of_predictions_is_that_of_the_pins_and_records() -> None:
+    committed = (ROOT / "reports" / "static" / "predicted.md").read_text()
+
+    assert predicted_text(ROOT / "reports") == committed
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "reports" / "static").glob("*.jsonl")), ids=lambda path: path.stem)
-def test_every_committed_pin_is_believed_and_of_its_file_s_target(path: Any) -> None:
+def test_every_committed_pin_is_believed_and_of_its_file_s_target(path: Path) -> None:
     file = read_nouns(path, Fingerprint)
 
     assert file.rejected == ()
