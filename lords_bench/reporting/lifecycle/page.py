@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from math import fsum
 
 from lords_bench.records import LifecycleRecord, RejectedLine
-from lords_bench.records.lifecycle import Domain, Stage
+from lords_bench.records.lifecycle import Stage
 from lords_bench.reporting import format as fmt
 from lords_bench.reporting.lifecycle.curves import SPAN, curves
-from lords_bench.reporting.lifecycle.judge import BASELINE, PAPER_QUESTIONS, bits_per_byte, paper_answer, words
+from lords_bench.reporting.lifecycle.judge import BASELINE, PAPER_QUESTIONS, paper_answer, words
 from lords_bench.reporting.lifecycle.select import LifecycleEvaluation, samples_of, select_lifecycle
 from lords_bench.reporting.lifecycle.tables import TONE, cost_tables, grid_tables, result_tables, verdict_table
 from lords_bench.reporting.lifecycle.views import LifecyclePage, LifecycleSection, PaperAnswer
@@ -114,7 +114,6 @@ def _facts(evaluation: LifecycleEvaluation) -> tuple[Fact, ...]:
         Fact(label="Time spent", value=_time_spent(records)),
         Fact(label="Training text", value=_tokens(records)),
         Fact(label="Held-out text", value=_held_out(records)),
-        Fact(label="Unquantized model", value=_reference(evaluation)),
         Fact(label="Model", value=f"{inputs.model_name}, sha256 {inputs.model_sha256[:SHOWN_DIGITS]}"),
         Fact(label="Text hash", value=f"sha256 {inputs.corpus_sha256[:SHOWN_DIGITS]}"),
         Fact(label="Settings", value=", ".join(f"{name} = {value}" for name, value in inputs.settings)),
@@ -154,12 +153,3 @@ def _held_out(records: Iterable[LifecycleRecord]) -> str:
                 f"{sum(scores.window_bytes):,} bytes"
             )
     return "; ".join(f"{name}: {text}" for name, text in sorted(found.items())) or fmt.UNKNOWN
-
-
-def _reference(evaluation: LifecycleEvaluation) -> str:
-    if evaluation.reference is None:
-        return fmt.UNKNOWN
-    domains: tuple[Domain, ...] = ("base", "shifted")
-    found = {domain: bits_per_byte([evaluation.reference], domain) for domain in domains}
-    shown = [f"{domain} {fmt.number(value.estimate, 4)}" for domain, value in found.items() if value]
-    return f"bits per byte of test text: {', '.join(shown)}"

@@ -115,7 +115,7 @@ def _result_table(evaluation: LifecycleEvaluation, stage: Stage, bits: int) -> T
     counted = " or ".join(map(str, seeds)) + (" seed" if seeds == [1] else " seeds")
     return TextTable(
         title=f"{STAGE_TITLE[stage]} · {bits} bits",
-        note=f"Bits per byte of held-out test text, lower is better, mean of {counted}; best first.",
+        note=f"Bits per byte of test text, lower is better, mean of {counted}; best first.{_plain(evaluation)}",
         header=(
             "Method",
             "Bits per weight",
@@ -127,6 +127,15 @@ def _result_table(evaluation: LifecycleEvaluation, stage: Stage, bits: int) -> T
         ),
         rows=tuple(_result_row(group, baseline, target, other) for group in groups),
     )
+
+
+def _plain(evaluation: LifecycleEvaluation) -> str:
+    """What the unquantized model has, to judge differences by."""
+    domains: tuple[Domain, ...] = ("base", "shifted")
+    runs = [evaluation.reference] if evaluation.reference else []
+    found = {domain: bits_per_byte(runs, domain) for domain in domains}
+    shown = [f"{domain} {fmt.number(value.estimate, 4)}" for domain, value in found.items() if value]
+    return f" The unquantized, untrained model: {', '.join(shown)}." if shown else ""
 
 
 def _result_row(group: RunGroup, baseline: RunGroup | None, target: Domain, other: Domain) -> tuple[TextCell, ...]:
