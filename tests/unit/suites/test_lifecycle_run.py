@@ -1,6 +1,11 @@
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -133,3 +138,49 @@ def test_nothing_is_loaded_where_everything_is_done() -> None:
     done = {case_id: replace(UNTRAINED) for case_id in PLAN.case_ids}
 
     assert list(run_plan(PLAN, die, done=done, processes=1)) == []
+
+
+PARENT = """
+import os
+import sys
+import time
+
+from lords_bench.suites.lifecycle.plan import QUICK
+from lords_bench.suites.lifecycle.run import run_plan
+
+
+def make():
+    os.write(1, f"{os.getpid()} ".encode())
+    time.sleep(120)
+
+
+if __name__ == "__main__":
+    list(run_plan(QUICK, make, done={}, processes=2))
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_processes_end_when_the_run_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout is not None
+        printed = b""
+        while printed.count(b" ") < 2:
+            printed += parent.stdout.read(1)
+        children = [int(pid) for pid in printed.split()]
+
+        parent.kill()
+
+        deadline = time.monotonic() + 30
+        while any(map(is_running, children)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not any(map(is_running, children))
