@@ -26,7 +26,7 @@ def result(arguments: argparse.Namespace) -> LayerResult:
     """
     path = arguments.out / "records" / arguments.device_name / RECORD_FILE
     remedy = f"restore the file from git, or measure again with '{BENCH_COMMAND}'"
-    empty = NounFile[BenchRecord](path=path, records=(), rejected=())
+    empty: NounFile[BenchRecord] = NounFile(path=path, records=(), rejected=())
     base = read_nouns(path, BenchRecord) if path.exists() else empty
     head = read_nouns(arguments.head or measure(), BenchRecord)
     return compare_accuracy(

@@ -9,7 +9,9 @@ import pytest
 from gate_builders import make_fingerprint, uncompiled, write_pins
 from lords_bench.cli import main
 from lords_bench.gate_cli import static_layer
+from lords_bench.records import RecordStore
 from lords_bench.records.fingerprint import Fingerprint
+from record_builders import make_record
 
 
 @pytest.fixture
@@ -123,3 +125,19 @@ def test_pinning_what_does_not_compile_is_refused(
     assert gate(tmp_path, "--pin") == 2
     assert "nothing was pinned: rank_expanded 3 bit M=1 on sm_90 gives compile_error" in capsys.readouterr().err
     assert not (tmp_path / "static").exists()
+
+
+def test_accuracy_is_judged_by_committed_records_and_a_doctored_line_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head, base = tmp_path / "head.jsonl", tmp_path / "records" / "cpu" / "accuracy.jsonl"
+    for path in (head, base):
+        with RecordStore(path) as store:
+            store.append(make_record())
+
+    assert gate(tmp_path, "--accuracy", "--head", str(head)) == 0
+    base.write_text(base.read_text().replace('"seed":0', '"seed":7'))
+    assert gate(tmp_path, "--accuracy", "--head", str(head)) == 2
+    assert "accuracy.jsonl, line 1 is not believed: checksum does not fit" in capsys.readouterr().out
+    base.unlink()
+    assert gate(tmp_path, "--accuracy", "--head", str(head)) == 3
