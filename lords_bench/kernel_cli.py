@@ -94,19 +94,18 @@ def run_check(*, only: str = "", workers: int | None = None) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from lords_bench.kernel_check import case_grid
-    from lords_bench.kernel_check.isolated import check_isolated
-    from lords_bench.kernel_registry import KERNELS
+    from lords_bench.kernel_check import CHECKED
+    from lords_bench.kernel_check.isolated import cases_of, check_isolated
     from lords_bench.static.tables import TextTable
 
     if not torch.cuda.is_available():
         raise UsageError("no CUDA device to check the kernels on; `--static` needs none, and the tests interpret them")
-    kernels = tuple(name for name in KERNELS if only in name)
+    kernels = tuple(name for name in CHECKED if only in name)
     if not kernels:
-        raise UsageError(f"no kernel contains {only!r}; known: {', '.join(KERNELS)}")
+        raise UsageError(f"no kernel contains {only!r}; known: {', '.join(CHECKED)}")
     console = Console()
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("checking", total=len(kernels) * len(case_grid()))
+        task = progress.add_task("checking", total=sum(len(cases_of(kernel)) for kernel in kernels))
         results = check_isolated(kernels, workers=workers, on_result=lambda _result: progress.advance(task))
     title = f"Kernels against float64 on {torch.cuda.get_device_name()}"
     columns = ("kernel", "bits", "dtype", "ok", "refused", "wrong", "worst error / bound")

@@ -72,3 +72,23 @@ def error_bound(
         + 2 * unit_roundoff(result) * (expected.abs() + before_rounding)
         + smallest_step(result)
     )  # fmt: skip
+
+
+def nearest_level_bound(weight: torch.Tensor, scale_factors: torch.Tensor, *, rank: int) -> torch.Tensor:
+    """How much farther from W than the nearest multiple of S a code's level may lie, if W/S is computed in float32.
+
+    A code is decided by comparing W/S with a midpoint. Where rounding turns the comparison, W/S lies within the
+    rounding of S and of W · (1/S) of that midpoint, and the two levels' distances differ by twice that, times |S|.
+    The same holds for the ends of the range.
+
+    Args:
+        weight: W.
+        scale_factors: Σ_r |B_nr A_rk|, float64.
+        rank: terms of S.
+    """
+    weight = weight.double().abs()
+    magnitudes = Magnitudes(terms=2 * weight, factors=2 * scale_factors, inputs=torch.zeros_like(weight))
+    return error_bound(
+        torch.zeros_like(weight), magnitudes, steps=0, rank=rank, roundings=0, compute=torch.float32,
+        result=torch.float32,
+    )  # fmt: skip

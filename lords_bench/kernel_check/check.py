@@ -4,20 +4,27 @@ Memory that a kernel allocates starts as NaN, so that an element nobody wrote sh
 two results must be equal bit for bit. The result and x must come back unharmed: x is compared with what went in.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from lords_bench.errors import LordsBenchError
 from lords_bench.kernel_check.cases import SCALING, CheckCase, prepared_for
-from lords_bench.kernel_registry import KERNELS, Kernel, PreparedBlockwise
+from lords_bench.kernel_check.training import TRAINING_CHECKS, outcome
+from lords_bench.kernel_registry import KERNELS, Kernel, PreparedBlockwise, named_kernel
 from lords_bench.prepared import DECODERS, PreparedWeight
 from lords_bench.records.status import Status
 from lords_bench.reference.error_bounds import Magnitudes, error_bound
+from lords_bench.reference.poison import nan_filled_allocations
+
+if TYPE_CHECKING:
+    from lords_bench.kernels.common.ptx import Decoder
+
+# What is checked: the products of the registry, and the kernels of training.
+CHECKED = (*KERNELS, *TRAINING_CHECKS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,32 +45,50 @@ class CheckResult:
 def check_kernels(
     cases: Iterable[CheckCase],
     *,
-    kernels: tuple[str, ...] = tuple(KERNELS),
-    prepare_case: Callable[[Kernel, CheckCase], Any] = prepared_for,
-    on_result: Callable[[CheckResult], None] | None = None,
+    names: tuple[str, ...] = CHECKED,
+    decoder: "Decoder | None" = None,
 ) -> tuple[CheckResult, ...]:
-    """Run every kernel on every case that it supports; what it does not support is a result with its reason."""
-    results = []
-    for case in cases:
-        for name in kernels:
-            results.append(check_case(KERNELS[name], case, prepare_case))
-            if on_result is not None:
-                on_result(results[-1])
-    return tuple(results)
+    """Check every kernel on every case; what a kernel does not support is a result with its reason.
+
+    Args:
+        cases: all of them for every kernel.
+        names: of `CHECKED`.
+        decoder: None is the fastest that fits; naming one lets kernels run on a CPU, which is the interpreter.
+    """
+    return tuple(check_named(name, case, decoder) for case in cases for name in names)
 
 
-def check_case(
-    kernel: Kernel, case: CheckCase, prepare_case: Callable[[Kernel, CheckCase], Any] = prepared_for
-) -> CheckResult:
+def check_named(name: str, case: CheckCase, decoder: "Decoder | None" = None) -> CheckResult:
+    """One kernel of the registry or of training on one case; arguments as for `check_kernels`.
+
+    Raises:
+        UsageError: unknown name.
+    """
+    if name not in TRAINING_CHECKS:
+        return check_case(named_kernel(name), case, decoder)
+    training = TRAINING_CHECKS[name]
+
+    def run() -> CheckResult:
+        status, reason, worst = outcome(training.trial(case, decoder), repeatable=training.repeatable)
+        return CheckResult(kernel=name, case=case.name, status=status, reason=reason, worst=worst)
+
+    return _guarded(name, case, run)
+
+
+def check_case(kernel: Kernel, case: CheckCase, decoder: "Decoder | None" = None) -> CheckResult:
     """Prepare the weight for the kernel and check it; whatever is raised is the outcome."""
+    return _guarded(kernel.name, case, lambda: check(kernel, case, prepared_for(kernel, case, decoder)))
+
+
+def _guarded(name: str, case: CheckCase, run: Callable[[], CheckResult]) -> CheckResult:
     try:
-        return check(kernel, case, prepare_case(kernel, case))
+        return run()
     except LordsBenchError as error:
-        return CheckResult(kernel=kernel.name, case=case.name, status=Status.INVALID, reason=str(error), worst=None)
+        return CheckResult(kernel=name, case=case.name, status=Status.INVALID, reason=str(error), worst=None)
     # Whatever a kernel raises is the outcome of its check, and the other kernels go on.
     except Exception as error:  # noqa: BLE001
         reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-        return CheckResult(kernel=kernel.name, case=case.name, status=Status.LAUNCH_ERROR, reason=reason, worst=None)
+        return CheckResult(kernel=name, case=case.name, status=Status.LAUNCH_ERROR, reason=reason, worst=None)
 
 
 def check(kernel: Kernel, case: CheckCase, weight: Any) -> CheckResult:
@@ -171,17 +196,3 @@ def _fixed_point_error(x_MK: Tensor, b_NR: Tensor, a_RK: Tensor, values_NK: Tens
         largest_MR = (x_MK[:, None, part] * a_RK[None, :, part]).abs().amax(-1)
         error_MN += (largest_MR / 32512 * 0.5001) @ b_NR.abs().t() * values_NK[:, part].abs().sum(1)
     return error_MN
-
-
-@contextmanager
-def nan_filled_allocations() -> Iterator[None]:
-    """Within it, `torch.empty` gives NaN: PyTorch fills new memory in its deterministic mode."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

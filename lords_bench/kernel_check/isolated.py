@@ -14,20 +14,34 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lords_bench.kernel_check.cases import case_grid, make_case, prepared_for
-from lords_bench.kernel_check.check import CheckResult, check_case
-from lords_bench.kernel_registry import named_kernel
+from lords_bench.kernel_check.cases import SHAPES, case_grid, make_case
+from lords_bench.kernel_check.check import CheckResult, check_named
+from lords_bench.kernel_check.training import TRAINING_CHECKS
 from lords_bench.records.status import Status
+
+if TYPE_CHECKING:
+    from lords_bench.kernels.common.ptx import Decoder
 
 CASE_SECONDS = 300
 # A worker whose CUDA context is lost says so by this exit code, after it has reported the case.
 LOST_DEVICE = 75
 
+# Most of a check is compiling, on one core per kernel.
+MOST_WORKERS = 16
+
 Command = Callable[[str, int], list[str]]
+
+
+def cases_of(kernel: str) -> tuple[dict[str, Any], ...]:
+    """The part of `case_grid` that a kernel is checked on: all of it for a product, some shapes for training."""
+    if kernel not in TRAINING_CHECKS:
+        return case_grid()
+    shapes = [SHAPES[place] for place in TRAINING_CHECKS[kernel].shapes]
+    return tuple(case for case in case_grid() if (case["m"], case["n"], case["k"]) in shapes)
 
 
 def worker_command(kernel: str, first: int) -> list[str]:
@@ -44,22 +58,22 @@ def check_isolated(
     command: Command = worker_command,
     on_result: Callable[[CheckResult], None] = lambda _result: None,
 ) -> tuple[CheckResult, ...]:
-    """Check every kernel on every case of `case_grid`; the results by kernel, in the order of the cases.
+    """Check every kernel on every case of `cases_of` it; the results by kernel, in the order of the cases.
 
     Args:
-        kernels: names in the registry.
-        cases: how many of the grid a worker goes through; None is all of it.
-        workers: kernels at a time; None is one per core, at most 8.
+        kernels: names in `CHECKED`.
+        cases: how many of its cases a worker goes through; None is all of them.
+        workers: kernels at a time; None is one per core, at most 16.
         case_seconds: limit for one case, compiling included.
         command: the worker's command line for a kernel and the case it begins with.
         on_result: called from several threads as results come.
     """
-    count = len(case_grid()) if cases is None else cases
     running: dict[str, subprocess.Popen[str]] = {}
     stopped = threading.Event()
 
     def run(kernel: str) -> list[CheckResult]:
         found: list[CheckResult] = []
+        count = len(cases_of(kernel)) if cases is None else cases
         while len(found) < count and not stopped.is_set():
             with subprocess.Popen(
                 command(kernel, len(found)),
@@ -74,7 +88,7 @@ def check_isolated(
                     on_result(result)
         return found
 
-    with ThreadPoolExecutor(max_workers=workers or min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=workers or min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
         try:
             return tuple(result for results in pool.map(run, kernels) for result in results)
         except BaseException:
@@ -157,16 +171,14 @@ def _kill(process: "subprocess.Popen[str]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def main(kernel: str, first: int, *, device: torch.device, decoder: str | None = None, last: int | None = None) -> int:
+def main(
+    kernel: str, first: int, *, device: torch.device, decoder: "Decoder | None" = None, last: int | None = None
+) -> int:
     """The worker: check `kernel` on the cases `first` up to `last` and print a line of JSON before and after each."""
-    for arguments in case_grid()[first:last]:
+    for arguments in cases_of(kernel)[first:last]:
         case = make_case(**arguments, device=device)
         _print({"begin": case.name})
-        result = check_case(
-            named_kernel(kernel),
-            case,
-            lambda kernel, case: prepared_for(kernel, case, decoder),  # type: ignore[arg-type]
-        )
+        result = check_named(kernel, case, decoder)
         _print({**{name: getattr(result, name) for name in CheckResult.__slots__}, "status": result.status.value})
         if result.status is Status.LAUNCH_ERROR and device.type == "cuda" and not _device_lives():
             return LOST_DEVICE

@@ -4,8 +4,7 @@ What is caught is what honest code does by accident as well: an output element n
 changed, a result kept from an earlier call, work that was put off or sent to a stream nobody waits for.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +49,10 @@ def checker(
 def _wrong(run: Callable[[Tensors], Any], inputs: Tensors, reference: Callable[[Tensors], Any]) -> str | None:
     import torch
 
+    from lords_bench.reference.poison import nan_filled_allocations
+
     before = [tensor.clone() for tensor in inputs]
-    with _nan_filled_allocations():
+    with nan_filled_allocations():
         result = run(inputs)
     if type(result) is not torch.Tensor:
         return f"the result is a {type(result).__name__}, not a plain tensor: its work may not be done"
@@ -76,20 +77,3 @@ def _wrong(run: Callable[[Tensors], Any], inputs: Tensors, reference: Callable[[
         place = torch.unravel_index(share.nan_to_num(nan=0.0).argmax(), share.shape)
         return f"the error at {[int(index) for index in place]} is {worst:.3g} times its bound"
     return None
-
-
-@contextmanager
-def _nan_filled_allocations() -> Iterator[None]:
-    """Within it, `torch.empty` gives NaN: PyTorch fills new memory in its deterministic mode."""
-    import torch
-
-    settings: Any = torch.utils.deterministic
-    was_on, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = settings.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    settings.fill_uninitialized_memory = True
-    try:
-        yield
-    finally:
-        settings.fill_uninitialized_memory = filled
-        torch.use_deterministic_algorithms(was_on, warn_only=warned)

@@ -3,7 +3,13 @@
     lords_bench::fake_quantize            Ŵ and one byte per weight; differentiable in the weight and its grid
     lords_bench::fake_quantize_gradient   the surrogate's gradients, dS one panel at a time
 
-The arithmetic is `reference.qat`. What is kept for the backward: that byte per weight, and references to the weight and
+The arithmetic is `reference.qat`; on a GPU the forward of low-rank scales is one pass of the Triton kernel over W, with
+the same rule: q = W · (1/S) in float32, the code is the number of midpoints strictly below q, so that a tie goes to the
+lower level, and W lies inside where lowest ≤ q ≤ highest, both ends included. S is summed and rounded in another order,
+so where q is within float32 rounding of a midpoint or an end, either answer is right
+(`reference.error_bounds.nearest_level_bound`). The backward reads the codes and the mask of the forward.
+
+What is kept for the backward: that byte per weight, and references to the weight and
 the grid, which are parameters anyway.
 """
 
@@ -12,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lords_bench.kernel_registry.kernel import kernel_module
 from lords_bench.reference.qat import Gradient, Grid, fake_quantize, fake_quantize_gradient
 
 _LIBRARY = torch.library.Library("lords_bench", "FRAGMENT")
@@ -25,6 +32,9 @@ _FAKE_QUANTIZE = torch.ops.lords_bench.fake_quantize.default
 _GRADIENT = torch.ops.lords_bench.fake_quantize_gradient.default
 # Position of the levels among the arguments of `fake_quantize`.
 _LEVELS = 3
+
+_MOST_LEVELS = 16
+_KERNEL_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 _Grid = tuple[Tensor, Tensor | None, Tensor, Tensor | None, torch.dtype | None]
 
@@ -44,7 +54,31 @@ def _grid(first: Tensor, a: Tensor | None, levels: Tensor, zero: Tensor | None, 
 def _forward(weight: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
     *grid, _lsq = arguments
     with torch.autocast(weight.device.type, enabled=False):
+        if weight.is_cuda and kernel_takes(weight, _grid(*grid)):
+            return fake_quantize_by_kernel(weight, _grid(*grid))
         return fake_quantize(weight, _grid(*grid))
+
+
+def kernel_takes(weight_NK: Tensor, grid: Grid) -> bool:
+    """Whether the Triton kernel computes this: low-rank scales, 2 to 16 levels, no float64, rows of W contiguous."""
+    return (
+        grid.a_RK is not None
+        and grid.zero_NG is None
+        and 2 <= grid.levels_L.numel() <= _MOST_LEVELS
+        and all(tensor.dtype in _KERNEL_DTYPES for tensor in (weight_NK, grid.first, grid.a_RK))
+        and (weight_NK.shape[1] == 1 or weight_NK.stride(1) == 1)
+    )
+
+
+@torch.no_grad()
+def fake_quantize_by_kernel(weight_NK: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """What `reference.qat.fake_quantize` gives, by the Triton kernel."""
+    assert grid.a_RK is not None
+    storage = grid.scale_dtype or torch.float32
+    found = kernel_module("fake_quantize.launch").launch(
+        weight_NK, grid.first.to(storage), grid.a_RK.to(storage), grid.levels_L
+    )
+    return found.weight_NK, found.flagged_codes_NK
 
 
 def _forward_fake(weight: Tensor, *_arguments: Any) -> tuple[Tensor, Tensor]:

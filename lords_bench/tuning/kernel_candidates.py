@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from lords_bench.kernel_check import expected_and_bound, make_case, nan_filled_allocations
+from lords_bench.kernel_check import expected_and_bound, make_case
 from lords_bench.kernel_registry import named_kernel
 from lords_bench.prepared import PreparedWeight, prepare
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.records.trial import Settings
 from lords_bench.records.tuned import Problem
+from lords_bench.reference.poison import nan_filled_allocations
 from lords_bench.timing.candidate import Candidate
 from lords_bench.timing.device import CandidateError, rotation_slots
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from lords_bench.kernel_check import nan_filled_allocations
 from lords_bench.records.measurement import Regime
+from lords_bench.reference.poison import nan_filled_allocations
 from lords_bench.suites.baselines.problem import Problem, Way, worst_error
 from lords_bench.timing.candidate import Candidate
 from lords_bench.timing.device import rotation_slots

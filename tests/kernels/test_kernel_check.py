@@ -2,16 +2,28 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
+from itertools import count, product
 
 import pytest
 import torch
 from torch import Tensor
 
 from lords_bench.dispatch import kernel_name
-from lords_bench.kernel_check import CheckCase, check, check_case, check_kernels, isolated, make_case, prepared_for
-from lords_bench.kernel_registry import KERNELS, Kernel
+from lords_bench.kernel_check import (
+    CHECKED,
+    CheckCase,
+    check,
+    check_case,
+    check_kernels,
+    isolated,
+    make_case,
+)
+from lords_bench.kernel_check.bounds import Expected
+from lords_bench.kernel_check.cases import DTYPES, RANKS
+from lords_bench.kernel_check.training import TRAINING_CHECKS, Trial, outcome
+from lords_bench.kernel_registry import KERNELS
 from lords_bench.ops import lords_matmul
 from lords_bench.prepared import PreparedWeight, prepare
 from lords_bench.records.status import Status
@@ -24,18 +36,13 @@ def prepared(case: CheckCase) -> PreparedWeight:
     return prepare(case, case.x_MK.dtype, decoder="table")
 
 
-def interpreted(kernel: Kernel, case: CheckCase) -> object:
-    """The same for a kernel of any kind of weight."""
-    return prepared_for(kernel, case, "table")
-
-
 @pytest.mark.parametrize(("m", "bits"), [(1, 4), (1, 2), (20, 3)])
-def test_every_kernel_of_the_registry_is_right_or_says_why_not(m: int, bits: int) -> None:
-    case = make_case(m, 70, 300, bits=bits, rank=5, dtype=torch.float32, device=CPU, seed=2)
+def test_every_kernel_is_right_or_says_why_not(m: int, bits: int) -> None:
+    case = make_case(m, 24, 140, bits=bits, rank=5, dtype=torch.float32, device=CPU, seed=2)
 
-    results = check_kernels([case], prepare_case=interpreted)
+    results = check_kernels([case], decoder="table")
 
-    assert [result.kernel for result in results] == list(KERNELS)
+    assert [result.kernel for result in results] == list(CHECKED)
     assert {result.kernel: result.reason for result in results if result.status is Status.INCORRECT} == {}
     assert all(result.status in (Status.OK, Status.UNSUPPORTED) for result in results), results
     assert m > 1 or all(result.status is Status.OK for result in results)
@@ -111,11 +118,86 @@ def test_gradients_of_the_kernels_agree_with_the_reference() -> None:
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
-def test_a_worker_checks_a_registered_kernel_on_the_first_case(capsys: pytest.CaptureFixture[str]) -> None:
-    code = isolated.main("rank_expanded", 0, device=CPU, decoder="table", last=1)
+@pytest.mark.parametrize("kernel", ["dequantize_matmul", "fake_quantize"])
+def test_a_worker_checks_a_kernel_on_a_case(kernel: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = isolated.main(kernel, 9, device=CPU, decoder="table", last=10)
 
     begun, result = map(json.loads, capsys.readouterr().out.splitlines())
     assert code == 0
-    assert begun == {"begin": "m1-n256-k1024-b4-r16-bfloat16"}
-    assert (result["kernel"], result["status"], result["reason"]) == ("rank_expanded", "ok", None)
-    assert 0 < result["worst"] <= 1
+    assert begun == {"begin": "m1-n200-k700-b4-r5-bfloat16"}
+    assert (result["kernel"], result["status"], result["reason"]) == (kernel, "ok", None)
+    assert 0 <= result["worst"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("bits", "dtype", "atomic"), [(4, torch.bfloat16, False), (3, torch.float16, True), (2, torch.float32, False)]
+)
+def test_kernels_of_training_are_right_for_every_width_and_dtype(bits: int, dtype: torch.dtype, atomic: bool) -> None:
+    case = make_case(3, 24, 140, bits=bits, rank=5, dtype=dtype, device=CPU, seed=bits)
+    names = ("factor_gradients_atomic" if atomic else "factor_gradients", "input_gradient", "fake_quantize")
+
+    results = check_kernels([case], names=names, decoder="table")
+
+    assert [(result.kernel, result.status, result.reason) for result in results] == [
+        (name, Status.OK, None) for name in names
+    ]
+
+
+STEPS = count()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "repeatable", "reason"),
+    [
+        (lambda found, _x: found * 1.001, True, "error of the dX is .* times its bound"),
+        (lambda found, _x: torch.empty_like(found), True, "error of the dX is inf times its bound"),
+        (lambda found, _x: found * (1 + 2.0**-22 * next(STEPS)), True, "a second launch gave other bits"),
+        (lambda found, _x: found * (1 + 0.01 * (next(STEPS) % 2)), False, ".*bound"),
+        (lambda found, x: (x.mul_(1.0001), found)[1], True, "the launch changed an input"),
+    ],
+    ids=["wrong", "unwritten", "not repeatable", "second launch wrong", "input changed"],
+)
+def test_a_broken_kernel_of_training_is_found(
+    spoil: Callable[[Tensor, Tensor], Tensor], repeatable: bool, reason: str
+) -> None:
+    x_MK = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+    expected = Expected(value=x_MK.double(), bound=x_MK.double().abs() * 2.0**-12)
+
+    def launch() -> tuple[Tensor, ...]:
+        return (spoil(x_MK.clone(), x_MK),)
+
+    trial = Trial(
+        inputs=(x_MK,),
+        launch=launch,
+        errors=lambda found: {"dX": (found[0].double() - expected.value).abs() / expected.bound},
+    )
+    status, found, _ = outcome(trial, repeatable=repeatable)
+
+    assert status is Status.INCORRECT
+    assert found is not None
+    assert re.fullmatch(reason, found)
+
+
+@pytest.mark.parametrize(
+    ("part", "index", "value"), [("code", 1, 5), ("code", 1, 127), ("value", 0, 0.5), ("mask", 2, False)]
+)
+def test_a_wrong_code_value_or_mask_of_one_weight_is_found(part: str, index: int, value: float) -> None:
+    case = make_case(1, 6, 40, bits=4, rank=2, dtype=torch.float32, device=CPU)
+    trial = TRAINING_CHECKS["fake_quantize"].trial(case, None)
+    found = [tensor.clone() for tensor in trial.launch()]
+    assert outcome(trial, repeatable=True)[0] is Status.OK
+    row, column = (found[2] & (found[1] > 10) & (found[1] < 15)).nonzero()[0].tolist()
+
+    found[index][row, column] = value
+
+    shares = trial.errors(tuple(found))
+    assert float(shares[part].max()) > 1
+    assert part == "code" or float(shares["code"].max()) <= 1
+
+
+def test_every_width_meets_every_rank_and_dtype_in_the_cases_of_each_kernel_of_training() -> None:
+    wanted = set(product((4, 3, 2), RANKS, DTYPES))
+    for name in TRAINING_CHECKS:
+        cases = isolated.cases_of(name)
+
+        assert {(case["bits"], case["rank"], case["dtype"]) for case in cases} == wanted, name

@@ -2,14 +2,20 @@
 
 import pytest
 import torch
-from bounds import Magnitudes, assert_within, error_bound
+from bounds import assert_within
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import Problem, dtype_for, make_problem, make_x, problems
 
 from lords_bench.errors import UsageError
+from lords_bench.kernel_check.bounds import Factored, expected_factor_gradients, expected_input_gradient
 from lords_bench.kernels.peft_backward import launch
 from lords_bench.kernels.peft_backward.space import FactorGradientsConfig, InputGradientConfig
+
+
+def factored(problem: Problem) -> Factored:
+    """The problem's weight in float64."""
+    return Factored(values_NK=problem.values_NK, b_NR=problem.b_NR.double(), a_RK=problem.a_RK.double())
 
 
 def check_factors(
@@ -18,23 +24,9 @@ def check_factors(
     """dA and dB against float64."""
     found = launch.factor_gradients(dy_MN, x_MK, problem.operands(x_MK.dtype, decoder), config=config)
 
-    dy, x, values = dy_MN.double(), x_MK.double(), problem.values_NK
-    a, b = problem.a_RK.double(), problem.b_NR.double()
-    ds_NK, ds_size_NK = (dy.t() @ x) * values, (dy.abs().t() @ x.abs()) * values.abs()
-    compute = torch.float32 if x_MK.dtype == torch.float32 else torch.bfloat16
-    # dS, A (or B) and, through a table, the levels are rounded. Only dS as it is, not its terms, is rounded to 16 bits.
-    roundings = 3 if decoder in ("table", "table16") else 2
-    rank = problem.rank
-    for computed, expected, terms, factors in (
-        (found.db_NR[:, :rank], ds_NK @ a.t(), ds_NK.abs() @ a.abs().t(), ds_size_NK @ a.abs().t()),
-        (found.da_RK[:rank], b.t() @ ds_NK, b.abs().t() @ ds_NK.abs(), b.abs().t() @ ds_size_NK),
-    ):
-        magnitudes = Magnitudes(terms=terms, factors=factors, inputs=torch.zeros_like(terms))
-        bound = error_bound(
-            expected, magnitudes, steps=problem.k + problem.n, rank=x_MK.shape[0], roundings=roundings,
-            compute=compute, result=torch.float32,
-        )  # fmt: skip
-        assert_within(computed, expected, bound)
+    expected = expected_factor_gradients(dy_MN, x_MK, factored(problem), table=decoder in ("table", "table16"))
+    for computed, wanted in zip((found.da_RK[: problem.rank], found.db_NR[:, : problem.rank]), expected, strict=True):
+        assert_within(computed, wanted.value, wanted.bound)
     return found
 
 
@@ -44,18 +36,8 @@ def check_inputs(problem: Problem, decoder: str, dy_MN: torch.Tensor, config: In
 
     launch.input_gradient(dy_MN, problem.operands(dy_MN.dtype, decoder), config=config, out=dx_MK)
 
-    dy, values = dy_MN.double(), problem.values_NK.abs()
-    expected = dy @ problem.weight_NK
-    factor_scale = problem.b_NR.double().abs() @ problem.a_RK.double().abs()
-    magnitudes = Magnitudes(
-        terms=dy.abs() @ problem.weight_NK.abs(), factors=dy.abs() @ (values * factor_scale),
-        inputs=dy.abs().sum(1, keepdim=True).expand_as(expected),
-    )  # fmt: skip
-    bound = error_bound(
-        expected, magnitudes, steps=problem.n, rank=problem.rank,
-        roundings=3 if decoder in ("table", "table16") else 2, compute=dy_MN.dtype, result=dy_MN.dtype,
-    )  # fmt: skip
-    assert_within(dx_MK, expected, bound)
+    expected = expected_input_gradient(dy_MN, factored(problem), table=decoder in ("table", "table16"))
+    assert_within(dx_MK, expected.value, expected.bound)
 
 
 @given(data=st.data())
