@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from lords_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from lords_bench.prepared import PreparedWeight
     from lords_bench.records.tuned import Machine
     from lords_bench.tuning.lookup import Entries
 
@@ -53,8 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     from lords_bench.tuning.active import entries_of
     from lords_bench.tuning.explain import explanation, set_aside
     from lords_bench.tuning.kernel_spaces import SPACES
-    from lords_bench.tuning.keys import key_of, problem_of
+    from lords_bench.tuning.keys import key_of
     from lords_bench.tuning.lookup import choose
+    from lords_bench.tuning.problems import lords_problem, weight_without_memory
     from lords_bench.tuning.tables import read_tables
 
     for name in ("m", "n", "k"):
@@ -63,8 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
     tables = read_tables(None if arguments.tables is None else (arguments.tables,))
     entries = entries_of(tables)
     machine = _machine(arguments.device, entries)
-    weight = _weight(arguments)
-    problem = problem_of(arguments.m, weight)
+    problem = lords_problem(
+        m=arguments.m, n=arguments.n, k=arguments.k, bits=arguments.bits, rank=arguments.rank,
+        x_dtype=arguments.dtype, scale_dtype=arguments.scale_dtype,
+    )  # fmt: skip
+    weight = weight_without_memory(problem)
     tokens = problem.m_bucket if problem.m_bucket < M_BUCKETS[-1] else _MANY
     found = choose(
         entries,
@@ -100,33 +103,3 @@ def _machine(name: str | None, entries: "Entries") -> "Machine":
     machine = machine_of(torch.empty(0, device="cuda").device)
     assert machine is not None
     return machine
-
-
-def _weight(arguments: argparse.Namespace) -> "PreparedWeight":
-    """A weight of that shape and format without memory behind it, prepared as on a GPU."""
-    import torch
-
-    from lords_bench.kernels.common.layout import k_block, plane_count
-    from lords_bench.kernels.common.operands import padded_rank
-    from lords_bench.prepared import DECODERS, PreparedWeight
-
-    dtype, scale_dtype = getattr(torch, arguments.dtype), getattr(torch, arguments.scale_dtype)
-    rank, bits = padded_rank(arguments.rank), arguments.bits
-
-    def meta(*shape: int, dtype: torch.dtype) -> torch.Tensor:
-        return torch.empty(shape, dtype=dtype, device="meta")
-
-    blocks = -(-arguments.k // k_block(bits))
-    a_RK = meta(rank, arguments.k, dtype=scale_dtype)
-    return PreparedWeight(
-        packed=meta(arguments.n, blocks, plane_count(bits), 16, dtype=torch.int16),
-        b_NR=meta(arguments.n, rank, dtype=scale_dtype),
-        a_RK=a_RK,
-        levels_L=meta(1 << bits, dtype=torch.float32),
-        words=meta(1, dtype=torch.int32),
-        grid_bytes=meta(1 << bits, dtype=torch.int8),
-        a_columns=a_RK,
-        bits=bits,
-        decoder=DECODERS.index("table" if dtype == torch.float32 else "grid7"),
-        dtype=dtype,
-    )

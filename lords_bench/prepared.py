@@ -133,11 +133,9 @@ def prepare(weight: StoredLords, dtype: torch.dtype, *, decoder: "Decoder | None
         )
     from lords_bench.kernels.common.operands import integer_tile_a, lords_operands
 
-    if decoder is None and (dtype == torch.float32 or torch.version.hip is not None):
-        decoder = "table"
     operands = lords_operands(
         weight.packed, weight.b_NR, weight.a_RK, levels_L, k=weight.a_RK.shape[1], bits=weight.bits, dtype=dtype,
-        decoder=decoder,
+        decoder=decoder or forced_decoder(dtype),
     )  # fmt: skip
     levels = operands.levels
     integer_path = levels.grid7_bytes is not None and not weight.a_RK.requires_grad
@@ -159,6 +157,11 @@ def prepare(weight: StoredLords, dtype: torch.dtype, *, decoder: "Decoder | None
         unit=levels.unit,
         dtype=dtype,
     )
+
+
+def forced_decoder(dtype: torch.dtype) -> "Decoder | None":
+    """The decoder that activations of `dtype` and the GPU leave no choice about; None where the levels decide."""
+    return "table" if dtype == torch.float32 or torch.version.hip is not None else None
 
 
 def _padded_levels(levels_L: Tensor, bits: int, device: torch.device) -> Tensor:

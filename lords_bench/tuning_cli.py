@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     kernels = tuple(arguments.kernels) or DEFAULT_KERNELS[device]
     for kernel in kernels:
         check_kernel(kernel, device)
-    problems = _problems(arguments)
+    problems = _problems(arguments, kernels)
     machine = machine_for(device)
     tasks = [
         make_task(kernel, problem, machine, device, workers=arguments.workers)
@@ -178,38 +178,41 @@ def _options(arguments: argparse.Namespace) -> "Options":
     )
 
 
-def _problems(arguments: argparse.Namespace) -> "list[Problem]":
-    from lords_bench.records.tuned import Problem
+def _problems(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "list[Problem]":
+    from lords_bench.tuning.plan import STAND_INS
 
-    device = arguments.device
-    return [
-        Problem(
-            m_bucket=m,
-            n=n,
-            k=k,
-            bits=bits,
-            rank=rank,
-            x_dtype=arguments.dtype or _DEFAULT_DTYPE[device],
-            scale_dtype="float32" if device == "cpu" else "float16",
-            decoder="reference" if device == "cpu" else "grid7",
-        )
+    dtype = arguments.dtype or _DEFAULT_DTYPE[arguments.device]
+    make = _stand_in_problem if set(kernels) <= STAND_INS else _kernel_problem
+    found = [
+        make(m, n, k, bits, rank, dtype)
         for bits in _numbers("--bits", arguments.bits)
         for rank in _numbers("--ranks", arguments.ranks)
-        for n, k in _shapes(arguments.shapes or _DEFAULT_SHAPES[device])
-        for m in sorted({_bucket(m) for m in _numbers("--m", arguments.m or _DEFAULT_M[device])})
+        for n, k in _shapes(arguments.shapes or _DEFAULT_SHAPES[arguments.device])
+        for m in sorted(set(_numbers("--m", arguments.m or _DEFAULT_M[arguments.device])))
     ]
+    # Ranks and numbers of tokens that kernels pad to the same size are one problem.
+    return list(dict.fromkeys(found))
+
+
+def _kernel_problem(m: int, n: int, k: int, bits: int, rank: int, dtype: str) -> "Problem":
+    from lords_bench.tuning.problems import lords_problem
+
+    return lords_problem(m=m, n=n, k=k, bits=bits, rank=rank, x_dtype=dtype)
+
+
+def _stand_in_problem(m: int, n: int, k: int, bits: int, rank: int, dtype: str) -> "Problem":
+    """Of the made-up kernels and the product on a CPU, which no look-up asks for."""
+    from lords_bench.records.tuned import Problem, m_bucket
+
+    return Problem(
+        m_bucket=m_bucket(m), n=n, k=k, bits=bits, rank=rank, x_dtype=dtype, scale_dtype="float32", decoder="reference"
+    )
 
 
 def _serves(kernel: str, problem: "Problem") -> bool:
     """Whether a kernel is worth tuning for that many tokens, as the kernels themselves say."""
     most = {"rank_expanded": 4, "scale_tile": 64}.get(kernel)
     return most is None or problem.m_bucket <= most
-
-
-def _bucket(m: int) -> int:
-    from lords_bench.records.tuned import m_bucket
-
-    return m_bucket(m)
 
 
 def _shapes(text: str) -> list[tuple[int, int]]:
@@ -251,9 +254,15 @@ def seconds(text: str) -> float:
 
 
 def _lock_path(device: str, folder: Path) -> Path:
-    """One lock per device of this machine; fake devices are as many as there are folders."""
+    """One lock per CPU and per GPU of this machine; fake devices are as many as there are folders."""
     import tempfile
 
     if device == "fake":
         return folder / ".tune.lock"
-    return Path(tempfile.gettempdir()) / f"lords-bench-tune-{device}.lock"
+    name = device
+    if device == "cuda":
+        import torch
+
+        # The number of a GPU depends on the environment of the process, its identifier does not.
+        name = f"cuda-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+    return Path(tempfile.gettempdir()) / f"lords-bench-tune-{name}.lock"

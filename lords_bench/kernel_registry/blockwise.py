@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lords_bench.errors import UsageError
 from lords_bench.kernel_registry.kernel import Cost, kernel_module, no, yes
+from lords_bench.prepared import forced_decoder
 
 if TYPE_CHECKING:
     from lords_bench.kernels.blockwise.launch import BlockwiseOperands
@@ -84,8 +85,7 @@ def prepare_blockwise(  # noqa: PLR0913  (the parts of a weight, as the kernel t
     Raises:
         UsageError: shapes or dtypes that do not fit together.
     """
-    if decoder is None and (dtype == torch.float32 or torch.version.hip is not None):
-        decoder = "table"
+    decoder = decoder or forced_decoder(dtype)
     if adapter is not None:
         shapes = tuple(adapter.b_NR.shape), tuple(adapter.a_RK.shape)
         if shapes[0] != (packed.shape[0], shapes[1][0]) or shapes[1][1] != k:
@@ -165,21 +165,11 @@ def _dtype_supports(weight: PreparedBlockwise, dtype: torch.dtype) -> "Support":
 
 
 def blockwise_cost(m: int, weight: PreparedBlockwise, dtype: torch.dtype) -> Cost:
-    """Codes, scales, zero points, adapter, x and y once; the product and the adapter's two in arithmetic."""
+    """Codes, scales, zero points, adapter and x once, and the product with W alone, so that formats compare."""
     operands, adapter = weight.operands, weight.adapter
     factors = () if adapter is None else (adapter.a_RK, adapter.b_NR)
     tensors = (operands.packed, operands.scale_NG, *factors)
     stored = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     if operands.zero_NG is not None:
         stored += operands.zero_NG.numel() * operands.zero_NG.element_size()
-    rank = 0 if adapter is None else int(adapter.a_RK.shape[0])
-    return Cost(
-        bytes_moved=stored + m * (weight.n + weight.k) * dtype.itemsize,
-        flops=2 * m * (weight.n * weight.k + rank * (weight.n + weight.k)),
-    )
-
-
-def blockwise_dequantize_cost(m: int, weight: PreparedBlockwise, dtype: torch.dtype) -> Cost:
-    """W in the dtype of x once more to device memory and back."""
-    fused = blockwise_cost(m, weight, dtype)
-    return Cost(bytes_moved=fused.bytes_moved + 2 * weight.n * weight.k * dtype.itemsize, flops=fused.flops)
+    return Cost(bytes_moved=stored + m * weight.k * dtype.itemsize, flops=2 * m * weight.n * weight.k)

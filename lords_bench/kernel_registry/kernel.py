@@ -18,7 +18,15 @@ WeightKind = Literal["lords", "blockwise", "qlora"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """What a product cannot do without: bytes between device memory and chip, and multiply-adds counted as two."""
+    """What no launch of a product can do without, for the physical ceiling and the roofline; not what a kernel does.
+
+    What could stay in a cache, a scratch matrix or y, does not count, nor does arithmetic besides the product. The
+    analytic model that ranks configurations has its own account of a kernel's work: `tuning.model.Work`.
+
+    Attributes:
+        bytes_moved: from device memory to the chip.
+        flops: 2·M·N·K.
+    """
 
     bytes_moved: int
     flops: int
@@ -34,7 +42,7 @@ class Kernel:
         supports: (M, weight, dtype of x) to whether it takes the problem, and why not.
         space: weight to the configurations worth timing; every one is right for every shape.
         launch: (x_MK, weight, bias_N, config) to y_MN; `config` None is the rule for shapes that were not tuned.
-        cost: (M, weight, dtype of x) to a lower bound of traffic and arithmetic.
+        cost: (M, weight, dtype of x) to a lower bound of traffic, and the useful arithmetic.
         config: to the class of its configurations; None if it has nothing to configure.
         roots: the functions that run it, `module:name` below the package, whose source a tuned entry is keyed by.
     """

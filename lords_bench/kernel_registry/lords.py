@@ -147,24 +147,8 @@ def reference_launch(x_MK: Tensor, weight: PreparedWeight, bias_N: Tensor | None
     return products.matmul(x_MK, packed, weight.b_NR, weight.a_RK, levels_L, weight.bits, bias_N=bias_N)
 
 
-def fused_cost(m: int, weight: PreparedWeight, dtype: torch.dtype) -> Cost:
-    """Codes, factors, x and y once through device memory; the product and S = B·A in arithmetic."""
+def product_cost(m: int, weight: PreparedWeight, dtype: torch.dtype) -> Cost:
+    """Codes, factors and x once, and the product alone: the same for every kernel, however much more it does."""
     tensors = (weight.packed, weight.b_NR, weight.a_RK)
     stored = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return Cost(
-        bytes_moved=stored + m * (weight.n + weight.k) * dtype.itemsize,
-        flops=2 * weight.n * weight.k * (m + weight.b_NR.shape[1]),
-    )
-
-
-def rank_expanded_cost(m: int, weight: PreparedWeight, dtype: torch.dtype) -> Cost:
-    """Two int8 products per rank, code and token."""
-    rank = weight.b_NR.shape[1]
-    moved = fused_cost(m, weight, dtype).bytes_moved
-    return Cost(bytes_moved=moved, flops=2 * m * rank * weight.n * (2 * weight.k + 1))
-
-
-def dequantize_cost(m: int, weight: PreparedWeight, dtype: torch.dtype) -> Cost:
-    """W in the dtype of x once more to device memory and back."""
-    fused = fused_cost(m, weight, dtype)
-    return Cost(bytes_moved=fused.bytes_moved + 2 * weight.n * weight.k * dtype.itemsize, flops=fused.flops)
+    return Cost(bytes_moved=stored + m * weight.k * dtype.itemsize, flops=2 * m * weight.n * weight.k)

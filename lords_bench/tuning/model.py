@@ -35,7 +35,7 @@ class Work:
         weights_per_turn: weights that a program decodes in a turn.
         tokens: rows of a tensor-core tile, padding included.
         setup_bytes: what a program reads before its loop.
-        memory_bytes: through device memory, at least.
+        memory_bytes: through device memory, a scratch matrix written and read included; no lower bound.
         cache_bytes: through the second-level cache, in all programs.
         bits_per_weight: of the stored weight.
         tail_ns: what follows the last program.

@@ -28,6 +28,8 @@ DEFAULT_KERNELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "fake": (fake.FAULTY,),
     }
 )
+# What can be tuned without being a kernel of the registry.
+STAND_INS = frozenset({cpu_product.NAME, *fake.FAKE_KERNELS})
 FAKE_MACHINE = Machine(gpu="fake", capability=(9, 0), multiprocessors=132, driver=None, triton="none")
 
 

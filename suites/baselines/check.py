@@ -29,10 +29,11 @@ class Checked:
 def as_candidate(name: str, way: Way, problem: Problem, *, regime: Regime, cache_bytes: int | None) -> Checked:
     """The way with as many copies of its operands as a cold launch needs; one set in other regimes.
 
-    `bytes_moved` is the format's tensors, x and y once; `flops` the product alone, so that formats compare.
+    `bytes_moved` is the format's tensors and x once (y may stay in the cache); `flops` the product alone, so that
+    formats compare.
     """
     case, itemsize = problem.case, problem.dtype.itemsize
-    moved = way.stored_bytes + case.m * (case.n + case.k) * itemsize
+    moved = way.stored_bytes + case.m * case.k * itemsize
     slots = rotation_slots(moved, cache_bytes) if regime == "cold" else 1
     sets: list[tuple[Any, torch.Tensor]] = [(way.operands, problem.draw_x())]
     sets += [(copy.deepcopy(way.operands), problem.draw_x()) for _ in range(slots - 1)]

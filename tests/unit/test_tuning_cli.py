@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ from lords_bench.records.journal import read_journal
 from lords_bench.records.trial import Trial
 from lords_bench.records.tuned import TunedEntry
 from lords_bench.tuning import cpu_product, fake
-from lords_bench.tuning_cli import seconds
+from lords_bench.tuning_cli import _lock_path, seconds
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -118,3 +119,21 @@ def test_a_budget_is_read_as_seconds(text: str, value: float) -> None:
 def test_a_budget_that_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not a time"):
         seconds(text)
+
+
+def test_each_gpu_has_a_lock_of_its_own_whatever_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    identifiers = {0: "aaaa", 1: "bbbb"}
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=identifiers[index]))
+
+    def lock(index: int) -> Path:
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: index)
+        return _lock_path("cuda", tmp_path)
+
+    first, second = lock(0), lock(1)
+    identifiers[1] = "aaaa"
+
+    assert first != second
+    assert lock(1) == first
+    assert _lock_path("cpu", tmp_path) not in (first, second)

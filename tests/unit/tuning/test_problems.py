@@ -1,0 +1,88 @@
+"""What tune writes is what a look-up finds: problems as the command line makes them and as a prepared weight asks."""
+
+import argparse
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lords_bench.errors import UsageError
+from lords_bench.kernel_check import make_case
+from lords_bench.kernels.common.operands import level_table
+from lords_bench.prepared import forced_decoder, prepare
+from lords_bench.records.tuned import ROUTE, Choice, Problem, Summary, TunedEntry
+from lords_bench.tuning import fake
+from lords_bench.tuning.keys import key_of, problem_of
+from lords_bench.tuning.lookup import Entries
+from lords_bench.tuning.plan import FAKE_MACHINE, make_task
+from lords_bench.tuning.problems import lords_problem, weight_without_memory
+from lords_bench.tuning_cli import _problems
+
+N, K = 48, 300
+TIME = Summary(samples=9, median_ns=9.0, low_ns=9.0, high_ns=9.0)
+
+
+def asked(m: int, rank: int, dtype: torch.dtype, bits: int) -> Problem:
+    """As a look-up asks: of a real weight, prepared with the decoder that a GPU would pick."""
+    case = make_case(m, N, K, bits=bits, rank=rank, dtype=dtype, device=torch.device("cpu"))
+    picked = level_table(case.levels_L, bits=bits, dtype=dtype, decoder=forced_decoder(dtype)).decoder
+    return problem_of(m, prepare(case, dtype, decoder=picked))
+
+
+def tuned(**options: str) -> list[Problem]:
+    """As `tune --device cuda` writes."""
+    given = {"bits": "4", "ranks": "16", "m": "8", "dtype": None, "shapes": f"{N}x{K}", "device": "cuda"} | options
+    return _problems(argparse.Namespace(**given), ("scale_tile",))
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("rank", [1, 16, 24, 64])
+def test_what_is_tuned_is_what_a_prepared_weight_looks_up(rank: int, dtype: torch.dtype, bits: int) -> None:
+    (problem,) = tuned(ranks=str(rank), dtype=str(dtype).removeprefix("torch."), bits=str(bits), m="5")
+    key = make_task("scale_tile", problem, FAKE_MACHINE, "fake").key
+    choice = Choice(kernel="scale_tile")
+    entry = TunedEntry(
+        key=key, choice=choice, default=choice, measured=TIME, default_measured=TIME, speedup=None, regime="cold",
+        timer="fake", measured_on="2026-11-22",
+    )  # fmt: skip
+
+    found = Entries([entry]).find(key_of("scale_tile", asked(7, rank, dtype, bits), FAKE_MACHINE))
+
+    assert found is not None
+    assert found.origin == "exact"
+    assert Entries([entry]).find(key_of(ROUTE, problem, FAKE_MACHINE)) is None
+
+
+def test_a_problem_of_another_rank_or_dtype_is_not_found() -> None:
+    (problem,) = tuned()
+
+    assert asked(8, 16, torch.bfloat16, 4) == problem
+    assert asked(8, 17, torch.bfloat16, 4) != problem
+    assert asked(8, 16, torch.float32, 4) == replace(problem, x_dtype="float32", decoder="table")
+
+
+def test_ranks_and_numbers_of_tokens_that_are_padded_to_one_size_are_tuned_once() -> None:
+    assert len(tuned(ranks="1,8,16,24,32", m="5,6,8,9")) == 4
+
+
+def test_a_weight_without_memory_is_of_its_problem() -> None:
+    problem = lords_problem(m=9, n=N, k=K, bits=3, rank=20, x_dtype="float16")
+
+    assert problem_of(16, weight_without_memory(problem)) == problem
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"ranks": "65"}, "rank 65"), ({"dtype": "float8"}, "dtype 'float8'")]
+)
+def test_what_kernels_do_not_take_is_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        tuned(**options)
+
+
+def test_a_made_up_kernel_keeps_the_rank_that_was_given() -> None:
+    arguments = argparse.Namespace(bits="4", ranks="24", m="8", dtype=None, shapes="64x64", device="fake")
+
+    (problem,) = _problems(arguments, (fake.CLEAN,))
+
+    assert problem.rank == 24
