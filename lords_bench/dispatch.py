@@ -18,7 +18,7 @@ from lords_bench.kernel_registry import KERNELS, config_of
 from lords_bench.prepared import REFERENCE, PreparedWeight
 from lords_bench.records.tuned import M_BUCKETS, Choice
 from lords_bench.tuning.active import active_entries
-from lords_bench.tuning.keys import key_of, machine_of, problem_of
+from lords_bench.tuning.keys import ROUTED, key_of, machine_of, problem_of
 from lords_bench.tuning.lookup import Found, choose
 
 Launch = Callable[[Tensor, PreparedWeight, Tensor | None], Tensor]
@@ -86,13 +86,24 @@ def formula_kernel(m: int, weight: PreparedWeight) -> str:
     return next(name for name in route.kernels if takes(name, m, weight))
 
 
+def kernels_for(bucket: int, weight: PreparedWeight) -> tuple[str, ...]:
+    """Every kernel that takes all of an M bucket, that of the formula first, then those of smaller M first."""
+    tokens = _tokens(bucket)
+    first = formula_kernel(tokens, weight)
+    return (first, *(name for name in ROUTED if name != first and takes(name, tokens, weight)))
+
+
+def _tokens(bucket: int) -> int:
+    return bucket if bucket < M_BUCKETS[-1] else _MANY
+
+
 def served_by(m: int, weight: PreparedWeight) -> Found:
     """Kernel and settings that serve M tokens, and where they come from: a tuned table, or the formula.
 
     The answer is that of the whole M bucket. Settings () are the kernel's own rule.
     """
     bucket = M_BUCKETS[min(_LAST_BUCKET, (m - 1).bit_length())]
-    tokens = bucket if bucket < M_BUCKETS[-1] else _MANY
+    tokens = _tokens(bucket)
     formula = Choice(kernel=formula_kernel(tokens, weight))
     machine = machine_of(weight.device)
     if machine is None or weight.decoder == REFERENCE or not active_entries().all():

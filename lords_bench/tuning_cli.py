@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from lords_bench.records.measurement import Regime
     from lords_bench.records.tuned import Problem
-    from lords_bench.tuning.tasks import Finished, Options, Task
+    from lords_bench.tuning.tasks import Finished, Options, RouteTask, Task
 
 _DEFAULT_SHAPES = {"cuda": "llama-3-8b", "cpu": "768x768", "fake": "4096x4096"}
 _DEFAULT_M = {"cuda": "1,2,4,8,16,32,64,128,256,512,1024,2048,4096", "cpu": "8", "fake": "8"}
@@ -70,22 +70,48 @@ def run(arguments: argparse.Namespace) -> int:
         check_kernel(kernel, device)
     problems = _problems(arguments, kernels)
     machine = machine_for(device)
-    tasks = [
-        make_task(kernel, problem, machine, device, workers=arguments.workers)
-        for kernel in kernels
-        for problem in problems
-        if _serves(kernel, problem)
-    ]
+    tasks: list[Task | RouteTask] = []
+    for problem in problems:
+        made = {
+            kernel: make_task(kernel, problem, machine, device, workers=arguments.workers)
+            for kernel in kernels
+            if _serves(kernel, problem)
+        }
+        tasks += [*made.values(), *_routes(problem, made, device)]
     if not tasks:
         raise UsageError(f"none of {', '.join(kernels)} serves M = {arguments.m}; widen --m")
     console = Console(stderr=True)
     finished = _tune(tasks, options, arguments, arguments.out or user_folder(), console)
     _report(finished, arguments, Console())
-    return 0 if all(item.winner is not None for item in finished) else 1
+    return 0 if all(item.winner is not None or _is_no_contest(item) for item in finished) else 1
+
+
+def _routes(problem: "Problem", made: "dict[str, Task]", device: str) -> "list[RouteTask]":
+    """The choice between the kernels of a problem, with the rows that earlier runs left of those not tuned now."""
+    from lords_bench.tuning.plan import STAND_INS, make_route, make_task
+
+    if not made or set(made) <= STAND_INS:
+        return []
+    from lords_bench.dispatch import kernels_for
+    from lords_bench.tuning.keys import ROUTED
+    from lords_bench.tuning.problems import weight_without_memory
+
+    kernels = kernels_for(problem.m_bucket, weight_without_memory(problem))
+    if kernels[0] not in ROUTED or not set(kernels) & set(made):
+        return []
+    machine = next(iter(made.values())).key.machine
+    return [make_route(problem, [made.get(name) or make_task(name, problem, machine, device) for name in kernels])]
+
+
+def _is_no_contest(item: "Finished") -> bool:
+    """A route with nothing to choose from is no failure of its own."""
+    from lords_bench.tuning.tasks import RouteTask
+
+    return isinstance(item.task, RouteTask) and not item.record.run_offs
 
 
 def _tune(
-    tasks: "list[Task]", options: "Options", arguments: argparse.Namespace, out: Path, console: "Console"
+    tasks: "list[Task | RouteTask]", options: "Options", arguments: argparse.Namespace, out: Path, console: "Console"
 ) -> "list[Finished]":
     from lords_bench.tuning.process import EvaluationProcess
     from lords_bench.tuning.rows import DeviceLock

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lords_bench.records.status import Status
 from lords_bench.records.trial import Trial
-from lords_bench.tuning.tasks import Finished, Task
+from lords_bench.tuning.tasks import Finished, RouteTask, Task
 
 _REFRESH_PER_S = 8
 
@@ -31,7 +31,7 @@ class TuneProgress:
         self._problems, self._budget_s, self._console = problems, budget_s, console
         self._started = time.monotonic()
         self._number = 0
-        self._task: Task | None = None
+        self._task: Task | RouteTask | None = None
         self._stage = ""
         self._tries = self._tried = self._new = 0
         self._work_left = 0.0
@@ -56,10 +56,12 @@ class TuneProgress:
     ) -> None:
         self._live.stop()
 
-    def begin(self, task: Task, *, tries: int, resumed: int) -> None:
-        """A problem is being tuned."""
+    def begin(self, task: Task | RouteTask, *, tries: int, resumed: int) -> None:
+        """A problem is being tuned, or kernels are compared."""
         self._number += 1
-        self._task, self._tries, self._tried = task, max(tries, resumed), resumed
+        self._task = task
+        if isinstance(task, Task):
+            self._tries, self._tried = max(tries, resumed), resumed
         self._best_ns = self._default_ns = None
 
     def stage(self, name: str) -> None:
@@ -73,7 +75,7 @@ class TuneProgress:
         if trial.measurement is None:
             self._failed[trial.status] += 1
             return
-        assert self._task is not None
+        assert isinstance(self._task, Task)
         time_ns = trial.measurement.median_ns
         self._best_ns = time_ns if self._best_ns is None else min(self._best_ns, time_ns)
         if trial.config == self._task.space.default:
@@ -122,6 +124,11 @@ def describe(finished: Finished) -> str:
     failed = Counter(trial.status for trial in finished.record.by_config.values() if trial.status is not Status.OK)
     failures = "".join(f", {count} {status}" for status, count in sorted(failed.items()))
     tried = f"{finished.tried} tried{failures}"
+    if isinstance(finished.task, RouteTask):
+        failed_there = sum(run_off.measurements.count(None) for run_off in finished.record.run_offs[-1:])
+        tried = f"{finished.tried} kernels" + (f", {failed_there} failed" if failed_there else "")
+        if found is not None:
+            tried = f"{dict(found.config)['kernel']} of {tried}"
     if found is None:
         return f"{finished.task.label}: no result ({finished.refused or tried})"
     time_us = found.measurement.median_ns / 1e3

@@ -10,7 +10,7 @@ from lords_bench.records.tuned import Problem
 from lords_bench.tuning import fake
 from lords_bench.tuning.plan import FAKE_MACHINE, make_task
 from lords_bench.tuning.process import EvaluationProcess
-from lords_bench.tuning.tasks import Finished, Options, Task
+from lords_bench.tuning.tasks import Finished, Options, RouteTask, Task
 from lords_bench.tuning.tuner import tune
 
 PROBLEM = Problem(
@@ -24,7 +24,7 @@ class Silent:
     def __init__(self) -> None:
         self.trials: list[Trial] = []
 
-    def begin(self, task: Task, *, tries: int, resumed: int) -> None: ...
+    def begin(self, task: Task | RouteTask, *, tries: int, resumed: int) -> None: ...
     def stage(self, name: str) -> None: ...
     def end(self, finished: Finished) -> None: ...
 

@@ -2,7 +2,8 @@
 
 A `Trial` is one configuration of one problem: how it ended, and its samples if it ended well. A `RunOff` is one
 interleaved comparison of several configurations, its samples aligned round by round: the near-ties of a search
-(`final`), or the winner against the formula's default on fresh samples (`confirm`). `TuningRecord` holds the rows of
+(`final`), the winner against the formula's default on fresh samples (`confirm`), or the winners of several kernels
+against the formula's kernel (`route`). `TuningRecord` holds the rows of
 one problem; `tuning.winner` draws the conclusion. Times that were not measured say so in `evidence`, and no table takes
 them.
 """
@@ -15,10 +16,10 @@ from typing import Literal, get_args
 from lords_bench.errors import RecordError
 from lords_bench.records.measurement import Measurement
 from lords_bench.records.status import Status
-from lords_bench.records.tuned import Setting, TunedKey
+from lords_bench.records.tuned import Choice, Setting, TunedKey
 
 Evidence = Literal["measured", "fake", "predicted"]
-Stage = Literal["final", "confirm"]
+Stage = Literal["final", "confirm", "route"]
 # The fields of a configuration in the order of its dataclass.
 Settings = tuple[Setting, ...]
 
@@ -99,8 +100,8 @@ class RunOff:
     """An interleaved comparison of configurations of one problem.
 
     Attributes:
-        stage: `final` among near-ties, or `confirm` of the winner.
-        configs: the configurations, the baseline among them.
+        stage: `final` among near-ties, `confirm` of the winner, or `route` between kernels.
+        configs: the configurations, the baseline among them; between kernels each begins with its `kernel`.
         baseline: the formula's default.
         measurements: one per configuration, aligned round by round; None where it failed, with its reason.
         reasons: one per configuration; None exactly where there is a measurement.
@@ -177,6 +178,22 @@ def tuning_record(
         trials=tuple(trial for trial in trials if trial.key_digest == wanted),
         run_offs=tuple(run_off for run_off in run_offs if run_off.key_digest == wanted),
     )
+
+
+def settings_with_kernel(choice: Choice) -> Settings:
+    """A kernel and its configuration as one configuration of a comparison between kernels."""
+    return (("kernel", choice.kernel), *choice.settings)
+
+
+def choice_of(settings: Settings) -> Choice:
+    """The inverse of `settings_with_kernel`.
+
+    Raises:
+        RecordError: the first setting is not the kernel.
+    """
+    if not settings or settings[0][0] != "kernel":
+        raise RecordError(f"settings {settings} do not begin with a kernel")
+    return Choice(kernel=str(settings[0][1]), settings=settings[1:])
 
 
 def key_digest(key: TunedKey, evidence: Evidence) -> str:

@@ -2,13 +2,14 @@
 
 import zlib
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from lords_bench.errors import UsageError
 from lords_bench.records.measurement import Regime
-from lords_bench.records.trial import Settings
-from lords_bench.records.tuned import Problem
+from lords_bench.records.trial import Settings, choice_of
+from lords_bench.records.tuned import ROUTE, Problem
 from lords_bench.static.bounds import GPU_MODELS
 from lords_bench.tuning import cpu_product, fake, model
 from lords_bench.tuning.bench import Bench
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def open_bench(device: str, kernel: str, problem: Problem, regime: Regime) -> Bench:
-    """What checks and times configurations of a kernel for a problem.
+    """What checks and times configurations of a kernel, or for `ROUTE` of several kernels, for a problem.
 
     Raises:
         UsageError: a device that is unknown or not there, or a kernel that it cannot run.
@@ -47,6 +48,9 @@ def _fake_bench(kernel: str, problem: Problem, regime: Regime) -> Bench:
 
 def fake_truth_ns(kernel: str, settings: Settings, problem: Problem) -> float:
     """Invented time: of the made-up kernel, or of a real one by the analytic model with up to 30 % of ruggedness."""
+    if kernel == ROUTE:
+        choice = choice_of(settings)
+        return fake_truth_ns(choice.kernel, choice.settings, problem)
     if kernel in fake.FAKE_KERNELS:
         return fake.truth_ns(settings, problem)
     guess = model.guess(kernel, settings, problem, GPU_MODELS[0])
@@ -72,8 +76,25 @@ def _cuda_bench(kernel: str, problem: Problem, regime: Regime) -> Bench:
     from lords_bench.tuning.kernel_candidates import candidate_maker
 
     timer = CudaDevice()
-    make = candidate_maker(kernel, problem, cache_bytes=timer.cache_bytes, regime=regime, device=torch.device("cuda"))
+
+    @cache
+    def maker(of: str) -> "Callable[[Settings, str], Candidate]":
+        return candidate_maker(of, problem, cache_bytes=timer.cache_bytes, regime=regime, device=torch.device("cuda"))
+
+    make = between_kernels(maker) if kernel == ROUTE else maker(kernel)
     return Bench(lambda _named: timer, make, regime)
+
+
+def between_kernels(
+    maker: "Callable[[str], Callable[[Settings, str], Candidate]]",
+) -> "Callable[[Settings, str], Candidate]":
+    """Makes candidates of several kernels, out of what makes those of each."""
+
+    def make(settings: Settings, name: str) -> "Candidate":
+        choice = choice_of(settings)
+        return maker(choice.kernel)(choice.settings, name)
+
+    return make
 
 
 _BENCHES: Mapping[str, Callable[[str, Problem, Regime], Bench]] = MappingProxyType(

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from lords_bench.errors import UsageError
 from lords_bench.records.trial import Evidence, MachineCode, Settings
-from lords_bench.records.tuned import Machine, Problem, TunedKey
+from lords_bench.records.tuned import ROUTE, Machine, Problem, TunedKey
 from lords_bench.static.target import TARGETS
 from lords_bench.timing.probe import cpu_model
 from lords_bench.tuning import cpu_product, fake
@@ -18,7 +18,7 @@ from lords_bench.tuning.model import gpu_model, guess
 from lords_bench.tuning.source import files_sha256
 from lords_bench.tuning.space import SearchSpace
 from lords_bench.tuning.strategies import Guess
-from lords_bench.tuning.tasks import Inspected, Task
+from lords_bench.tuning.tasks import Inspected, RouteTask, Task
 
 # What is tuned where nothing is named: the kernels that the route of a product takes, and one stand-in elsewhere.
 DEFAULT_KERNELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -71,6 +71,19 @@ def make_task(kernel: str, problem: Problem, machine: Machine, device: str, *, w
         guesses=_guesses(kernel, space, problem, machine),
         inspect=_inspect(kernel, problem, machine, device, workers),
     )
+
+
+def make_route(problem: Problem, members: Sequence[Task]) -> RouteTask:
+    """The choice between tuned kernels for a problem.
+
+    Args:
+        problem: that all of them are tuned for.
+        members: the kernels' tasks, that of the formula first.
+    """
+    from lords_bench.tuning.keys import key_of
+
+    first = members[0]
+    return RouteTask(key=key_of(ROUTE, problem, first.key.machine), evidence=first.evidence, members=tuple(members))
 
 
 def check_kernel(kernel: str, device: str) -> None:

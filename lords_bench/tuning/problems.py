@@ -64,6 +64,6 @@ def weight_without_memory(problem: Problem) -> PreparedWeight:
         grid_bytes=meta(1 << problem.bits, dtype=torch.int8) if on_grid else None,
         a_columns=a_RK if on_grid else None,
         bits=problem.bits,
-        decoder=[*DECODERS].index(problem.decoder),
+        decoder=list[str](DECODERS).index(problem.decoder),
         dtype=dtype,
     )

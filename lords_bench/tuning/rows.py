@@ -2,11 +2,13 @@
 
 import fcntl
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from lords_bench.errors import StoreError
+from lords_bench.records.bench import CREATED_FORMAT
 from lords_bench.records.journal import Journal, read_journal
 from lords_bench.records.store import RejectedLine, store_error
 from lords_bench.records.trial import Evidence, RunOff, Trial, TuningRecord, key_digest
@@ -66,6 +68,11 @@ class Rows:
         else:
             self._run_off_journal.append(row)
             self._run_offs.setdefault(row.key_digest, []).append(row)
+
+
+def now() -> str:
+    """The label of a row that is written now."""
+    return datetime.now(UTC).strftime(CREATED_FORMAT)
 
 
 class DeviceLock:

@@ -49,16 +49,36 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finished:
-    """How the tuning of one problem ended.
+class RouteTask:
+    """One choice between kernels to make, once each has been tuned.
 
     Attributes:
-        tried: configurations with a row, those of earlier runs included.
+        key: of `ROUTE`.
+        members: the kernels that take the problem, that of the formula first; their rows are on disk.
+    """
+
+    key: TunedKey
+    evidence: Evidence
+    members: tuple[Task, ...]
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        problem = self.key.problem
+        return f"route M{problem.m_bucket} {problem.n}×{problem.k} {problem.bits}b r{problem.rank}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """How the tuning of one problem, or a choice between kernels, ended.
+
+    Attributes:
+        tried: configurations with a row, those of earlier runs included; kernels that were compared.
         in_time: whether the search came to its end within the budget.
         refused: why the problem could not be set up on the device; None where it could.
     """
 
-    task: Task
+    task: Task | RouteTask
     record: TuningRecord
     winner: Winner | None
     tried: int
@@ -69,11 +89,11 @@ class Finished:
 class Watcher(Protocol):
     """Is told what the tuner does; `tuning_progress` draws it."""
 
-    def begin(self, task: Task, *, tries: int, resumed: int) -> None:
-        """A problem is being tuned: how many tries are expected, and how many earlier runs had made."""
+    def begin(self, task: Task | RouteTask, *, tries: int, resumed: int) -> None:
+        """A problem is being tuned: how many tries are expected (0 for a route), how many earlier runs had made."""
 
     def stage(self, name: str) -> None:
-        """What happens now: `compiling`, `searching`, `final`, `confirming`."""
+        """What happens now: `compiling`, `searching`, `final`, `confirming`, `comparing kernels`."""
 
     def tried(self, trial: Trial) -> None:
         """A configuration is finished with."""

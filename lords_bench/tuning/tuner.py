@@ -8,19 +8,18 @@ because only the samples of one run-off are compared.
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 
 from lords_bench.errors import DeviceError
-from lords_bench.records.bench import CREATED_FORMAT
 from lords_bench.records.measurement import Measurement
 from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
 from lords_bench.records.trial import RunOff, Settings, Stage, Trial, TuningRecord
 from lords_bench.tuning.process import EvaluationProcess
-from lords_bench.tuning.rows import Rows
+from lords_bench.tuning.route import tune_route
+from lords_bench.tuning.rows import Rows, now
 from lords_bench.tuning.strategies import Outcome, make_strategy, search_budget
-from lords_bench.tuning.tasks import Finished, Inspected, Options, Task, Watcher
+from lords_bench.tuning.tasks import Finished, Inspected, Options, RouteTask, Task, Watcher
 from lords_bench.tuning.winner import canonical, finalists, winner
 
 # One sample this many times the best so far ends a try.
@@ -30,7 +29,7 @@ RUN_OFF_SHARE = 0.3
 
 
 def tune(
-    tasks: Sequence[Task],
+    tasks: Sequence[Task | RouteTask],
     *,
     folder: Path,
     process: EvaluationProcess,
@@ -42,7 +41,7 @@ def tune(
     """Tune every problem; `on_finished` gets each as soon as it is done, so that a run cut short has been of use.
 
     Args:
-        tasks: the problems, in order.
+        tasks: the problems, in order; a route behind the kernels that it chooses from.
         folder: where rows are read and written.
         process: what evaluates.
         options: how to search, and for how long.
@@ -56,16 +55,22 @@ def tune(
     started = time.monotonic()
     stores: dict[str, Rows] = {}
     with ExitStack() as open_stores:
-        for number, task in enumerate(tasks):
-            limit_s = None
-            if options.budget_s is not None:
-                limit_s = max(0.0, options.budget_s - (time.monotonic() - started)) / (len(tasks) - number)
-            kernel = task.key.kernel
+
+        def rows_of(kernel: str) -> Rows:
             if kernel not in stores:
                 stores[kernel] = open_stores.enter_context(Rows(folder, kernel))
                 for path, line in stores[kernel].rejected:
                     on_rejected(path, line)
-            on_finished(_Tuning(task, stores[kernel], process, options, watcher).run(limit_s))
+            return stores[kernel]
+
+        for number, task in enumerate(tasks):
+            limit_s = None
+            if options.budget_s is not None:
+                limit_s = max(0.0, options.budget_s - (time.monotonic() - started)) / (len(tasks) - number)
+            if isinstance(task, RouteTask):
+                on_finished(tune_route(task, rows_of, process, options, watcher))
+            else:
+                on_finished(_Tuning(task, rows_of(task.key.kernel), process, options, watcher).run(limit_s))
 
 
 class _Tuning:
@@ -186,7 +191,7 @@ class _Tuning:
             compile_ns=facts.compile_ns,
             run_id=self.options.run_id,
             strategy=self.options.strategy,
-            created_utc=_now(),
+            created_utc=now(),
         )
         self.rows.add(trial)
         self.watcher.tried(trial)
@@ -223,7 +228,7 @@ class _Tuning:
             reasons=duel.reasons,
             noise_floor=duel.noise_floor,
             run_id=self.options.run_id,
-            created_utc=_now(),
+            created_utc=now(),
         )
         self.rows.add(row)
         return row
@@ -236,7 +241,3 @@ def _cost_time(trial: Trial) -> bool:
 
 def _outcome(trial: Trial) -> Outcome:
     return Outcome(status=trial.status, median_ns=None if trial.measurement is None else trial.measurement.median_ns)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime(CREATED_FORMAT)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lords_bench.records.measurement import Measurement
-from lords_bench.records.trial import RunOff, Settings, Trial, TuningRecord
-from lords_bench.records.tuned import Choice, Speedup, Summary, TunedEntry
+from lords_bench.records.trial import RunOff, Settings, Trial, TuningRecord, choice_of
+from lords_bench.records.tuned import ROUTE, Choice, Speedup, Summary, TunedEntry
 
 NEAR = 1.05
 MOST_FINALISTS = 8
@@ -107,6 +107,45 @@ def winner(record: TuningRecord, order: Sequence[Settings]) -> Winner | None:
     )
 
 
+def fastest_of(run_off: RunOff) -> Winner | None:
+    """What one comparison proves against its baseline, which ties go to; None where the baseline has no times.
+
+    Among configurations that are faster than the baseline and as good as the fastest of them, the first is taken.
+    """
+    from lords_bench.stats.verdict import MARGIN, Verdict, judge
+
+    base, floor = run_off.measurement_of(run_off.baseline), run_off.noise_floor or 0.0
+    if base is None:
+        return None
+    faster = []
+    for config, found in zip(run_off.configs, run_off.measurements, strict=True):
+        if found is None or config == run_off.baseline:
+            continue
+        judged = judge(found.paired_ns, base.paired_ns, noise_floor=floor)
+        if judged.verdict is Verdict.FASTER and found.median_ns <= base.median_ns:
+            faster.append((config, found, judged.ratio))
+    config, measurement, ratio, ties = run_off.baseline, base, None, 1
+    if faster:
+        best = min((found for _, found, _ in faster), key=lambda found: found.median_ns)
+        good = [
+            item
+            for item in faster
+            if item[1] is best
+            or judge(item[1].paired_ns, best.paired_ns, noise_floor=max(MARGIN, floor)).verdict
+            in (Verdict.SAME, Verdict.FASTER)
+        ]
+        (config, measurement, ratio), ties = good[0], len(good)
+    return Winner(
+        config=config,
+        default=run_off.baseline,
+        confirmed=True,
+        speedup=None if ratio is None else _speedup(ratio),
+        measurement=measurement,
+        default_measurement=base,
+        ties=ties,
+    )
+
+
 def table_entry(record: TuningRecord, found: Winner, *, measured_on: str, commit: str | None) -> TunedEntry:
     """The line for a table.
 
@@ -119,12 +158,11 @@ def table_entry(record: TuningRecord, found: Winner, *, measured_on: str, commit
         raise RecordError(f"times are {record.evidence}, not measured; a table takes only what a device has shown")
     if not found.confirmed:
         raise RecordError("the winner was not confirmed on fresh samples; tune for longer")
-    kernel = record.key.kernel
     measurement = found.measurement
     return TunedEntry(
         key=record.key,
-        choice=Choice(kernel=kernel, settings=found.config),
-        default=Choice(kernel=kernel, settings=found.default),
+        choice=_choice(record.key.kernel, found.config),
+        default=_choice(record.key.kernel, found.default),
         measured=_summary(measurement),
         default_measured=_summary(found.default_measurement),
         speedup=found.speedup,
@@ -134,6 +172,10 @@ def table_entry(record: TuningRecord, found: Winner, *, measured_on: str, commit
         commit=commit,
         run=record.run_offs[-1].run_id,
     )
+
+
+def _choice(kernel: str, settings: Settings) -> Choice:
+    return choice_of(settings) if kernel == ROUTE else Choice(kernel=kernel, settings=settings)
 
 
 def _preference(trial: Trial | None, rank: int) -> tuple[bool, int, int]:

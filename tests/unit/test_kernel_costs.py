@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lords_bench.kernel_check import make_case
-from lords_bench.kernel_registry import KERNELS, LoraAdapter, prepare_blockwise
+from lords_bench.kernel_registry import KERNELS, LoraAdapter, PreparedBlockwise, prepare_blockwise
 from lords_bench.prepared import prepare
 from lords_bench.records.measurement import Measurement, Peaks
 from lords_bench.timing.candidate import Candidate
@@ -17,7 +17,7 @@ CODES = N * K * BITS // 8
 X = M * K * 2
 
 
-def blockwise(adapter: LoraAdapter | None):  # noqa: ANN201
+def blockwise(adapter: LoraAdapter | None) -> PreparedBlockwise:
     return prepare_blockwise(
         CASE.packed, torch.ones(N, K // 64, dtype=torch.float16), CASE.levels_L, k=K, bits=BITS, block=64,
         dtype=torch.bfloat16, decoder="table16", adapter=adapter,

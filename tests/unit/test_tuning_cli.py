@@ -53,6 +53,19 @@ def test_a_real_kernel_is_tuned_on_a_fake_device_over_the_layers_of_a_model(
     assert "dequantize_matmul M4096 14336×4096" in capsys.readouterr().err
 
 
+def test_kernels_of_one_problem_are_compared_once_all_are_tuned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--device", "fake", "--shapes", "1024x1024", "--m", "16", "--strategy", "random")
+
+    codes = [tune(*kernels, *arguments, out=tmp_path) for kernels in (("scale_tile",), ("dequantize_matmul",))]
+
+    shown = " ".join(capsys.readouterr().err.split())
+    assert codes == [0, 0]
+    assert "[2/2] route M16 1024×1024 4b r16: no result (only scale_tile has a result, not scale_tile_gemm" in shown
+    assert "[2/2] route M16 1024×1024 4b r16: default kept, 5.58 µs (scale_tile of 2 kernels)" in shown
+
+
 def test_an_interrupted_tune_says_that_it_goes_on_and_does(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lords_bench", "tune", fake.CLEAN, "--device", "fake", "--exhaustive"]
     command += ["--out", str(tmp_path), "--m", "1,2,4,8,16"]
