@@ -3,8 +3,6 @@
 import torch
 
 from lords_bench.errors import UsageError
-from lords_bench.kernels.common.layout import k_block, plane_count
-from lords_bench.kernels.common.operands import padded_rank
 from lords_bench.prepared import DECODERS, PreparedWeight, forced_decoder
 from lords_bench.records.tuned import Problem, m_bucket
 
@@ -24,6 +22,8 @@ def lords_problem(
     Raises:
         UsageError: a rank that kernels do not take, or a dtype that no product has.
     """
+    from lords_bench.kernels.common.operands import padded_rank
+
     if x_dtype not in DTYPES:
         raise UsageError(f"dtype {x_dtype!r} is not one of activations; give {', '.join(DTYPES)}")
     return Problem(
@@ -44,6 +44,8 @@ def weight_without_memory(problem: Problem) -> PreparedWeight:
     Raises:
         KeyError: the problem is of a block-wise weight.
     """
+    from lords_bench.kernels.common.layout import k_block, plane_count
+
     if problem.rank is None:
         raise KeyError("rank")
     dtype, scale_dtype = getattr(torch, problem.x_dtype), getattr(torch, problem.scale_dtype)
