@@ -53,6 +53,7 @@ def factor_gradients(
     support = supports(operands, x_MK.dtype, dy_MN.dtype)
     if not support.ok:
         raise UsageError(support.reason)
+    dy_MN, x_MK = with_near_columns(dy_MN), with_near_columns(x_MK)
     config = config or factor_gradients_default(bits=operands.bits, gpu=gpu_of(x_MK.device))
     n, k, rank, device = operands.n, operands.k, operands.rank, x_MK.device
     row_tiles = triton.cdiv(n, config.block_n)
@@ -92,6 +93,7 @@ def input_gradient(
     dx_MK = torch.empty(m, operands.k, dtype=dy_MN.dtype, device=dy_MN.device) if out is None else out
     if dx_MK.numel() == 0:
         return dx_MK
+    dy_MN = with_near_columns(dy_MN)
     config = config or input_gradient_default(bits=operands.bits, gpu=gpu_of(dy_MN.device))
     input_gradient_kernel[(operands.k_blocks, triton.cdiv(m, config.block_m))](
         operands.packed, dy_MN, operands.a_RK, operands.b_NR, dx_MK, operands.levels.words,
@@ -101,6 +103,12 @@ def input_gradient(
         num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
     return dx_MK
+
+
+def with_near_columns(matrix: torch.Tensor) -> torch.Tensor:
+    """The matrix, copied if its last column lies 2^31 elements or more behind its first: that product is 32-bit."""
+    far = (matrix.shape[1] - 1) * matrix.stride(1) >= 1 << 31
+    return matrix.contiguous() if far else matrix
 
 
 def factor_gradients_signature(
