@@ -117,13 +117,18 @@ def blockwise_dequantize_kernel(
     tile_ptr = packed_ptr + first_n.to(tl.int64) * row_words + block * BLOCK_WORDS
     levels = load_joined(tile_ptr + (rows * row_words)[:, None], table_ptr, table, BLOCK_N, 1, BITS, DECODER, DTYPE)
 
-    k = block * KB + tl.arange(0, KB)
-    numbers = (first_n + rows).to(tl.int64)[:, None] * scales_per_row + (tl.minimum(k, K - 1) // BLOCK)[None, :]
-    w = levels.to(tl.float32)
+    # A scale per group of SPAN columns, spread over them by a reshape: read per column they would be KB loads a row.
+    SPAN: tl.constexpr = min(KB, BLOCK)
+    number = tl.minimum((block * KB + tl.arange(0, KB // SPAN) * SPAN) // BLOCK, scales_per_row - 1)
+    numbers = rows[:, None] * scales_per_row + number[None, :]
+    first_scale = first_n.to(tl.int64) * scales_per_row
+    w = tl.reshape(levels, (BLOCK_N, KB // SPAN, SPAN)).to(tl.float32)
     if HAS_ZERO:
-        w -= tl.load(zero_ptr + numbers).to(tl.float32)
-    w *= tl.load(scale_ptr + numbers).to(tl.float32) * LEVEL_UNIT
+        w -= tl.load(zero_ptr + first_scale + numbers).to(tl.float32)[:, :, None]
+    w *= (tl.load(scale_ptr + first_scale + numbers).to(tl.float32) * LEVEL_UNIT)[:, :, None]
+    w = tl.reshape(w, (BLOCK_N, KB))
 
+    k = block * KB + tl.arange(0, KB)
     w_ptrs = w_ptr + first_n.to(tl.int64) * K + (tl.arange(0, BLOCK_N)[:, None] * K + k[None, :])
     inside = ((first_n + tl.arange(0, BLOCK_N)) < N)[:, None] & (k < K)[None, :]
     tl.store(w_ptrs, w.to(w_ptr.dtype.element_ty), mask=inside)

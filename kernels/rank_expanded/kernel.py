@@ -115,7 +115,11 @@ def rank_expanded_kernel(
             else:
                 y += part
         row = tl.arange(0, BLOCK_N)
-        tl.store(y_tile_ptr + row, y, mask=row < N - first_n)
+        # Triton 3.6 on sm_90: the mask makes 3 bits spill, and leaving it out costs 10 % more instructions at 4 bits.
+        if EVEN_N and BITS == 3:
+            tl.store(y_tile_ptr + row, y)
+        else:
+            tl.store(y_tile_ptr + row, y, mask=row < N - first_n)
         first_n += BLOCK_N
         tile_ptr += BLOCK_N * row_stride
         b_tile_ptr += BLOCK_N * RANK

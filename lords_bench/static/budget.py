@@ -3,12 +3,18 @@
 Warp instructions per 32 weights are the numbers that decide whether a kernel on a GPU with fast memory waits for memory
 or for its own decoding; the limits are what a straightforward prototype of each kernel reached, rounded up.
 No kernel may spill, whatever its budget says; that rule is not a field.
+
+Counts of instructions belong to the compiler that they were set with (`COUNTED_WITH_TRITON`); with another one a budget
+asks for what must hold everywhere: tensor cores, wide loads, no weight through shared memory.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from lords_bench.errors import UsageError
+
+# The release whose machine code the limits on instructions were set for, on every target.
+COUNTED_WITH_TRITON = "3.9.0"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,12 +51,14 @@ BUDGETS = MappingProxyType(
 )
 
 
-def named_budget(name: str) -> Budget:
-    """The budget of that name.
+def named_budget(name: str, *, triton: str = COUNTED_WITH_TRITON) -> Budget:
+    """The budget of that name for a version of Triton: without its counts unless they were set with that version.
 
     Raises:
         UsageError: unknown name; the message lists the known ones.
     """
     if name not in BUDGETS:
         raise UsageError(f"unknown budget {name!r}; known: {', '.join(BUDGETS)}")
+    if triton != COUNTED_WITH_TRITON:
+        return replace(BUDGETS[name], max_instructions_per_32_weights=None, memory_bound=False)
     return BUDGETS[name]

@@ -45,7 +45,7 @@ def test_a_broken_budget_gives_exit_code_1_and_its_reason(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "240")
     tight = {name: Budget(max_instructions_per_32_weights=0.01) for name in BUDGETS}
-    monkeypatch.setattr(suite, "named_budget", tight.__getitem__)
+    monkeypatch.setattr(suite, "named_budget", lambda name, **_: tight[name])
 
     code = run("--static", "--only", "rank_expanded 2 bit", "--targets", "sm_80")
 

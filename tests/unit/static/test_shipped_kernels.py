@@ -5,10 +5,11 @@ The first run compiles (a few minutes of two cores), later ones read stored resu
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 
 import pytest
 
-from lords_bench.static.budget import BUDGETS
+from lords_bench.static.budget import BUDGETS, COUNTED_WITH_TRITON, named_budget
 from lords_bench.static.cases import KNOWN_EXCEPTIONS, StaticCase, shipped_cases
 from lords_bench.static.report import StaticReport
 from lords_bench.static.sass import Pipe
@@ -16,6 +17,11 @@ from lords_bench.static.suite import static_reports
 from lords_bench.static.target import AMD_TARGETS, NVIDIA_TARGETS
 
 Found = Mapping[tuple[str, str], tuple[StaticCase, StaticReport]]
+
+counted = pytest.mark.skipif(
+    version("triton") != COUNTED_WITH_TRITON,
+    reason=f"instructions are budgeted for Triton {COUNTED_WITH_TRITON}; {version('triton')} is installed",
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +41,14 @@ def test_no_kernel_is_outside_its_budget_but_the_known_exceptions_which_still_ar
     assert outside == dict(KNOWN_EXCEPTIONS)
 
 
+def test_another_compiler_is_held_to_everything_but_counts_of_instructions() -> None:
+    budget, elsewhere = named_budget("decode-3bit"), named_budget("decode-3bit", triton="3.6.0")
+
+    assert (elsewhere.max_instructions_per_32_weights, elsewhere.memory_bound) == (None, False)
+    assert (elsewhere.tensor_core, elsewhere.code_load_bytes) == (budget.tensor_core, budget.code_load_bytes)
+    assert elsewhere.max_shared_store_bytes_per_weight == budget.max_shared_store_bytes_per_weight == 0.5
+
+
 def test_nothing_spills_and_nothing_has_a_stack(found: Found) -> None:
     spilling = {
         key
@@ -46,6 +60,7 @@ def test_nothing_spills_and_nothing_has_a_stack(found: Found) -> None:
     assert spilling == set()
 
 
+@counted
 @pytest.mark.parametrize(("bits", "limit"), [(4, 2.3), (3, 1.9), (2, 1.4)])
 def test_decoding_one_token_takes_no_more_instructions_than_the_prototype(
     found: Found, bits: int, limit: float
@@ -58,6 +73,7 @@ def test_decoding_one_token_takes_no_more_instructions_than_the_prototype(
     assert BUDGETS[f"decode-{bits}bit"].max_instructions_per_32_weights == limit
 
 
+@counted
 @pytest.mark.parametrize(("name", "budget", "limit"), [
     ("bfloat16", "small-m-4bit-bf16", 4.4), ("fp16 scale", "small-m-4bit-fp16-scale", 3.8),
 ])  # fmt: skip
@@ -72,6 +88,7 @@ def test_eight_tokens_take_no_more_instructions_than_the_prototype(
     assert BUDGETS[budget].max_instructions_per_32_weights == limit
 
 
+@counted
 def test_one_token_is_predicted_to_wait_for_memory_on_every_gpu(found: Found) -> None:
     bounds = [bound for report in reports_of(found, "rank_expanded") for bound in report.bounds]
 
