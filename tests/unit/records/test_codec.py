@@ -65,10 +65,15 @@ def test_another_major_version_is_refused_with_the_remedy(schema: str) -> None:
         decode_line(_edited(_keep, schema=schema))
 
 
-@pytest.mark.parametrize("schema", ["lords-bench/trial/1.0", "other/record/1.0", "lords-bench/record", "1.0"])
+@pytest.mark.parametrize("schema", ["lords-bench/recipe/1.0", "other/record/1.0", "lords-bench/record", "1.0"])
 def test_an_unknown_schema_is_refused_by_name(schema: str) -> None:
     with pytest.raises(RecordError, match=f"unknown schema '{schema}'; this version reads lords-bench/record/1.x"):
         decode_line(_edited(_keep, schema=schema))
+
+
+def test_another_kind_of_noun_is_refused_by_name() -> None:
+    with pytest.raises(RecordError, match=r"schema 'lords-bench/trial/1.0' does not belong into a file of BenchRecord"):
+        decode_line(_edited(_keep, schema="lords-bench/trial/1.0"))
 
 
 def test_unknown_fields_of_a_later_minor_version_are_skipped() -> None:
