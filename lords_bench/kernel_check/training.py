@@ -51,7 +51,7 @@ class TrainingCheck:
 
     Attributes:
         trial: a case and a decoder (None: the fastest that fits) to the trial.
-        shapes: places in `cases.SHAPES` that it is tried on; every three meet all ranks with all widths and dtypes.
+        shapes: places in `cases.SHAPES` that it is tried on; its three meet all ranks with all widths and dtypes.
         repeatable: whether a second launch must give the same bits.
     """
 
@@ -60,8 +60,8 @@ class TrainingCheck:
     repeatable: bool = True
 
 
-# One token, a tile with and without ragged edges, many tokens: ranks 16, 5, 64 in turn, as `cases.case_grid` has them.
-_TOKENS = (1, 3, 5, 6)
+# One token, ragged tiles, many tokens. No more: in float32 these kernels take the compiler up to ten times as long.
+_TOKENS = (1, 5, 6)
 # Fake quantization has no tokens: three sizes of W.
 _WEIGHTS = (0, 1, 2)
 
