@@ -35,6 +35,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--shapes", metavar="NAME|NxK,…", help="layers of a model, or sizes such as 4096x4096")
     parser.add_argument("--bits", default="4", metavar="N,…", help="numbers of bits (default: %(default)s)")
     parser.add_argument("--ranks", default="16", metavar="R,…", help="ranks of the scale (default: %(default)s)")
+    parser.add_argument("--blocks", default="64", metavar="G,…", help="inputs per scale of block-wise baselines (64)")
     parser.add_argument("--m", metavar="M,…", help="numbers of tokens (default: the whole ladder on a GPU)")
     parser.add_argument("--dtype", help="of activations (default: bfloat16; float32 on a CPU)")
     parser.add_argument("--budget", metavar="TIME", help="such as 90s, 5m or 1h; what is found by then counts")
@@ -90,7 +91,7 @@ def _routes(problem: "Problem", made: "dict[str, Task]", device: str) -> "list[R
     """The choice between the kernels of a problem, with the rows that earlier runs left of those not tuned now."""
     from lords_bench.tuning.plan import STAND_INS, make_route, make_task
 
-    if not made or set(made) <= STAND_INS:
+    if not made or set(made) <= STAND_INS or problem.block is not None:
         return []
     from lords_bench.dispatch import kernels_for
     from lords_bench.tuning.keys import ROUTED
@@ -114,7 +115,7 @@ def _tune(
     tasks: "list[Task | RouteTask]", options: "Options", arguments: argparse.Namespace, out: Path, console: "Console"
 ) -> "list[Finished]":
     from lords_bench.tuning.process import EvaluationProcess
-    from lords_bench.tuning.rows import DeviceLock
+    from lords_bench.tuning.rows import DeviceLock, lock_path
     from lords_bench.tuning.tables import table_path
     from lords_bench.tuning.tuner import tune
     from lords_bench.tuning_progress import TuneProgress
@@ -128,7 +129,7 @@ def _tune(
         _write(item, out)
 
     with (
-        DeviceLock(_lock_path(arguments.device, folder)),
+        DeviceLock(lock_path(arguments.device, folder)),
         EvaluationProcess(arguments.device, regime=_REGIME[arguments.device], timeout_s=arguments.timeout) as process,
         TuneProgress(len(tasks), budget_s=options.budget_s, console=console) as progress,
     ):
@@ -216,8 +217,23 @@ def _problems(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "list[
         for n, k in _shapes(arguments.shapes or _DEFAULT_SHAPES[arguments.device])
         for m in sorted(set(_numbers("--m", arguments.m or _DEFAULT_M[arguments.device])))
     ]
+    if "blockwise" in kernels:
+        found += _block_problems(arguments, dtype)
     # Ranks and numbers of tokens that kernels pad to the same size are one problem.
     return list(dict.fromkeys(found))
+
+
+def _block_problems(arguments: argparse.Namespace, dtype: str) -> "list[Problem]":
+    from lords_bench.tuning.problems import block_problems
+
+    return [
+        problem
+        for bits in _numbers("--bits", arguments.bits)
+        for block in _numbers("--blocks", arguments.blocks)
+        for n, k in _shapes(arguments.shapes or _DEFAULT_SHAPES[arguments.device])
+        for m in sorted(set(_numbers("--m", arguments.m or _DEFAULT_M[arguments.device])))
+        for problem in block_problems(m=m, n=n, k=k, bits=bits, block=block, x_dtype=dtype)
+    ]
 
 
 def _kernel_problem(m: int, n: int, k: int, bits: int, rank: int, dtype: str) -> "Problem":
@@ -237,7 +253,9 @@ def _stand_in_problem(m: int, n: int, k: int, bits: int, rank: int, dtype: str) 
 
 def _serves(kernel: str, problem: "Problem") -> bool:
     """Whether a kernel is worth tuning for that many tokens, as the kernels themselves say."""
-    most = {"rank_expanded": 4, "scale_tile": 64}.get(kernel)
+    if (kernel == "blockwise") != (problem.block is not None):
+        return False
+    most = {"rank_expanded": 4, "scale_tile": 64, "blockwise": 64}.get(kernel)
     return most is None or problem.m_bucket <= most
 
 
@@ -277,18 +295,3 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise UsageError(f"--budget {text!r} is not a time such as 90s, 5m or 1h")
     return value
-
-
-def _lock_path(device: str, folder: Path) -> Path:
-    """One lock per CPU and per GPU of this machine; fake devices are as many as there are folders."""
-    import tempfile
-
-    if device == "fake":
-        return folder / ".tune.lock"
-    name = device
-    if device == "cuda":
-        import torch
-
-        # The number of a GPU depends on the environment of the process, its identifier does not.
-        name = f"cuda-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
-    return Path(tempfile.gettempdir()) / f"lords-bench-tune-{name}.lock"

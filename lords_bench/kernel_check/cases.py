@@ -59,12 +59,21 @@ class CheckCase:
     adapter: LoraAdapter | None = None
 
 
-def make_case(
-    m: int, n: int, k: int, *, bits: int, rank: int, dtype: torch.dtype, device: torch.device, seed: int = 0
+def make_case(  # noqa: PLR0913  (what a product is, flat)
+    m: int,
+    n: int,
+    k: int,
+    *,
+    bits: int,
+    rank: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    seed: int = 0,
+    block: int | None = None,
 ) -> CheckCase:
     """A weight with scales of both signs and levels on the 7-bit grid (the integers at an odd seed: off the grid).
 
-    Odd seeds have zero points and blocks of 128, even ones none and blocks of 64.
+    Odd seeds have zero points and blocks of 128, even ones none and blocks of 64, unless `block` says otherwise.
     """
     generator = torch.Generator().manual_seed(seed)
     levels_L = torch.tensor(named_codebook(f"int{bits}" if seed % 2 else f"nf{bits}-grid7").levels)
@@ -73,7 +82,7 @@ def make_case(
     a_RK = (torch.randn(rank, k, generator=generator) * 0.3).half()
     x_MK = torch.randn(m, k, generator=generator)
     bias_N = torch.randn(n, generator=generator)
-    block = BLOCKS[seed % 2]
+    block = BLOCKS[seed % 2] if block is None else block
     groups = -(-k // block)
     scale_NG = (torch.randn(n, groups, generator=generator) * 0.3).half()
     zero_NG = torch.rand(n, groups, generator=generator) - 0.5

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from lords_bench.kernels.common.ptx import Decoder
     from lords_bench.kernels.common.support import Support
 
+# At least 64 rows and at most two tiles of tokens share a counter.
+_ROWS_PER_COUNTER = 16
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LoraAdapter:
@@ -32,12 +35,14 @@ class PreparedBlockwise:
     Attributes:
         operands: codes, scales, zero points and levels as the kernels take them.
         adapter: None without.
+        counters: of arrivals, zero between launches, so one stream at a time; None lets each launch make its own.
         n, k: out and in features.
         dtype: of the activations that it was prepared for.
     """
 
     operands: "BlockwiseOperands"
     adapter: LoraAdapter | None = None
+    counters: Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -95,7 +100,8 @@ def prepare_blockwise(  # noqa: PLR0913  (the parts of a weight, as the kernel t
     operands = kernel_module("blockwise.launch").blockwise_operands(
         packed, scale_NG, levels_L, k=k, bits=bits, block=block, dtype=dtype, decoder=decoder, zero_NG=zero_NG
     )
-    return PreparedBlockwise(operands=operands, adapter=adapter)
+    counters = torch.zeros(-(-operands.n // _ROWS_PER_COUNTER), dtype=torch.int32, device=operands.packed.device)
+    return PreparedBlockwise(operands=operands, adapter=adapter, counters=counters)
 
 
 def blockwise_supports(m: int, weight: PreparedBlockwise, dtype: torch.dtype) -> "Support":
@@ -108,7 +114,9 @@ def blockwise_supports(m: int, weight: PreparedBlockwise, dtype: torch.dtype) ->
 
 def blockwise_launch(x_MK: Tensor, weight: PreparedBlockwise, bias_N: Tensor | None, config: Any) -> Tensor:
     """Fused."""
-    y_MN: Tensor = kernel_module("blockwise.launch").launch(x_MK, weight.operands, bias_N=bias_N, config=config)
+    y_MN: Tensor = kernel_module("blockwise.launch").launch(
+        x_MK, weight.operands, bias_N=bias_N, config=config, arrivals=weight.counters
+    )
     return y_MN
 
 

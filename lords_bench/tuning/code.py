@@ -27,6 +27,7 @@ LAUNCH_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "rank_expanded": ("tiles_per_program",),
         "scale_tile": ("tiles_per_program",),
+        "blockwise": ("tiles_per_program",),
         "scale_tile_gemm": (),
         "dequantize_matmul": (),
     }
@@ -89,10 +90,14 @@ def _signature(kernel: str, config: Settings, problem: Problem) -> Any:
     folder = "dequantize" if kernel == "dequantize_matmul" else kernel
     launch = import_module(f"lords_bench.kernels.{folder}.launch")
     built = launch.CONFIG(**dict(config))
-    arguments: dict[str, Any] = {"bits": problem.bits, "decoder": problem.decoder, "rank": problem.rank}
-    if kernel == "scale_tile":
+    arguments: dict[str, Any] = {"bits": problem.bits, "decoder": problem.decoder}
+    if problem.block is None:
+        arguments |= {"rank": problem.rank}
+    else:
+        arguments |= {"block": problem.block, "k": problem.k, "has_zero": problem.decoder == "uniform"}
+    if kernel in ("scale_tile", "blockwise"):
         arguments |= {"m": problem.m_bucket}
-    if kernel in ("scale_tile", "scale_tile_gemm", "rank_expanded"):
+    if kernel in ("scale_tile", "scale_tile_gemm", "rank_expanded", "blockwise"):
         arguments |= {"x_dtype": getattr(torch, problem.x_dtype)}
     return launch.signature(built, **arguments)
 

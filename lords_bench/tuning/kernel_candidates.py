@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from lords_bench.kernel_check import expected_and_bound, make_case
-from lords_bench.kernel_registry import named_kernel
-from lords_bench.prepared import PreparedWeight, prepare
+from lords_bench.kernel_check import expected_and_bound, make_case, prepared_for
+from lords_bench.kernel_registry import PreparedBlockwise, named_kernel
+from lords_bench.prepared import PreparedWeight
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.records.trial import Settings
@@ -45,10 +45,11 @@ def candidate_maker(
     chosen = named_kernel(kernel)
     dtype: torch.dtype = getattr(torch, problem.x_dtype)
     case = make_case(
-        problem.m_bucket, problem.n, problem.k, bits=problem.bits, rank=problem.rank or 1, dtype=dtype, device=device
-    )
-    decoder = None if device.type == "cpu" else cast("Decoder", problem.decoder)
-    weight = prepare(case, dtype, decoder=decoder)
+        problem.m_bucket, problem.n, problem.k, bits=problem.bits, rank=problem.rank or 1, dtype=dtype, device=device,
+        seed=int(problem.decoder == "uniform"), block=problem.block,
+    )  # fmt: skip
+    decoder = None if device.type == "cpu" and problem.block is None else cast("Decoder", problem.decoder)
+    weight = prepared_for(chosen, case, decoder)
     cost = chosen.cost(problem.m_bucket, weight, dtype)
     slots = rotation_slots(cost.bytes_moved, cache_bytes) if regime == "cold" else 1
     weights = [weight, *(_copy(weight) for _ in range(slots - 1))]
@@ -95,11 +96,16 @@ def config_of(kernel: str, settings: Settings) -> Any:
     return launch.CONFIG(**dict(settings))
 
 
-def _copy(weight: PreparedWeight) -> PreparedWeight:
+def _copy(weight: PreparedWeight | PreparedBlockwise) -> PreparedWeight | PreparedBlockwise:
     """The same weight in other memory; counters too, since launches in flight must not share them."""
-    tensors = {
-        name: getattr(weight, name).clone()
-        for name in ("packed", "b_NR", "a_RK", "a_columns", "counters")
-        if getattr(weight, name) is not None
-    }
-    return replace(weight, **tensors)
+    if isinstance(weight, PreparedBlockwise):
+        operands = _cloned(weight.operands, ("packed", "scale_NG", "zero_NG"))
+        copy: PreparedWeight | PreparedBlockwise = _cloned(replace(weight, operands=operands), ("counters",))
+    else:
+        copy = _cloned(weight, ("packed", "b_NR", "a_RK", "a_columns", "counters"))
+    return copy
+
+
+def _cloned(noun: Any, names: tuple[str, ...]) -> Any:
+    tensors = {name: getattr(noun, name).clone() for name in names if getattr(noun, name) is not None}
+    return replace(noun, **tensors)

@@ -43,12 +43,19 @@ def _dequantize(_problem: Problem, _machine: Machine) -> SearchSpace:
     return listed_space(module.space(), default=module.default_config())
 
 
+def _blockwise(problem: Problem, machine: Machine) -> SearchSpace:
+    module = _module("blockwise")
+    default = module.default_config(problem.n, problem.k, bits=problem.bits, gpu=_gpu(machine))
+    return listed_space(module.space(bits=problem.bits), default=default)
+
+
 SPACES: Mapping[str, _Make] = MappingProxyType(
     {
         "rank_expanded": _rank_expanded,
         "scale_tile": _scale_tile,
         "scale_tile_gemm": _scale_tile_gemm,
         "dequantize_matmul": _dequantize,
+        "blockwise": _blockwise,
         cpu_product.NAME: lambda _problem, _machine: cpu_product.space(),
         fake.CLEAN: lambda _problem, _machine: fake.space(),
         fake.FAULTY: lambda _problem, _machine: fake.space(),

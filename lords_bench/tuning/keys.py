@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -10,6 +11,9 @@ from lords_bench.kernel_registry import named_kernel
 from lords_bench.prepared import DECODERS, REFERENCE, PreparedWeight
 from lords_bench.records.tuned import ROUTE, Machine, Problem, TunedKey, m_bucket
 from lords_bench.tuning.sources import source_sha256
+
+if TYPE_CHECKING:
+    from lords_bench.kernels.blockwise.launch import BlockwiseOperands
 
 # Kernels that a route may choose: a change of one of them makes every comparison between them void.
 ROUTED = ("rank_expanded", "scale_tile", "scale_tile_gemm", "dequantize_matmul")
@@ -28,6 +32,20 @@ def problem_of(m: int, weight: PreparedWeight) -> Problem:
         x_dtype=str(weight.dtype).removeprefix("torch."),
         scale_dtype=str(weight.b_NR.dtype).removeprefix("torch."),
         decoder=DECODERS[weight.decoder],
+    )
+
+
+def block_problem_of(m: int, operands: "BlockwiseOperands") -> Problem:
+    """The problem of M tokens times a block-wise weight."""
+    return Problem(
+        m_bucket=m_bucket(m),
+        n=operands.n,
+        k=operands.k,
+        bits=operands.bits,
+        block=operands.block,
+        x_dtype=str(operands.levels.dtype).removeprefix("torch."),
+        scale_dtype=str(operands.scale_NG.dtype).removeprefix("torch."),
+        decoder=operands.levels.decoder,
     )
 
 

@@ -8,6 +8,8 @@ from lords_bench.records.tuned import Problem, m_bucket
 
 # Scales are stored in it; `prepare` keeps it.
 SCALE_DTYPE = "float16"
+# Of NormalFloat levels, which are off the 7-bit grid, and of integers.
+BLOCK_DECODERS = ("table16", "uniform")
 DTYPES = ("float16", "bfloat16", "float32")
 
 
@@ -36,6 +38,26 @@ def lords_problem(
         scale_dtype=scale_dtype,
         decoder=forced_decoder(getattr(torch, x_dtype)) or "grid7",
     )
+
+
+def block_problems(*, m: int, n: int, k: int, bits: int, block: int, x_dtype: str) -> tuple[Problem, ...]:
+    """A product with each block-wise baseline as `keys.block_problem_of` names it: NormalFloat, integers with zeros.
+
+    They differ in the decoder, except in float32, where both go through the portable one and share an entry.
+
+    Raises:
+        UsageError: a dtype that no product has.
+    """
+    if x_dtype not in DTYPES:
+        raise UsageError(f"dtype {x_dtype!r} is not one of activations; give {', '.join(DTYPES)}")
+    forced = forced_decoder(getattr(torch, x_dtype))
+    return tuple(
+        Problem(
+            m_bucket=m_bucket(m), n=n, k=k, bits=bits, block=block, x_dtype=x_dtype, scale_dtype=SCALE_DTYPE,
+            decoder=decoder,
+        )
+        for decoder in ((forced,) if forced else BLOCK_DECODERS)
+    )  # fmt: skip
 
 
 def weight_without_memory(problem: Problem) -> PreparedWeight:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -73,6 +74,19 @@ class Rows:
 def now() -> str:
     """The label of a row that is written now."""
     return datetime.now(UTC).strftime(CREATED_FORMAT)
+
+
+def lock_path(device: str, folder: Path) -> Path:
+    """One lock per CPU and per GPU of this machine; fake devices are as many as there are folders."""
+    if device == "fake":
+        return folder / ".tune.lock"
+    name = device
+    if device == "cuda":
+        import torch
+
+        # The number of a GPU depends on the environment of the process, its identifier does not.
+        name = f"cuda-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+    return Path(tempfile.gettempdir()) / f"lords-bench-tune-{name}.lock"
 
 
 class DeviceLock:

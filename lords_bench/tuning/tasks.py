@@ -45,7 +45,8 @@ class Task:
     def label(self) -> str:
         """For people."""
         problem = self.key.problem
-        return f"{self.key.kernel} M{problem.m_bucket} {problem.n}×{problem.k} {problem.bits}b r{problem.rank}"
+        scale = f"r{problem.rank}" if problem.block is None else f"g{problem.block} {problem.decoder}"
+        return f"{self.key.kernel} M{problem.m_bucket} {problem.n}×{problem.k} {problem.bits}b {scale}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from lords_bench.dispatch import served_by
+from lords_bench.dispatch import blocks_served_by, served_by
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import CheckCase, expected_and_bound
-from lords_bench.kernel_registry import named_kernel
+from lords_bench.kernel_registry import config_of, named_kernel
 from lords_bench.ops import lords_matmul
 from lords_bench.prepared import PreparedWeight, prepare
 from lords_bench.suites.baselines.problem import Expected, LordsTensors, Problem, Way, expected_of
@@ -192,7 +192,10 @@ def _fused_blocks(problem: Problem, operands: Any, expected: Expected, stored_by
     support = blockwise.supports(case.m, operands, problem.dtype)
     if not support.ok:
         raise UsageError(support.reason or "the block-wise kernel does not take the problem")
-    config = default_config(case.n, case.k, bits=case.bits, gpu=gpu_of(problem.device))
+    found = blocks_served_by(case.m, operands)
+    config = config_of("blockwise", found.choice.settings) or default_config(
+        case.n, case.k, bits=case.bits, gpu=gpu_of(problem.device)
+    )
     counters = arrival_counters(case.n * case.m, problem.device)
 
     def apply(held: Any, x_MK: Tensor) -> Tensor:
@@ -206,7 +209,7 @@ def _fused_blocks(problem: Problem, operands: Any, expected: Expected, stored_by
         expected=expected,
         stored_bytes=stored_bytes,
         config=tuple((field.name, getattr(config, field.name)) for field in dataclasses.fields(config)),
-        config_origin="formula",
+        config_origin=found.origin,
     )
 
 

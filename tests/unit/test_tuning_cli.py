@@ -14,7 +14,8 @@ from lords_bench.records.journal import read_journal
 from lords_bench.records.trial import Trial
 from lords_bench.records.tuned import TunedEntry
 from lords_bench.tuning import cpu_product, fake
-from lords_bench.tuning_cli import _lock_path, seconds
+from lords_bench.tuning.rows import lock_path
+from lords_bench.tuning_cli import seconds
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -142,11 +143,11 @@ def test_each_gpu_has_a_lock_of_its_own_whatever_its_number(tmp_path: Path, monk
 
     def lock(index: int) -> Path:
         monkeypatch.setattr(torch.cuda, "current_device", lambda: index)
-        return _lock_path("cuda", tmp_path)
+        return lock_path("cuda", tmp_path)
 
     first, second = lock(0), lock(1)
     identifiers[1] = "aaaa"
 
     assert first != second
     assert lock(1) == first
-    assert _lock_path("cpu", tmp_path) not in (first, second)
+    assert lock_path("cpu", tmp_path) not in (first, second)

@@ -8,14 +8,22 @@ import torch
 
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import make_case
+from lords_bench.kernel_registry import config_of
+from lords_bench.kernels.blockwise.launch import BlockwiseOperands
 from lords_bench.kernels.common.operands import level_table
 from lords_bench.prepared import forced_decoder, prepare
 from lords_bench.records.tuned import ROUTE, Choice, Problem, Summary, TunedEntry
+from lords_bench.spec.latency import LatencyCase
+from lords_bench.static.target import TARGETS
+from lords_bench.suites.baselines import own
+from lords_bench.suites.baselines.problem import Problem as SuiteProblem
 from lords_bench.tuning import fake
-from lords_bench.tuning.keys import key_of, problem_of
-from lords_bench.tuning.lookup import Entries
+from lords_bench.tuning.code import request_of
+from lords_bench.tuning.kernel_candidates import candidate_maker
+from lords_bench.tuning.keys import block_problem_of, key_of, problem_of
+from lords_bench.tuning.lookup import Entries, Found
 from lords_bench.tuning.plan import FAKE_MACHINE, make_task
-from lords_bench.tuning.problems import lords_problem, weight_without_memory
+from lords_bench.tuning.problems import block_problems, lords_problem, weight_without_memory
 from lords_bench.tuning_cli import _problems
 
 N, K = 48, 300
@@ -29,10 +37,18 @@ def asked(m: int, rank: int, dtype: torch.dtype, bits: int) -> Problem:
     return problem_of(m, prepare(case, dtype, decoder=picked))
 
 
-def tuned(**options: str) -> list[Problem]:
+def tuned(kernel: str = "scale_tile", **options: str) -> list[Problem]:
     """As `tune --device cuda` writes."""
-    given = {"bits": "4", "ranks": "16", "m": "8", "dtype": None, "shapes": f"{N}x{K}", "device": "cuda"} | options
-    return _problems(argparse.Namespace(**given), ("scale_tile",))
+    given = {
+        "bits": "4",
+        "ranks": "16",
+        "m": "8",
+        "dtype": None,
+        "shapes": f"{N}x{K}",
+        "device": "cuda",
+        "blocks": "64",
+    } | options
+    return _problems(argparse.Namespace(**given), (kernel,))
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
@@ -86,3 +102,50 @@ def test_a_made_up_kernel_keeps_the_rank_that_was_given() -> None:
     (problem,) = _problems(arguments, (fake.CLEAN,))
 
     assert problem.rank == 24
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_the_block_wise_baselines_that_are_tuned_are_those_of_the_latency_suite(
+    bits: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[Problem] = []
+
+    def look_up(m: int, operands: BlockwiseOperands) -> Found:
+        asked_for.append(block_problem_of(m, operands))
+        return Found(choice=Choice(kernel="blockwise"), origin="formula")
+
+    monkeypatch.setattr(own, "blocks_served_by", look_up)
+    monkeypatch.setattr(own, "_require_gpu", lambda _problem: None)
+    case = LatencyCase(model="m", layer="l", n=64, k=512, m=5, bits=bits, block=64)
+
+    for way in (own.nf_block, own.int_block):
+        way(SuiteProblem(case, device=torch.device("cpu"), dtype=dtype))
+
+    written = tuned("blockwise", bits=str(bits), m="5", dtype=str(dtype).removeprefix("torch."), shapes="64x512")
+    assert asked_for == [problem for problem in written if problem.block is not None]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_baseline_is_tuned_by_its_own_configurations_and_not_by_those_of_lords(dtype: str) -> None:
+    problems = [problem for problem in tuned("blockwise", dtype=dtype) if problem.block is not None]
+
+    assert [problem.decoder for problem in problems] == (["table"] if dtype == "float32" else ["table16", "uniform"])
+    for problem in problems:
+        task = make_task("blockwise", problem, FAKE_MACHINE, "fake")
+        assert type(config_of("blockwise", task.space.default)).__name__ == "BlockwiseConfig"
+        assert task.key == key_of("blockwise", problem, FAKE_MACHINE)
+
+
+@pytest.mark.parametrize("problem", block_problems(m=8, n=512, k=512, bits=4, block=64, x_dtype="bfloat16"), ids=str)
+def test_configurations_of_a_baseline_have_signatures_and_candidates(problem: Problem) -> None:
+    task = make_task("blockwise", problem, FAKE_MACHINE, "fake")
+
+    request = request_of("blockwise", task.space.default, problem, TARGETS["sm_90"])
+    candidate = candidate_maker(
+        "blockwise", problem, cache_bytes=1 << 18, regime="cold", device=torch.device("cpu")
+    )(task.space.default, "0")  # fmt: skip
+
+    assert request.num_warps == dict(task.space.default)["num_warps"]
+    assert candidate.slots > 1
+    assert candidate.flops == 2 * 8 * 512 * 512
