@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lords_bench.errors import RecordError, UsageError
 from lords_bench.kernel_registry import KERNELS, config_of
+from lords_bench.kernel_registry.kernel import kernel_module
 from lords_bench.prepared import REFERENCE, PreparedWeight
 from lords_bench.records.tuned import M_BUCKETS, Choice
 from lords_bench.tuning.active import active_entries
@@ -44,6 +45,8 @@ ROUTES = (
 )
 
 MIN_CAPABILITY = (8, 0)
+
+_RDNA_FEW_TOKENS = 8
 
 _LAST_BUCKET = len(M_BUCKETS) - 1
 # Tokens in the last bucket, which has no end: what serves it must take any number.
@@ -87,7 +90,15 @@ def launch_key(bucket: int, weight: PreparedWeight) -> _Key:
 def formula_kernel(m: int, weight: PreparedWeight) -> str:
     """The kernel that serves M tokens where no table says otherwise: the first of its route that supports them."""
     route = next(route for route in ROUTES if route.max_m is None or m <= route.max_m)
-    return next(name for name in route.kernels if takes(name, m, weight))
+    kernels = route.kernels
+    # By its machine code, 5 to 119 registers of scale_tile spill on AMD's RDNA above 8 tokens, none of the GEMM.
+    if (
+        m > _RDNA_FEW_TOKENS
+        and kernels[0] == "scale_tile"
+        and kernel_module("common.gpu").gpu_of(weight.device).is_rdna
+    ):
+        kernels = ("scale_tile_gemm", *kernels)
+    return next(name for name in kernels if takes(name, m, weight))
 
 
 def kernels_for(bucket: int, weight: PreparedWeight) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from lords_bench import dispatch
 from lords_bench.dispatch import ROUTES, check_capability, launcher, served_by
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import make_case
+from lords_bench.kernel_registry.kernel import kernel_module
 from lords_bench.ops import lords_matmul
 from lords_bench.prepared import PreparedWeight, prepare
 from lords_bench.records.tuned import M_BUCKETS, ROUTE, Choice, TunedEntry
@@ -72,6 +73,20 @@ def test_the_formula_serves_where_nothing_was_tuned(m: int, kernel: str) -> None
     found = served_by(m, kernel_weight())
 
     assert (found.choice, found.origin) == (Choice(kernel=kernel), "formula")
+
+
+@pytest.mark.parametrize(
+    ("arch", "m", "kernel"),
+    [("gfx1100", 8, "scale_tile"), ("gfx1100", 9, "scale_tile_gemm"), ("gfx1100", 32, "scale_tile_gemm"),
+     ("gfx942", 32, "scale_tile")],
+)  # fmt: skip
+def test_the_formula_leaves_a_kernel_that_spills_on_rdna(
+    monkeypatch: pytest.MonkeyPatch, arch: str, m: int, kernel: str
+) -> None:
+    gpu = kernel_module("common.gpu").Gpu(arch=arch, sm_count=96)
+    monkeypatch.setattr(kernel_module("common.gpu"), "gpu_of", lambda _device: gpu)
+
+    assert served_by(m, kernel_weight()).choice == Choice(kernel=kernel)
 
 
 def test_a_tuned_route_moves_the_switch_point_between_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
