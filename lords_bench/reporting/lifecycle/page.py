@@ -93,6 +93,10 @@ def _notices(evaluation: LifecycleEvaluation) -> tuple[str, ...]:
         notices.append(f"Older records of the same cases that are not shown: {evaluation.superseded}.")
     if evaluation.missing:
         notices.append(f"Planned cases without a record, listed below: {len(evaluation.missing)}.")
+    unsearched = [group for group in evaluation.groups if not group.runs]
+    if unsearched:
+        listed = fmt.listing([f"{words(group.method)} ({group.stage}, {group.bits} bits)" for group in unsearched])
+        notices.append(f"The search of the learning rate did not end, so compared with nothing: {listed}.")
     edge = [group for group in evaluation.groups if group.is_at_edge]
     if edge:
         listed = fmt.listing([f"{words(group.method)} ({group.stage}, {group.bits} bits)" for group in edge])

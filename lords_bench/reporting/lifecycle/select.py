@@ -25,7 +25,7 @@ class RunGroup:
     Attributes:
         start: the model before the first step, or None where it was not measured.
         searched: one run per learning rate, ascending.
-        runs: the runs at the best rate, one per seed, by seed; empty where no search ended well.
+        runs: the runs at the best rate, one per seed, by seed; empty where the search did not end, or not well.
     """
 
     stage: Stage
@@ -126,22 +126,25 @@ def _evaluation(members: list[LifecycleRecord]) -> LifecycleEvaluation:
         (shown if complete else failures).append(complete[-1] if complete else attempts[-1])
         superseded += len(attempts) - 1
     planned = {case_id for record in members for case_id in record.planned_case_ids}
+    missing = planned - set(cases)
     keys = sorted({(r.stage, -(r.bits or 0), r.method) for r in shown if r.stage != "reference"})
     return LifecycleEvaluation(
         records=tuple(shown),
-        groups=tuple(_group(stage, method, -bits, shown) for stage, bits, method in keys),
+        groups=tuple(_group(stage, method, -bits, shown, missing) for stage, bits, method in keys),
         reference=next((record for record in shown if record.stage == "reference"), None),
         failures=tuple(failures),
-        missing=tuple(sorted(planned - set(cases))),
+        missing=tuple(sorted(missing)),
         superseded=superseded,
     )
 
 
-def _group(stage: Stage, method: str, bits: int, shown: list[LifecycleRecord]) -> RunGroup:
+def _group(stage: Stage, method: str, bits: int, shown: list[LifecycleRecord], missing: set[str]) -> RunGroup:
     own = [r for r in shown if (r.stage, r.method, r.bits) == (stage, method, bits)]
     searched = sorted((r for r in own if r.is_search), key=lambda r: r.learning_rate or 0.0)
+    # Half a search is no search: the rates that were not tried may be the better ones.
+    is_searched = not any(case_id.startswith(f"{stage}-{method}-b{bits}-lr") for case_id in missing)
     scored = [(scores.bits_per_byte, r) for r in searched if (scores := validation_of(r)) is not None]
-    best = min(scored, key=lambda pair: (pair[0], pair[1].learning_rate))[1] if scored else None
+    best = min(scored, key=lambda pair: (pair[0], pair[1].learning_rate))[1] if scored and is_searched else None
     repeats = [r for r in own if best and r.is_training and not r.is_search and r.learning_rate == best.learning_rate]
     runs = sorted([best, *repeats], key=lambda r: r.training_seed) if best else []
     return RunGroup(

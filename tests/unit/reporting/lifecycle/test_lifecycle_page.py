@@ -84,6 +84,16 @@ def test_a_seed_at_another_rate_is_not_averaged_in() -> None:
     assert [run.training_seed for run in group.runs] == [0, 1]
 
 
+def test_half_a_search_is_compared_with_nothing() -> None:
+    page = lifecycle_page(study(without="peft-qlora-b4-lr0.1")).sections[0]
+
+    group = select_lifecycle(study(without="peft-qlora-b4-lr0.1"))[0].group("peft", "qlora", 4)
+    assert group is not None
+    assert group.runs == ()
+    assert page.answers[1].answer.startswith("Not measured")
+    assert any("did not end, so compared with nothing: QLoRA" in notice for notice in page.notices)
+
+
 def test_seeds_that_only_one_side_has_are_left_out_of_a_difference() -> None:
     evaluation = select_lifecycle(study(without="peft-qlora-b4-seed"))[0]
     lords, qlora = evaluation.group("peft", "lords", 4), evaluation.group("peft", "qlora", 4)
