@@ -11,9 +11,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,9 +83,10 @@ def check_isolated(
                 start_new_session=True,
             ) as process:
                 running[kernel] = process
-                for result in _results(process, kernel, case_seconds):
-                    found.append(result)
-                    on_result(result)
+                with closing(_results(process, kernel, case_seconds)) as results:
+                    for result in results:
+                        found.append(result)
+                        on_result(result)
         return found
 
     with ThreadPoolExecutor(max_workers=workers or min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
@@ -98,8 +99,11 @@ def check_isolated(
             raise
 
 
-def _results(process: "subprocess.Popen[str]", kernel: str, case_seconds: float) -> Iterator[CheckResult]:
-    """Results of one worker until it ends; the case that it died in, if any, is the last. At least one."""
+def _results(process: "subprocess.Popen[str]", kernel: str, case_seconds: float) -> Generator[CheckResult]:
+    """Results of one worker until it ends; the case that it died in, if any, is the last. At least one.
+
+    Closing it before that kills the worker.
+    """
     assert process.stdout is not None
     assert process.stderr is not None
     # Read beside the results, or a worker that warns much would block on a full pipe.
@@ -108,23 +112,28 @@ def _results(process: "subprocess.Popen[str]", kernel: str, case_seconds: float)
     reader.start()
     case: str | None = None
     finished = 0
-    with _watchdog(process, case_seconds) as (rewind, expired):
-        for line in process.stdout:
-            rewind()
-            message = _message(line)
-            if message is None:
-                continue
-            case = message.get("begin")
-            if case is None:
-                finished += 1
-                yield CheckResult(
-                    kernel=kernel,
-                    case=message["case"],
-                    status=Status(message["status"]),
-                    reason=message["reason"],
-                    worst=message["worst"],
-                )
-    reader.join()
+    try:
+        with _watchdog(process, case_seconds) as (rewind, expired):
+            for line in process.stdout:
+                rewind()
+                message = _message(line)
+                if message is None:
+                    continue
+                case = message.get("begin")
+                if case is None:
+                    finished += 1
+                    yield CheckResult(
+                        kernel=kernel,
+                        case=message["case"],
+                        status=Status(message["status"]),
+                        reason=message["reason"],
+                        worst=message["worst"],
+                    )
+    except BaseException:
+        _kill(process)
+        raise
+    finally:
+        reader.join()
     code = process.wait()
     if case is None and finished:
         return

@@ -67,8 +67,21 @@ def test_kernels_of_one_problem_are_compared_once_all_are_tuned(
     assert "[2/2] route M16 1024×1024 4b r16: default kept, 5.58 µs (scale_tile of 2 kernels)" in shown
 
 
+# A process that was started in the background inherits an ignored SIGINT, and hands it on.
+INTERRUPTIBLE = """
+import signal
+import sys
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+from lords_bench.cli import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_an_interrupted_tune_says_that_it_goes_on_and_does(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lords_bench", "tune", fake.CLEAN, "--device", "fake", "--exhaustive"]
+    command = [sys.executable, "-c", INTERRUPTIBLE, "tune", fake.CLEAN, "--device", "fake", "--exhaustive"]
     command += ["--out", str(tmp_path), "--m", "1,2,4,8,16"]
     path = tmp_path / "fake" / "fake.trials.jsonl"
     with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle_builders import make_scores, make_training
+from lifecycle_measurements import UNTRAINED, Made, die, made, refuse
 from lords_bench.errors import ModelError, StoreError
 from lords_bench.records import LifecycleSamples, Status
 from lords_bench.suites.lifecycle.plan import QUICK, REFERENCE_ID, Budget, Group, Plan
@@ -22,37 +22,6 @@ PLAN = Plan(
     text=QUICK.text,
 )
 GROUP = PLAN.groups[0]
-UNTRAINED = make_training(trainable_numbers=0, step_loss_nats=(), step_wall_ns=(), step_cpu_ns=(), step_tokens=0)
-
-
-def scored(loss: float) -> LifecycleSamples:
-    """Validation loss as given; the test text says the opposite, so that choosing by it would be seen."""
-    validation = make_scores(split="validation", window_nll_nats=(loss, loss, loss))
-    test = make_scores(window_nll_nats=(500 - loss,) * 3)
-    return make_training(scores=(validation, test))
-
-
-class Made:
-    """A measurement with losses made up by learning rate; None diverges."""
-
-    def __init__(self, losses: dict[float, float | None]) -> None:
-        self.losses = losses
-        self.trained: list[tuple[float, int]] = []
-
-    def reference(self) -> LifecycleSamples:
-        return UNTRAINED
-
-    def start(self, group: Group) -> LifecycleSamples:
-        del group
-        return UNTRAINED
-
-    def train(self, group: Group, *, learning_rate: float, seed: int) -> LifecycleSamples:
-        del group
-        self.trained.append((learning_rate, seed))
-        loss = self.losses[learning_rate]
-        if loss is None:
-            raise ModelError("step 2: loss nan\nand more")
-        return scored(loss)
 
 
 def run(measurement: Made, done: dict[str, LifecycleSamples] | None = None) -> list[CaseResult]:
@@ -107,26 +76,14 @@ def everything(make: Callable[[], Made], processes: int) -> set[str]:
     return {result.case_id for result in run_plan(PLAN, make, done={REFERENCE_ID: UNTRAINED}, processes=processes)}
 
 
-def made() -> Made:
-    return Made({1e-4: 120.0, 1e-3: 100.0, 1e-2: 110.0})
-
-
 @pytest.mark.parametrize("processes", [1, 2])
 def test_every_case_that_is_not_done_is_run_once(processes: int) -> None:
     assert everything(made, processes) == set(PLAN.case_ids) - {REFERENCE_ID}
 
 
-def die() -> Made:
-    raise SystemExit(7)
-
-
 def test_a_process_that_dies_ends_the_run_with_a_reason() -> None:
     with pytest.raises(ModelError, match="ended with code 7"):
         everything(die, 2)
-
-
-def refuse(message: str) -> Made:
-    raise ModelError(message)
 
 
 def test_an_error_in_a_process_is_raised_here() -> None:

@@ -41,7 +41,7 @@ def test_fine_tuning_lords_allocates_no_dense_matrix() -> None:
     # one byte per weight is the most: unpacked codes of a group; panels of floats, dB, dA and activations are less
     assert memory.largest_allocation_bytes < DENSE_BYTES / 4
     assert memory.peak_bytes < DENSE_BYTES / 2
-    assert memory.layers["0"].kept_bytes == INPUT_BYTES + LEVEL_BYTES
+    assert memory.layers["0"].kept_bytes == INPUT_BYTES
 
 
 def test_a_dense_matrix_is_seen() -> None:
