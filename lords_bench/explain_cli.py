@@ -32,7 +32,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--scale-dtype", choices=_DTYPES, default="float16", help="of the factors as stored (default: %(default)s)"
     )
-    parser.add_argument("--device", metavar="NAME", help="a GPU that a table is for (default: this machine's)")
+    parser.add_argument("--device", metavar="NAME", help="a GPU, such as H200 (default: this machine's)")
     parser.add_argument("--tables", type=Path, metavar="DIR", help="folder of tables (default: shipped and the user's)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
     parser.set_defaults(run=run, resumes=False)
@@ -99,7 +99,9 @@ def _machine(name: str | None, entries: "Entries") -> "Machine":
         return named_machine(entries, name)
     if not torch.cuda.is_available():
         known = sorted({entry.key.machine.gpu for entry in entries.all()})
-        raise UsageError(f"no GPU here; name one with --device (tables know: {', '.join(known) or 'none yet'})")
+        raise UsageError(
+            f"no GPU here; name one with --device, such as H200 (tables know: {', '.join(known) or 'none yet'})"
+        )
     machine = machine_of(torch.empty(0, device="cuda").device)
     assert machine is not None
     return machine

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from lords_bench.errors import UsageError
 from lords_bench.records.environment import slug
 from lords_bench.records.tuned import ROUTE, Choice, Machine, Problem, Setting, Summary, TunedKey
+from lords_bench.static.bounds import GPU_MODELS, GpuModel
 from lords_bench.tuning.lookup import Entries, Found, closest, differences
 from lords_bench.tuning.tables import TableFile
 
@@ -69,20 +71,38 @@ def set_aside(tables: Iterable[TableFile]) -> tuple[Line, ...]:
 
 
 def named_machine(entries: Entries, name: str) -> Machine:
-    """The machine of the newest entry of a GPU, by its name or a part of it.
+    """The machine of the newest entry of a GPU, by its name or a part of it, or else a GPU whose figures are published.
+
+    What is served on the latter is the formula's, or the nearest entry's of its architecture.
 
     Raises:
-        UsageError: no table knows such a GPU, or several do.
+        UsageError: neither a table nor a published figure is for such a GPU, or several tables are.
     """
     dated = sorted(entries.all(), key=lambda entry: (entry.measured_on, repr(entry.key)))
     machines = {entry.key.machine.gpu: entry.key.machine for entry in dated}
     exact = [gpu for gpu in machines if slug(gpu) == slug(name)]
     matching = exact or [gpu for gpu in machines if slug(name) in slug(gpu)]
-    if len(matching) != 1:
-        known = ", ".join(sorted(machines)) or "none: nothing has been tuned"
-        count = "no" if not matching else "more than one"
-        raise UsageError(f"{count} table is for a GPU called {name!r}; known: {known}")
-    return machines[matching[0]]
+    if len(matching) > 1:
+        raise UsageError(f"more than one table is for a GPU called {name!r}; known: {', '.join(sorted(machines))}")
+    if matching:
+        return machines[matching[0]]
+    wanted = slug(name).removeprefix("nvidia-")
+    model = next((model for model in GPU_MODELS if slug(model.name) == wanted), None)
+    if model is None:
+        known = ", ".join(sorted({*machines, *(model.name for model in GPU_MODELS)}))
+        raise UsageError(f"no table is for a GPU called {name!r}; known: {known}")
+    return _published_machine(model)
+
+
+def _published_machine(model: GpuModel) -> Machine:
+    major, minor = divmod(int(model.arch.removeprefix("sm_")), 10)
+    return Machine(
+        gpu=model.name,
+        capability=(major, minor),
+        multiprocessors=model.sm_count,
+        driver=None,
+        triton=version("triton"),
+    )
 
 
 def _misses(found: Found, entries: Entries, key_of: Callable[[str], TunedKey]) -> list[str]:

@@ -98,13 +98,26 @@ def test_a_gpu_that_no_table_is_for_is_refused_with_the_known_ones(
 ) -> None:
     write_entry(entry(), folder=tmp_path)
 
-    with pytest.raises(UsageError, match="no table is for a GPU called 'H300'; known: Some GPU 80GB"):
+    with pytest.raises(UsageError, match=r"no table is for a GPU called 'H300'; known: A100, .*Some GPU 80GB"):
         explain(capsys, "8", "4096", "4096", "--device", "H300", "--tables", str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["H200", "NVIDIA H200"])
+def test_a_gpu_with_published_figures_is_served_by_the_formula(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = explain(capsys, "1", "4096", "4096", "--device", name, "--tables", str(tmp_path))
+
+    assert found["machine"].startswith("H200 (sm_90, 132 multiprocessors), driver unknown")
+    assert found["kernel"] == "rank_expanded"
+    assert found["origin"] == "formula: no tuned entry holds"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what is missing where there is no GPU")
 def test_without_a_gpu_a_device_must_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UsageError, match="no GPU here; name one with --device \\(tables know: none yet\\)"):
+    with pytest.raises(
+        UsageError, match="no GPU here; name one with --device, such as H200 \\(tables know: none yet\\)"
+    ):
         explain(capsys, "8", "4096", "4096", "--tables", str(tmp_path))
 
 
