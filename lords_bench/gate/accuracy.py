@@ -168,15 +168,14 @@ def not_comparable(head: BenchRecord, base: BenchRecord) -> str | None:
         "tokenizer hash": (head.inputs.tokenizer_sha256[:12], base.inputs.tokenizer_sha256[:12]),
         "corpus hash": (head.inputs.corpus_sha256[:12], base.inputs.corpus_sha256[:12]),
         "seed": (head.seed, base.seed),
-        "device": (head.environment.device, base.environment.device),
+        # Another processor rounds differently, and a fit may end in another optimum (docs/log.md, 2026-11-22).
+        "processor": (head.environment.device_name, base.environment.device_name),
     }
     settings, others = dict(head.inputs.settings), dict(base.inputs.settings)
     pairs |= {name: (settings.get(name), others.get(name)) for name in sorted({*settings, *others})}
     versions = ("python", "torch", "transformers", "numpy")
     pairs |= {name: (getattr(head.environment, name), getattr(base.environment, name)) for name in versions}
     differing = [f"{name} {ours} here, {theirs} there" for name, (ours, theirs) in pairs.items() if ours != theirs]
-    if head.environment.device == "cuda" and head.environment.gpu_name != base.environment.gpu_name:
-        differing.append(f"GPU {head.environment.gpu_name} here, {base.environment.gpu_name} there")
     return "; ".join(differing) or None
 
 

@@ -76,6 +76,7 @@ def test_more_stored_bits_are_a_regression() -> None:
         ({"seed": 1}, "seed 1 here, 0 there"),
         ({"environment": make_environment(torch="2.14.0")}, "torch 2.14.0 here, 2.13.0+cpu there"),
         ({"environment": make_environment(python="3.12.1")}, "python 3.12.1 here, 3.11.7 there"),
+        ({"environment": make_environment(cpu_model="Another CPU")}, "processor Another CPU here, "),
     ],
 )
 def test_other_inputs_seed_or_versions_are_invalid_and_said_once(changes: dict[str, Any], message: str) -> None:
