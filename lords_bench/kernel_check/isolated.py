@@ -5,6 +5,7 @@ an access that poisons the CUDA context) or hangs, the case in progress gets tha
 the next case. Kernels run side by side, as most of the time is spent compiling.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -33,6 +34,8 @@ LOST_DEVICE = 75
 # Most of a check is compiling, on one core per kernel.
 MOST_WORKERS = 16
 
+_PR_SET_PDEATHSIG = 1
+
 Command = Callable[[str, int], list[str]]
 
 
@@ -46,7 +49,7 @@ def cases_of(kernel: str) -> tuple[dict[str, Any], ...]:
 
 def worker_command(kernel: str, first: int) -> list[str]:
     """A process that checks the kernel from case `first` on, on the current CUDA device."""
-    return [sys.executable, "-m", "lords_bench.kernel_check.isolated", kernel, str(first)]
+    return [sys.executable, "-m", "lords_bench.kernel_check.isolated", kernel, str(first), str(os.getpid())]
 
 
 def check_isolated(
@@ -180,6 +183,15 @@ def _kill(process: "subprocess.Popen[str]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def die_with(parent: int) -> None:
+    """Let Linux kill this process when `parent` is gone, so that nothing computes beside what is timed next."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It may have died before the kernel was told.
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
 def main(
     kernel: str, first: int, *, device: torch.device, decoder: "Decoder | None" = None, last: int | None = None
 ) -> int:
@@ -207,4 +219,5 @@ def _print(message: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
+    die_with(int(sys.argv[3]))
     sys.exit(main(sys.argv[1], int(sys.argv[2]), device=torch.device("cuda")))

@@ -30,6 +30,10 @@ class CudaDevice:
         self._properties = torch.cuda.get_device_properties(self._index)
         self.name = str(self._properties.name)
         self.cache_bytes: int | None = getattr(self._properties, "L2_cache_size", None) or None
+        # NVML in a container names processes by numbers of another name space. What already computes when it is opened
+        # is known to it, this process included only if its context exists by then.
+        torch.zeros(1, device=f"cuda:{self._index}")
+        torch.cuda.synchronize(self._index)
         self.nvml, missing = open_nvml(str(getattr(self._properties, "uuid", "")))
         self.notes: tuple[str, ...] = (missing,) if missing else ()
         self._peaks: Peaks | None = None

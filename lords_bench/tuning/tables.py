@@ -40,10 +40,12 @@ def shipped_folder() -> Path:
 
 def user_folder() -> Path:
     """Tables of this user: `LORDS_BENCH_TUNED` if set, else `tuned` in the user's data folder for `lords_bench`."""
+    given = os.environ.get(FOLDER_VARIABLE)
+    if given:
+        return Path(given)
     import platformdirs
 
-    given = os.environ.get(FOLDER_VARIABLE)
-    return Path(given) if given else platformdirs.user_data_path("lords_bench", appauthor=False) / "tuned"
+    return platformdirs.user_data_path("lords_bench", appauthor=False) / "tuned"
 
 
 def table_path(folder: Path, gpu: str) -> Path:

@@ -110,6 +110,8 @@ class Options:
     Attributes:
         strategy: name of the search.
         budget_s: wall-clock seconds for all problems together; None = as long as it takes.
+        least_s: of a budget, what a problem is given at least; problems that it does not reach are left for the next
+            run. 0 = all share the budget.
         quick: run-offs by the quick policy.
         retry_failed: whether configurations that failed in an earlier run are tried again.
     """
@@ -117,6 +119,7 @@ class Options:
     strategy: str
     run_id: str
     budget_s: float | None = None
+    least_s: float = 0.0
     quick: bool = True
     retry_failed: bool = False
     seed: int = 0

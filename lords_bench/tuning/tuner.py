@@ -40,6 +40,8 @@ def tune(
 ) -> None:
     """Tune every problem; `on_finished` gets each as soon as it is done, so that a run cut short has been of use.
 
+    With `options.least_s` a problem is begun only while there is budget; those behind it are left for the next run.
+
     Args:
         tasks: the problems, in order; a route behind the kernels that it chooses from.
         folder: where rows are read and written.
@@ -66,7 +68,10 @@ def tune(
         for number, task in enumerate(tasks):
             limit_s = None
             if options.budget_s is not None:
-                limit_s = max(0.0, options.budget_s - (time.monotonic() - started)) / (len(tasks) - number)
+                left_s = max(0.0, options.budget_s - (time.monotonic() - started))
+                if number and options.least_s and left_s < options.least_s:
+                    return
+                limit_s = max(left_s / (len(tasks) - number), min(options.least_s, left_s))
             if isinstance(task, RouteTask):
                 on_finished(tune_route(task, rows_of, process, options, watcher))
             else:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from lords_bench.cli import main
+from lords_bench.cli.parser import build_parser
 from lords_bench.errors import UsageError
 from lords_bench.records.journal import read_journal
 from lords_bench.records.trial import Trial
@@ -16,6 +17,7 @@ from lords_bench.records.tuned import TunedEntry
 from lords_bench.tuning import cpu_product, fake
 from lords_bench.tuning.rows import lock_path
 from lords_bench.tuning_cli import seconds
+from lords_bench.tuning_cli.asked import problems_of
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -75,6 +77,7 @@ import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from lords_bench.cli import main
+from lords_bench.cli.parser import build_parser
 
 sys.exit(main(sys.argv[1:]))
 """
@@ -164,3 +167,15 @@ def test_each_gpu_has_a_lock_of_its_own_whatever_its_number(tmp_path: Path, monk
     assert first != second
     assert lock(1) == first
     assert lock_path("cpu", tmp_path) not in (first, second)
+
+
+def test_parity_ranks_are_those_of_each_shape_and_block() -> None:
+    parser = build_parser()
+    arguments = parser.parse_args(
+        ["tune", "--ranks", "parity", "--blocks", "64,128", "--shapes", "4096x4096,14336x4096", "--m", "1"]
+    )
+
+    problems = [(p.n, p.k, p.rank) for p in problems_of(arguments, ("scale_tile",))]
+
+    # 4096·4096 / (64 · 8192) = 32; 14336·4096 / (64 · 18432) = 49, which kernels pad to 64.
+    assert problems == [(4096, 4096, 32), (14336, 4096, 64), (4096, 4096, 16), (14336, 4096, 32)]

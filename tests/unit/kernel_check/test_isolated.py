@@ -1,6 +1,9 @@
 """The isolated check: a worker that crashes, hangs, chatters or loses its device costs one case and hides none."""
 
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +104,21 @@ def test_an_interrupt_ends_the_workers() -> None:
             ],
             on_result=interrupt,
         )  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_worker_ends_with_the_process_that_started_it() -> None:
+    worker = "import os, sys, time; from lords_bench.kernel_check.isolated import die_with; "
+    worker += "die_with(int(sys.argv[1])); print(os.getpid(), flush=True); time.sleep(600)"
+    parent = "import os, subprocess, sys; child = subprocess.Popen([sys.executable, '-c', sys.argv[1], "
+    parent += "str(os.getpid())], stdout=subprocess.PIPE); print(child.stdout.readline().decode(), flush=True); "
+    parent += "os._exit(1)"
+
+    shown = subprocess.run([sys.executable, "-c", parent, worker], capture_output=True, text=True, check=False).stdout
+
+    # A killed child that nobody has waited for yet is a zombie: it has no command line any more.
+    command = Path(f"/proc/{int(shown)}/cmdline")
+    deadline = time.monotonic() + 10
+    while command.exists() and command.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not command.exists() or command.read_bytes() == b""

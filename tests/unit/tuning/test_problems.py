@@ -24,7 +24,7 @@ from lords_bench.tuning.keys import block_problem_of, key_of, problem_of
 from lords_bench.tuning.lookup import Entries, Found
 from lords_bench.tuning.plan import FAKE_MACHINE, make_task
 from lords_bench.tuning.problems import block_problems, lords_problem, weight_without_memory
-from lords_bench.tuning_cli import _problems
+from lords_bench.tuning_cli.asked import problems_of
 
 N, K = 48, 300
 TIME = Summary(samples=9, median_ns=9.0, low_ns=9.0, high_ns=9.0)
@@ -48,7 +48,7 @@ def tuned(kernel: str = "scale_tile", **options: str) -> list[Problem]:
         "device": "cuda",
         "blocks": "64",
     } | options
-    return _problems(argparse.Namespace(**given), (kernel,))
+    return problems_of(argparse.Namespace(**given), (kernel,))
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
@@ -99,7 +99,7 @@ def test_what_kernels_do_not_take_is_refused(options: dict[str, str], message: s
 def test_a_made_up_kernel_keeps_the_rank_that_was_given() -> None:
     arguments = argparse.Namespace(bits="4", ranks="24", m="8", dtype=None, shapes="64x64", device="fake")
 
-    (problem,) = _problems(arguments, (fake.CLEAN,))
+    (problem,) = problems_of(arguments, (fake.CLEAN,))
 
     assert problem.rank == 24
 

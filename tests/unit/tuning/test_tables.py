@@ -1,6 +1,7 @@
 """Tables on disk: an entry comes back, the later line holds, and what cannot be believed is named and set aside."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +99,13 @@ def test_the_shipped_folder_is_the_committed_one() -> None:
 
 def test_the_users_folder_can_be_overridden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LORDS_BENCH_TUNED", str(tmp_path))
+
+    assert user_folder() == tmp_path
+
+
+def test_an_overridden_folder_needs_no_platformdirs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LORDS_BENCH_TUNED", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
 
     assert user_folder() == tmp_path
 

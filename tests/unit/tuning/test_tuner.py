@@ -126,6 +126,23 @@ def test_a_budget_that_is_spent_ends_the_search_with_a_result(tmp_path: Path) ->
     assert len(tried) < len(fake.space())
 
 
+def tasks_reached(folder: Path, **options: float) -> int:
+    finished: list[Finished] = []
+    tasks = [make_task(fake.CLEAN, replace(PROBLEM, m_bucket=m), FAKE_MACHINE, "fake") for m in (1, 2, 4)]
+    with EvaluationProcess("fake", timeout_s=5.0) as process:
+        tune(
+            tasks, folder=folder, process=process, options=Options(strategy="random", run_id="test", **options),
+            watcher=Silent(), on_finished=finished.append, on_rejected=lambda _path, _line: None,
+        )  # fmt: skip
+    return len(finished)
+
+
+def test_with_a_least_time_per_problem_the_first_is_searched_and_those_out_of_reach_are_left(tmp_path: Path) -> None:
+    assert tasks_reached(tmp_path / "least", budget_s=0.5, least_s=0.5) == 1
+    assert tasks_reached(tmp_path / "none", budget_s=0.5) == 3
+    assert tasks_reached(tmp_path / "ample", budget_s=60.0, least_s=0.5) == 3
+
+
 def test_a_problem_that_cannot_be_set_up_leaves_no_row_and_says_why(tmp_path: Path) -> None:
     finished: list[Finished] = []
     with EvaluationProcess("cpu", timeout_s=5.0) as process:

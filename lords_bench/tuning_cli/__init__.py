@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lords_bench.errors import UsageError
+from lords_bench.tuning_cli.asked import problems_of, seconds, serves
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,11 +14,8 @@ if TYPE_CHECKING:
     from lords_bench.records.tuned import Problem
     from lords_bench.tuning.tasks import Finished, Options, RouteTask, Task
 
-_DEFAULT_SHAPES = {"cuda": "llama-3-8b", "cpu": "768x768", "fake": "4096x4096"}
-_DEFAULT_M = {"cuda": "1,2,4,8,16,32,64,128,256,512,1024,2048,4096", "cpu": "8", "fake": "8"}
 # A CPU's last cache can be larger than any of these weights, and clearing it takes longer than a product.
 _REGIME: dict[str, "Regime"] = {"cuda": "cold", "cpu": "hot", "fake": "cold"}
-_DEFAULT_DTYPE = {"cuda": "bfloat16", "cpu": "float32", "fake": "bfloat16"}
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,11 +32,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help="kernels to tune (default: all of the device)")
     parser.add_argument("--shapes", metavar="NAME|NxK,…", help="layers of a model, or sizes such as 4096x4096")
     parser.add_argument("--bits", default="4", metavar="N,…", help="numbers of bits (default: %(default)s)")
-    parser.add_argument("--ranks", default="16", metavar="R,…", help="ranks of the scale (default: %(default)s)")
+    parser.add_argument(
+        "--ranks", default="16", metavar="R,…", help="ranks of the scale, or parity: those of --blocks (default: 16)"
+    )
     parser.add_argument("--blocks", default="64", metavar="G,…", help="inputs per scale of block-wise baselines (64)")
     parser.add_argument("--m", metavar="M,…", help="numbers of tokens (default: the whole ladder on a GPU)")
     parser.add_argument("--dtype", help="of activations (default: bfloat16; float32 on a CPU)")
     parser.add_argument("--budget", metavar="TIME", help="such as 90s, 5m or 1h; what is found by then counts")
+    parser.add_argument("--least", metavar="TIME", help="what a problem gets of the budget before the next is begun")
     parser.add_argument("--strategy", help="ranked, tpe, random or exhaustive (default: ranked)")
     parser.add_argument("--exhaustive", action="store_true", help="try every configuration")
     parser.add_argument("--full", action="store_true", help="measure run-offs to the full precision, not the quick one")
@@ -69,20 +70,22 @@ def run(arguments: argparse.Namespace) -> int:
     kernels = tuple(arguments.kernels) or DEFAULT_KERNELS[device]
     for kernel in kernels:
         check_kernel(kernel, device)
-    problems = _problems(arguments, kernels)
+    problems = problems_of(arguments, kernels)
     machine = machine_for(device)
     tasks: list[Task | RouteTask] = []
     for problem in problems:
         made = {
             kernel: make_task(kernel, problem, machine, device, workers=arguments.workers)
             for kernel in kernels
-            if _serves(kernel, problem)
+            if serves(kernel, problem)
         }
         tasks += [*made.values(), *_routes(problem, made, device)]
     if not tasks:
         raise UsageError(f"none of {', '.join(kernels)} serves M = {arguments.m}; widen --m")
     console = Console(stderr=True)
     finished = _tune(tasks, options, arguments, arguments.out or user_folder(), console)
+    if len(finished) < len(tasks):
+        console.print(f"{len(tasks) - len(finished)} of {len(tasks)} problems were not begun; the same command goes on")
     _report(finished, arguments, Console())
     return 0 if all(item.winner is not None or _is_no_contest(item) for item in finished) else 1
 
@@ -199,99 +202,8 @@ def _options(arguments: argparse.Namespace) -> "Options":
         strategy=strategy,
         run_id=secrets.token_hex(8),
         budget_s=None if arguments.budget is None else seconds(arguments.budget),
+        least_s=0.0 if arguments.least is None else seconds(arguments.least, option="--least"),
         quick=not arguments.full,
         retry_failed=arguments.retry_failed,
         seed=arguments.seed,
     )
-
-
-def _problems(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "list[Problem]":
-    from lords_bench.tuning.plan import STAND_INS
-
-    dtype = arguments.dtype or _DEFAULT_DTYPE[arguments.device]
-    make = _stand_in_problem if set(kernels) <= STAND_INS else _kernel_problem
-    found = [
-        make(m, n, k, bits, rank, dtype)
-        for bits in _numbers("--bits", arguments.bits)
-        for rank in _numbers("--ranks", arguments.ranks)
-        for n, k in _shapes(arguments.shapes or _DEFAULT_SHAPES[arguments.device])
-        for m in sorted(set(_numbers("--m", arguments.m or _DEFAULT_M[arguments.device])))
-    ]
-    if "blockwise" in kernels:
-        found += _block_problems(arguments, dtype)
-    # Ranks and numbers of tokens that kernels pad to the same size are one problem.
-    return list(dict.fromkeys(found))
-
-
-def _block_problems(arguments: argparse.Namespace, dtype: str) -> "list[Problem]":
-    from lords_bench.tuning.problems import block_problems
-
-    return [
-        problem
-        for bits in _numbers("--bits", arguments.bits)
-        for block in _numbers("--blocks", arguments.blocks)
-        for n, k in _shapes(arguments.shapes or _DEFAULT_SHAPES[arguments.device])
-        for m in sorted(set(_numbers("--m", arguments.m or _DEFAULT_M[arguments.device])))
-        for problem in block_problems(m=m, n=n, k=k, bits=bits, block=block, x_dtype=dtype)
-    ]
-
-
-def _kernel_problem(m: int, n: int, k: int, bits: int, rank: int, dtype: str) -> "Problem":
-    from lords_bench.tuning.problems import lords_problem
-
-    return lords_problem(m=m, n=n, k=k, bits=bits, rank=rank, x_dtype=dtype)
-
-
-def _stand_in_problem(m: int, n: int, k: int, bits: int, rank: int, dtype: str) -> "Problem":
-    """Of the made-up kernels and the product on a CPU, which no look-up asks for."""
-    from lords_bench.records.tuned import Problem, m_bucket
-
-    return Problem(
-        m_bucket=m_bucket(m), n=n, k=k, bits=bits, rank=rank, x_dtype=dtype, scale_dtype="float32", decoder="reference"
-    )
-
-
-def _serves(kernel: str, problem: "Problem") -> bool:
-    """Whether a kernel is worth tuning for that many tokens, as the kernels themselves say."""
-    if (kernel == "blockwise") != (problem.block is not None):
-        return False
-    most = {"rank_expanded": 4, "scale_tile": 64, "blockwise": 64}.get(kernel)
-    return most is None or problem.m_bucket <= most
-
-
-def _shapes(text: str) -> list[tuple[int, int]]:
-    from lords_bench.suites.latency import named_model
-
-    found: list[tuple[int, int]] = []
-    for part in text.split(","):
-        if not part.strip()[:1].isdigit():
-            found += [(layer.n, layer.k) for layer in named_model(part.strip()).layers]
-            continue
-        n, _, k = part.strip().lower().replace("×", "x").partition("x")
-        if not (n.isdecimal() and k.isdecimal() and int(n) and int(k)):
-            raise UsageError(f"--shapes {part!r} is neither a model nor a size such as 4096x14336")
-        found.append((int(n), int(k)))
-    return list(dict.fromkeys(found))
-
-
-def _numbers(option: str, text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or any(not part.isdecimal() or int(part) < 1 for part in parts):
-        raise UsageError(f"{option} {text!r} is not a list of numbers such as 1,8")
-    return [int(part) for part in parts]
-
-
-def seconds(text: str) -> float:
-    """Seconds of `90s`, `5m`, `1h` or a bare number of seconds.
-
-    Raises:
-        UsageError: neither of them, or not above 0.
-    """
-    number, factor = (text[:-1], {"s": 1, "m": 60, "h": 3600}[text[-1]]) if text[-1:] in ("s", "m", "h") else (text, 1)
-    try:
-        value = float(number) * factor
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise UsageError(f"--budget {text!r} is not a time such as 90s, 5m or 1h")
-    return value

@@ -1,0 +1,119 @@
+"""What the arguments of `lords-bench tune` ask for, as problems and seconds."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from lords_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from lords_bench.records.tuned import Problem
+
+_DEFAULT_SHAPES = {"cuda": "llama-3-8b", "cpu": "768x768", "fake": "4096x4096"}
+_DEFAULT_M = {"cuda": "1,2,4,8,16,32,64,128,256,512,1024,2048,4096", "cpu": "8", "fake": "8"}
+_DEFAULT_DTYPE = {"cuda": "bfloat16", "cpu": "float32", "fake": "bfloat16"}
+
+
+def problems_of(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "list[Problem]":
+    """The problems that the arguments ask for, each once.
+
+    Raises:
+        UsageError: sizes, ranks or numbers of tokens that cannot be read.
+    """
+    from lords_bench.tuning.plan import STAND_INS
+
+    dtype = arguments.dtype or _DEFAULT_DTYPE[arguments.device]
+    make = _stand_in_problem if set(kernels) <= STAND_INS else _kernel_problem
+    found = [
+        make(m, n, k, bits, rank, dtype)
+        for bits in _numbers("--bits", arguments.bits)
+        for n, k, rank in _shapes_and_ranks(arguments)
+        for m in sorted(set(_numbers("--m", arguments.m or _DEFAULT_M[arguments.device])))
+    ]
+    if "blockwise" in kernels:
+        found += _block_problems(arguments, dtype)
+    # Ranks and numbers of tokens that kernels pad to the same size are one problem.
+    return list(dict.fromkeys(found))
+
+
+def _shapes_and_ranks(arguments: argparse.Namespace) -> list[tuple[int, int, int]]:
+    """(N, K, R): every rank with every shape, or with each shape the ranks that store as much as its blocks would."""
+    from lords_bench.spec.quant import parity_rank
+
+    shapes = _shapes(arguments.shapes or _DEFAULT_SHAPES[arguments.device])
+    if arguments.ranks == "parity":
+        return [(n, k, parity_rank(n, k, block)) for block in _numbers("--blocks", arguments.blocks) for n, k in shapes]
+    return [(n, k, rank) for rank in _numbers("--ranks", arguments.ranks) for n, k in shapes]
+
+
+def _block_problems(arguments: argparse.Namespace, dtype: str) -> "list[Problem]":
+    from lords_bench.tuning.problems import block_problems
+
+    return [
+        problem
+        for bits in _numbers("--bits", arguments.bits)
+        for block in _numbers("--blocks", arguments.blocks)
+        for n, k in _shapes(arguments.shapes or _DEFAULT_SHAPES[arguments.device])
+        for m in sorted(set(_numbers("--m", arguments.m or _DEFAULT_M[arguments.device])))
+        for problem in block_problems(m=m, n=n, k=k, bits=bits, block=block, x_dtype=dtype)
+    ]
+
+
+def _kernel_problem(m: int, n: int, k: int, bits: int, rank: int, dtype: str) -> "Problem":
+    from lords_bench.tuning.problems import lords_problem
+
+    return lords_problem(m=m, n=n, k=k, bits=bits, rank=rank, x_dtype=dtype)
+
+
+def _stand_in_problem(m: int, n: int, k: int, bits: int, rank: int, dtype: str) -> "Problem":
+    """Of the made-up kernels and the product on a CPU, which no look-up asks for."""
+    from lords_bench.records.tuned import Problem, m_bucket
+
+    return Problem(
+        m_bucket=m_bucket(m), n=n, k=k, bits=bits, rank=rank, x_dtype=dtype, scale_dtype="float32", decoder="reference"
+    )
+
+
+def serves(kernel: str, problem: "Problem") -> bool:
+    """Whether a kernel is worth tuning for that many tokens, as the kernels themselves say."""
+    if (kernel == "blockwise") != (problem.block is not None):
+        return False
+    most = {"rank_expanded": 4, "scale_tile": 64, "blockwise": 64}.get(kernel)
+    return most is None or problem.m_bucket <= most
+
+
+def _shapes(text: str) -> list[tuple[int, int]]:
+    from lords_bench.suites.latency import named_model
+
+    found: list[tuple[int, int]] = []
+    for part in text.split(","):
+        if not part.strip()[:1].isdigit():
+            found += [(layer.n, layer.k) for layer in named_model(part.strip()).layers]
+            continue
+        n, _, k = part.strip().lower().replace("×", "x").partition("x")
+        if not (n.isdecimal() and k.isdecimal() and int(n) and int(k)):
+            raise UsageError(f"--shapes {part!r} is neither a model nor a size such as 4096x14336")
+        found.append((int(n), int(k)))
+    return list(dict.fromkeys(found))
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or any(not part.isdecimal() or int(part) < 1 for part in parts):
+        raise UsageError(f"{option} {text!r} is not a list of numbers such as 1,8")
+    return [int(part) for part in parts]
+
+
+def seconds(text: str, *, option: str = "--budget") -> float:
+    """Seconds of `90s`, `5m`, `1h` or a bare number of seconds.
+
+    Raises:
+        UsageError: neither of them, or not above 0.
+    """
+    number, factor = (text[:-1], {"s": 1, "m": 60, "h": 3600}[text[-1]]) if text[-1:] in ("s", "m", "h") else (text, 1)
+    try:
+        value = float(number) * factor
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise UsageError(f"{option} {text!r} is not a time such as 90s, 5m or 1h")
+    return value
