@@ -79,8 +79,8 @@ class LowRankField:
 
 Field = BlockField | LowRankField
 
-# A rounding loses 0.05 % in float16 and 0.4 % in bfloat16. A loss above 1 % of all scales together means that they fell
-# below the normal numbers of the dtype.
+# A rounding loses 0.05 % in float16 and 0.4 % in bfloat16. A loss above 1 % of all scales together means that they, or
+# their factors, fell below the normal numbers of the dtype.
 LARGEST_ROUNDING_LOSS = 1e-2
 
 
@@ -96,11 +96,16 @@ def round_scales(scale_NG: Tensor, dtype: torch.dtype) -> Tensor:
     largest = scale_NG.abs().max()
     unit = torch.where(largest > 0, largest, torch.ones_like(largest))
     if bool(((rounded_NG - scale_NG) / unit).norm() > LARGEST_ROUNDING_LOSS * (scale_NG / unit).norm()):
-        name = str(dtype).removeprefix("torch.")
-        raise WeightError(
-            f"scales of at most {float(largest):.3g} are too small for {name}; use scale_dtype='bfloat16' or 'float32'"
-        )
+        raise too_small_error("scales", float(largest), dtype)
     return rounded_NG
+
+
+def too_small_error(name: str, largest: float, dtype: torch.dtype) -> WeightError:
+    """The refusal of numbers that `dtype` cannot hold, because they lie below its normal ones."""
+    stored = str(dtype).removeprefix("torch.")
+    return WeightError(
+        f"{name} of at most {largest:.3g} are too small for {stored}; use scale_dtype='bfloat16' or 'float32'"
+    )
 
 
 def round_to(tensor: Tensor, dtype: torch.dtype) -> Tensor:

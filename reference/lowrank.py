@@ -9,14 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lords_bench.errors import WeightError
 from lords_bench.reference.codebooks import nearest_values
-from lords_bench.reference.fields import BlockField, LowRankField
+from lords_bench.reference.fields import LARGEST_ROUNDING_LOSS, BlockField, LowRankField, too_small_error
 from lords_bench.reference.panels import row_panels
-
-# A float16 or bfloat16 factor carries about three digits. Losing more than 1 % of S to rounding means that the factors
-# fell below the normal numbers of the storage dtype.
-LARGEST_ROUNDING_LOSS = 1e-2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -114,11 +109,7 @@ def rounded(field: LowRankField, dtype: torch.dtype) -> LowRankField:
     stored = field.to_dtype(dtype)
     lost, size = _difference_and_size(field, stored)
     if lost > LARGEST_ROUNDING_LOSS * size:
-        name = str(dtype).removeprefix("torch.")
-        largest = float(field.b_NR.abs().max())
-        raise WeightError(
-            f"scale factors of at most {largest:.3g} are too small for {name}; use scale_dtype='bfloat16' or 'float32'"
-        )
+        raise too_small_error("scale factors", float(field.b_NR.abs().max()), dtype)
     return stored
 
 

@@ -124,7 +124,7 @@ def print_closing(records: Sequence[BenchRecord], paths: Sequence[Path]) -> None
     from lords_bench.reporting.page import accuracy_page
     from lords_bench.reporting.terminal import terminal_table
 
-    section = accuracy_page(records).sections[0]
+    section = accuracy_page(records, has_figures=False).sections[0]
     content = terminal_table(section)
     table = Table(title=section.name)
     for heading in content.header:

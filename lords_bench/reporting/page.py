@@ -27,18 +27,22 @@ SUITE = "accuracy"
 BASELINES = (("nf", "NormalFloat blocks by largest magnitude"), ("block-opt", "optimised blocks"))
 
 
-def accuracy_page(records: Iterable[BenchRecord], rejected: Iterable[RejectedLine] = ()) -> AccuracyPage:
-    """The page of all accuracy records.
+def accuracy_page(
+    records: Iterable[BenchRecord], rejected: Iterable[RejectedLine] = (), *, has_figures: bool = True
+) -> AccuracyPage:
+    """The page of all accuracy records; `has_figures=False` for a reader who cannot see them, as a terminal.
 
     Raises:
         RecordError: there is no accuracy record.
     """
     evaluations = select_evaluations(records, suite=SUITE)
-    sections = tuple(_section(evaluation, index) for index, evaluation in enumerate(evaluations, start=1))
+    sections = tuple(
+        _section(evaluation, index, has_figures=has_figures) for index, evaluation in enumerate(evaluations, start=1)
+    )
     return AccuracyPage(notices=page_notices(evaluations, rejected), sections=sections)
 
 
-def _section(evaluation: Evaluation, index: int) -> Section:
+def _section(evaluation: Evaluation, index: int, *, has_figures: bool) -> Section:
     groups = bits_groups(evaluation)
     columns = headline_groups(groups)
     plain = unquantized_row(evaluation)
@@ -56,7 +60,7 @@ def _section(evaluation: Evaluation, index: int) -> Section:
         unquantized=_method_row(plain) if plain else None,
         results=tuple(_result_table(group) for group in groups),
         differences=_difference_tables(groups),
-        figures=_figures(groups, columns, index),
+        figures=_figures(groups, columns, index) if has_figures else (),
         layers=tuple(_layer_table(group) for group in columns),
         left_share=f"{100 * samples.unquantized_share:.1f} %" if samples else fmt.UNKNOWN,
         left_layers=samples.unquantized_layers if samples else (),

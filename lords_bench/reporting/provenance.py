@@ -2,13 +2,21 @@
 
 from collections.abc import Iterable
 
-from lords_bench.records import BenchRecord, Environment, RejectedLine
+from lords_bench.records import BenchRecord, RejectedLine
 from lords_bench.reporting import format as fmt
+from lords_bench.reporting.origin import (
+    GIB,
+    commit,
+    date_span,
+    each_once,
+    machine,
+    platform,
+    rejected_notices,
+    short,
+    versions,
+)
 from lords_bench.reporting.select import Evaluation
 from lords_bench.reporting.views import Fact
-
-SHOWN_DIGITS = 12
-GIB = 2**30
 
 
 def provenance(evaluation: Evaluation) -> tuple[Fact, ...]:
@@ -19,19 +27,22 @@ def provenance(evaluation: Evaluation) -> tuple[Fact, ...]:
     return (
         Fact(label="Machine", value=machine(environment)),
         Fact(label="Versions", value=versions(environment)),
-        Fact(label="Commit", value=fmt.listing(_unique(commit(run.environment) for run in runs))),
-        Fact(label="Source hash", value=fmt.listing(_unique(_short(run.environment.source_sha256) for run in runs))),
+        Fact(label="Commit", value=each_once(commit(run.environment) for run in runs)),
+        Fact(label="Source hash", value=each_once(short(run.environment.source_sha256) for run in runs)),
         Fact(label="Command", value=newest.command),
-        Fact(label="Seed", value=fmt.listing(_unique(str(run.seed) for run in runs))),
-        Fact(label="Measured", value=_dates(evaluation)),
+        Fact(label="Seed", value=each_once(str(run.seed) for run in runs)),
+        Fact(
+            label="Measured",
+            value=date_span(record.created_utc for record in evaluation.records or evaluation.failures),
+        ),
         Fact(label="Time spent", value=_time_spent(evaluation)),
-        Fact(label="Model", value=f"{inputs.model_name}, sha256 {_short(inputs.model_sha256)}"),
-        Fact(label="Tokenizer", value=f"sha256 {_short(inputs.tokenizer_sha256)}"),
-        Fact(label="Corpus", value=f"sha256 {_short(inputs.corpus_sha256)}"),
+        Fact(label="Model", value=f"{inputs.model_name}, sha256 {short(inputs.model_sha256)}"),
+        Fact(label="Tokenizer", value=f"sha256 {short(inputs.tokenizer_sha256)}"),
+        Fact(label="Corpus", value=f"sha256 {short(inputs.corpus_sha256)}"),
         Fact(label="Sample sizes", value=_sample_sizes(evaluation)),
         Fact(label="Settings", value=", ".join(f"{name} = {value}" for name, value in inputs.settings)),
         Fact(label="Settings hash", value=inputs.settings_sha256),
-        Fact(label="Platform", value=f"{environment.platform}, host {environment.hostname_sha256 or fmt.UNKNOWN}"),
+        Fact(label="Platform", value=platform(environment)),
     )
 
 
@@ -69,42 +80,7 @@ def page_notices(evaluations: tuple[Evaluation, ...], rejected: Iterable[Rejecte
             f"The records hold {len(evaluations)} evaluations that differ in model, corpus, settings or device; "
             "each has a section of its own and nothing is compared across them."
         )
-    lines = sorted(rejected, key=lambda item: (item.line, item.reason))
-    return (*notices, *(f"Line {item.line} of the record file is not used: {item.reason}." for item in lines))
-
-
-def machine(environment: Environment) -> str:
-    """Processor, cores, threads, memory and GPU, in words."""
-    parts = [environment.device_name]
-    if environment.device != "cpu":
-        parts.append(f"host {environment.cpu_model or fmt.UNKNOWN}")
-    if environment.cpu_cores is not None:
-        parts.append(f"{environment.cpu_cores} CPU cores")
-    if environment.torch_threads is not None:
-        parts.append(f"{environment.torch_threads} torch threads")
-    if environment.memory_bytes is not None:
-        parts.append(f"{environment.memory_bytes / GIB:.0f} GiB memory")
-    parts.append(f"GPU: {environment.gpu_name or 'none'}")
-    return ", ".join(parts)
-
-
-def versions(environment: Environment) -> str:
-    """Every version that can move a number."""
-    names = ("lords_bench", "python", "torch", "transformers", "triton", "numpy")
-    return ", ".join(f"{name} {getattr(environment, name) or 'absent'}" for name in names)
-
-
-def commit(environment: Environment) -> str:
-    """The commit, and whether the code differed from it."""
-    if environment.git_commit is None:
-        return "unknown (not a git checkout)"
-    state = {True: "with uncommitted changes", False: "clean", None: "state unknown"}[environment.git_dirty]
-    return f"{_short(environment.git_commit)} ({state})"
-
-
-def _dates(evaluation: Evaluation) -> str:
-    dates = sorted(record.created_utc for record in evaluation.records or evaluation.failures)
-    return dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    return (*notices, *rejected_notices(rejected))
 
 
 def _time_spent(evaluation: Evaluation) -> str:
@@ -136,11 +112,3 @@ def _cases(found: list[BenchRecord], evaluation: Evaluation) -> str:
 
 def _names(records: list[BenchRecord]) -> str:
     return ", ".join(record.case_id for record in records)
-
-
-def _unique(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))
-
-
-def _short(digest: str) -> str:
-    return digest[:SHOWN_DIGITS]

@@ -5,13 +5,12 @@ one, the latest complete record of a case wins; what is older is counted, what f
 planned but left no record is named. Every choice depends on the content of the records, never on their order.
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lords_bench.errors import RecordError
-from lords_bench.records import BenchRecord, RejectedLine, Status
-from lords_bench.records.codec import canonical_json, to_plain
+from lords_bench.records import BenchRecord, Status
+from lords_bench.reporting.origin import age
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,15 +34,15 @@ class Evaluation:
     @property
     def newest(self) -> BenchRecord:
         """The record made last; its inputs and device are those of all."""
-        return max(self.records + self.failures, key=_age)
+        return max(self.records + self.failures, key=age)
 
     @property
     def runs(self) -> tuple[BenchRecord, ...]:
         """The newest shown record of each run key, newest first: more than one means that runs are put together."""
         newest: dict[str, BenchRecord] = {}
-        for record in sorted(self.records or self.failures, key=_age):
+        for record in sorted(self.records or self.failures, key=age):
             newest[record.run_key] = record
-        return tuple(sorted(newest.values(), key=_age, reverse=True))
+        return tuple(sorted(newest.values(), key=age, reverse=True))
 
 
 def select_evaluations(records: Iterable[BenchRecord], *, suite: str) -> tuple[Evaluation, ...]:
@@ -59,12 +58,7 @@ def select_evaluations(records: Iterable[BenchRecord], *, suite: str) -> tuple[E
     if not groups:
         raise RecordError(f"no record of suite {suite!r}; run 'lords-bench bench' first")
     evaluations = [_evaluation(key, members) for key, members in groups.items()]
-    return tuple(sorted(evaluations, key=lambda evaluation: _age(evaluation.newest), reverse=True))
-
-
-def sorted_rejected(rejected: Iterable[RejectedLine]) -> tuple[RejectedLine, ...]:
-    """Lines that are not believed, in file order."""
-    return tuple(sorted(rejected, key=lambda item: (item.line, item.reason)))
+    return tuple(sorted(evaluations, key=lambda evaluation: age(evaluation.newest), reverse=True))
 
 
 def comparison_refusal(subject: BenchRecord, baseline: BenchRecord) -> str | None:
@@ -103,13 +97,13 @@ def _evaluation(key: str, members: list[BenchRecord]) -> Evaluation:
         cases.setdefault(record.case_id, []).append(record)
     shown, failures, superseded = [], [], 0
     for case_id in sorted(cases):
-        attempts = sorted(cases[case_id], key=_age)
+        attempts = sorted(cases[case_id], key=age)
         measured = [record for record in attempts if record.status is Status.OK]
-        best = max(measured, key=lambda record: (record.complete, _age(record)), default=None)
+        best = max(measured, key=lambda record: (record.complete, age(record)), default=None)
         if best is not None:
             shown.append(best)
         last_failure = next((record for record in reversed(attempts) if record.status is not Status.OK), None)
-        is_open = last_failure is not None and (best is None or _age(last_failure) > _age(best))
+        is_open = last_failure is not None and (best is None or age(last_failure) > age(best))
         if last_failure is not None and is_open:
             failures.append(last_failure)
         superseded += len(attempts) - (best is not None) - is_open
@@ -121,8 +115,3 @@ def _evaluation(key: str, members: list[BenchRecord]) -> Evaluation:
         missing=tuple(sorted(planned - set(cases))),
         superseded=superseded,
     )
-
-
-def _age(record: BenchRecord) -> tuple[str, str]:
-    """Order by time, then by content, so that equal times are decided the same way everywhere."""
-    return record.created_utc, hashlib.sha256(canonical_json(to_plain(record)).encode()).hexdigest()

@@ -3,15 +3,14 @@
 Verdicts, noise floors and ratios are computed here from raw samples; none is read from a record.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lords_bench.errors import RecordError
-from lords_bench.records.codec import canonical_json, to_plain
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.measurement import REGIMES, Regime
 from lords_bench.records.status import Status
+from lords_bench.reporting.origin import age
 from lords_bench.spec.latency import DENSE, DENSE_AGAIN, KERNEL_PREFIX, METHODS, SUBJECT, LatencyCase
 from lords_bench.stats.median import LEAST
 from lords_bench.stats.verdict import Judgement, judge, noise_floor_of
@@ -86,7 +85,7 @@ class Section:
     @property
     def newest(self) -> LatencyRecord:
         """The record that speaks for the section."""
-        return max((record for match in self.matches for record in match.records.values()), key=_age)
+        return max((record for match in self.matches for record in match.records.values()), key=age)
 
     @property
     def records(self) -> tuple[LatencyRecord, ...]:
@@ -126,7 +125,7 @@ def select_sections(records: Iterable[LatencyRecord]) -> tuple[Section, ...]:
     if not groups:
         raise RecordError("no latency record to report; run 'lords-bench bench latency' first")
     sections = [_section(key, members) for key, members in groups.items()]
-    return tuple(sorted(sections, key=lambda section: _age(section.newest), reverse=True))
+    return tuple(sorted(sections, key=lambda section: age(section.newest), reverse=True))
 
 
 def is_baseline(method: str) -> bool:
@@ -142,7 +141,7 @@ def _section(key: str, members: list[LatencyRecord]) -> Section:
     for found in comparisons.values():
         of_case.setdefault((found[0].case.case_id, found[0].regime), []).append(found)
     chosen = [max(attempts, key=_worth) for attempts in of_case.values()]
-    newest = max(members, key=_age).run
+    newest = max(members, key=age).run
     shown = sum(1 for found in chosen if found[0].run.run_key == newest.run_key)
     return Section(
         key=key,
@@ -155,7 +154,7 @@ def _section(key: str, members: list[LatencyRecord]) -> Section:
 def _worth(found: list[LatencyRecord]) -> tuple[bool, tuple[str, str]]:
     """A comparison where LoRDS was timed is worth more than one where it was not; then the newer one."""
     timed = any(record.method == SUBJECT and record.status is Status.OK for record in found)
-    return timed, max(_age(record) for record in found)
+    return timed, max(age(record) for record in found)
 
 
 def _match(found: list[LatencyRecord]) -> Match:
@@ -200,8 +199,3 @@ def _judge(records: Mapping[str, LatencyRecord], baseline: str, floor: float | N
 
 def _method_order(method: str) -> tuple[int, str]:
     return _ORDER.get(method, len(_ORDER)), method
-
-
-def _age(record: LatencyRecord) -> tuple[str, str]:
-    """Order by time, then by content, so that equal times are decided the same way everywhere."""
-    return record.created_utc, hashlib.sha256(canonical_json(to_plain(record)).encode()).hexdigest()

@@ -5,12 +5,21 @@ from statistics import median
 
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import RejectedLine
-from lords_bench.reporting import format as fmt
 from lords_bench.reporting.latency.comparisons import Section
+from lords_bench.reporting.origin import (
+    commit,
+    date_span,
+    each_once,
+    machine,
+    platform,
+    rejected_notices,
+    short,
+    versions,
+)
 from lords_bench.reporting.views import Fact
 
-GIB = 2**30
-_DIGITS = 12
+# An A/A difference above this is worth a notice.
+NOISY = 0.05
 
 
 def provenance(section: Section) -> tuple[Fact, ...]:
@@ -19,23 +28,21 @@ def provenance(section: Section) -> tuple[Fact, ...]:
     environment, run = newest.run.environment, newest.run
     records = section.records
     return (
-        Fact(label="Device", value=_device(newest)),
+        Fact(label="Device", value=machine(environment, last=f"activations in {run.dtype}")),
         Fact(label="SM clock", value=_clock(records)),
         Fact(label="Measured peaks", value=_peaks(newest)),
         Fact(label="Noise floor", value=_noise(section)),
         Fact(label="Said by the machine", value=_facts(newest)),
-        Fact(label="Versions", value=_versions(newest)),
+        Fact(label="Versions", value=versions(environment, without=("transformers",))),
         Fact(label="Tuned tables", value=_tables(records)),
         Fact(label="Baselines' packages", value=_libraries(newest)),
-        Fact(label="Commit", value=fmt.listing(_unique(_commit(record) for record in records))),
-        Fact(
-            label="Source hash", value=fmt.listing(_unique(r.run.environment.source_sha256[:_DIGITS] for r in records))
-        ),
+        Fact(label="Commit", value=each_once(commit(record.run.environment) for record in records)),
+        Fact(label="Source hash", value=each_once(short(record.run.environment.source_sha256) for record in records)),
         Fact(label="Command", value=run.command),
         Fact(label="Sampling", value=_sampling(records)),
-        Fact(label="Measured", value=_dates(records)),
-        Fact(label="Seed", value=fmt.listing(_unique(str(record.run.seed) for record in records))),
-        Fact(label="Platform", value=f"{environment.platform}, host {environment.hostname_sha256 or fmt.UNKNOWN}"),
+        Fact(label="Measured", value=date_span(record.created_utc for record in records)),
+        Fact(label="Seed", value=each_once(str(record.run.seed) for record in records)),
+        Fact(label="Platform", value=platform(environment)),
     )
 
 
@@ -74,12 +81,8 @@ def section_notices(section: Section) -> tuple[str, ...]:
             f"In {noisy} of {len(floors)} comparisons the dense product differed from itself by more than "
             f"{100 * NOISY:.0f} %: the machine was not quiet, and only larger differences are resolved there."
         )
-    words = _unique(note for record in section.records for note in record.notes)
+    words = dict.fromkeys(note for record in section.records for note in record.notes)
     return (*notices, *words)
-
-
-# An A/A difference above this is worth a notice.
-NOISY = 0.05
 
 
 def page_notices(sections: tuple[Section, ...], rejected: Iterable[RejectedLine]) -> tuple[str, ...]:
@@ -90,23 +93,7 @@ def page_notices(sections: tuple[Section, ...], rejected: Iterable[RejectedLine]
             f"The records are of {len(sections)} devices or dtypes; each has a section of its own and nothing is "
             "compared across them."
         )
-    lines = sorted(rejected, key=lambda item: (item.line, item.reason))
-    return (*notices, *(f"Line {item.line} of the record file is not used: {item.reason}." for item in lines))
-
-
-def _device(record: LatencyRecord) -> str:
-    environment = record.run.environment
-    parts = [environment.device_name]
-    if environment.device != "cpu":
-        parts.append(f"host {environment.cpu_model or fmt.UNKNOWN}")
-    if environment.cpu_cores is not None:
-        parts.append(f"{environment.cpu_cores} CPU cores")
-    if environment.torch_threads is not None:
-        parts.append(f"{environment.torch_threads} torch threads")
-    if environment.memory_bytes is not None:
-        parts.append(f"{environment.memory_bytes / GIB:.0f} GiB memory")
-    parts.append(f"activations in {record.run.dtype}")
-    return ", ".join(parts)
+    return (*notices, *rejected_notices(rejected))
 
 
 def _clock(records: tuple[LatencyRecord, ...]) -> str:
@@ -153,27 +140,13 @@ def _value(value: object) -> str:
     return "unknown" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _versions(record: LatencyRecord) -> str:
-    environment = record.run.environment
-    names = ("lords_bench", "python", "torch", "triton", "numpy")
-    return ", ".join(f"{name} {getattr(environment, name) or 'absent'}" for name in names)
-
-
 def _libraries(record: LatencyRecord) -> str:
     return ", ".join(f"{name} {version or 'not installed'}" for name, version in record.run.libraries)
 
 
 def _tables(records: tuple[LatencyRecord, ...]) -> str:
-    known = _unique((record.run.tables_sha256 or "none")[:_DIGITS] for record in records)
-    return "none: every configuration is the kernel's own rule" if known == ["none"] else f"sha256 {fmt.listing(known)}"
-
-
-def _commit(record: LatencyRecord) -> str:
-    environment = record.run.environment
-    if environment.git_commit is None:
-        return "unknown (not a git checkout)"
-    state = {True: "with uncommitted changes", False: "clean", None: "state unknown"}[environment.git_dirty]
-    return f"{environment.git_commit[:_DIGITS]} ({state})"
+    known = each_once(short(record.run.tables_sha256 or "none") for record in records)
+    return "none: every configuration is the kernel's own rule" if known == "none" else f"sha256 {known}"
 
 
 def _sampling(records: tuple[LatencyRecord, ...]) -> str:
@@ -182,18 +155,9 @@ def _sampling(records: tuple[LatencyRecord, ...]) -> str:
         return "no samples"
     counts = [item.n for item in measured]
     dropped = sum(len(item.dropped) for item in measured)
-    timers = fmt.listing(_unique(item.timer for item in measured))
-    policies = fmt.listing(_unique(record.run.policy for record in records))
+    timers = each_once(item.timer for item in measured)
+    policies = each_once(record.run.policy for record in records)
     return (
         f"{policies} policy, {len(measured)} measurements of {min(counts)} to {max(counts)} samples by {timers}, "
         f"{sum(counts):,} samples kept, {dropped} dropped for a cause"
     )
-
-
-def _dates(records: tuple[LatencyRecord, ...]) -> str:
-    dates = sorted(record.created_utc for record in records)
-    return dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-
-
-def _unique(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))

@@ -11,7 +11,7 @@ from lords_bench.reporting.lifecycle.judge import BASELINE, PAPER_QUESTIONS, pap
 from lords_bench.reporting.lifecycle.select import LifecycleEvaluation, samples_of, select_lifecycle
 from lords_bench.reporting.lifecycle.tables import TONE, cost_tables, grid_tables, result_tables, verdict_table
 from lords_bench.reporting.lifecycle.views import LifecyclePage, LifecycleSection, PaperAnswer
-from lords_bench.reporting.provenance import SHOWN_DIGITS, commit, machine, versions
+from lords_bench.reporting.origin import commit, date_span, each_once, machine, rejected_notices, short, versions
 from lords_bench.reporting.views import Fact, FigureView
 
 TITLES: dict[Stage, str] = {"qat": "QAT, step by step", "peft": "Fine-tuning, step by step"}
@@ -30,8 +30,7 @@ def lifecycle_page(records: Iterable[LifecycleRecord], rejected: Iterable[Reject
             f"The records hold {len(evaluations)} evaluations that differ in model, text, budget or device; "
             "each has a section of its own and nothing is compared across them."
         )
-    lines = sorted(rejected, key=lambda item: (item.line, item.reason))
-    notices += [f"Line {item.line} of the record file is not used: {item.reason}." for item in lines]
+    notices += rejected_notices(rejected)
     sections = tuple(_section(evaluation, index) for index, evaluation in enumerate(evaluations, start=1))
     return LifecyclePage(notices=tuple(notices), sections=sections)
 
@@ -107,19 +106,17 @@ def _notices(evaluation: LifecycleEvaluation) -> tuple[str, ...]:
 def _facts(evaluation: LifecycleEvaluation) -> tuple[Fact, ...]:
     newest, records = evaluation.newest, evaluation.records
     inputs, environment = newest.inputs, newest.environment
-    commits = list(dict.fromkeys(commit(record.environment) for record in records)) or [commit(environment)]
-    dates = sorted(record.created_utc for record in records + evaluation.failures)
     return (
         Fact(label="Machine", value=machine(environment)),
         Fact(label="Versions", value=versions(environment)),
-        Fact(label="Commit", value=fmt.listing(commits)),
+        Fact(label="Commit", value=each_once(commit(record.environment) for record in records or (newest,))),
         Fact(label="Command", value=newest.command),
-        Fact(label="Measured", value=f"{dates[0]} to {dates[-1]}"),
+        Fact(label="Measured", value=date_span(record.created_utc for record in records + evaluation.failures)),
         Fact(label="Time spent", value=_time_spent(records)),
         Fact(label="Training text", value=_tokens(records)),
         Fact(label="Held-out text", value=_held_out(records)),
-        Fact(label="Model", value=f"{inputs.model_name}, sha256 {inputs.model_sha256[:SHOWN_DIGITS]}"),
-        Fact(label="Text hash", value=f"sha256 {inputs.corpus_sha256[:SHOWN_DIGITS]}"),
+        Fact(label="Model", value=f"{inputs.model_name}, sha256 {short(inputs.model_sha256)}"),
+        Fact(label="Text hash", value=f"sha256 {short(inputs.corpus_sha256)}"),
         Fact(label="Settings", value=", ".join(f"{name} = {value}" for name, value in inputs.settings)),
     )
 

@@ -5,14 +5,13 @@ case wins. A group (stage, method, bits) is judged at the learning rate with the
 run of the search at that rate is its first seed, runs of other seeds count where they used that rate.
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lords_bench.errors import RecordError
 from lords_bench.records import LifecycleRecord, LifecycleSamples, Status, TextScores
-from lords_bench.records.codec import canonical_json, to_plain
 from lords_bench.records.lifecycle import Domain, Stage
+from lords_bench.reporting.origin import age
 
 # What a stage is meant to learn; the other domain is what it may forget.
 TARGET: dict[Stage, Domain] = {"reference": "base", "qat": "base", "peft": "shifted"}
@@ -75,7 +74,7 @@ class LifecycleEvaluation:
     @property
     def newest(self) -> LifecycleRecord:
         """The record made last."""
-        return max(self.records + self.failures, key=_age)
+        return max(self.records + self.failures, key=age)
 
     def group(self, stage: Stage, method: str, bits: int) -> RunGroup | None:
         """The group, if it was measured."""
@@ -99,7 +98,7 @@ def select_lifecycle(records: Iterable[LifecycleRecord]) -> tuple[LifecycleEvalu
     if not found:
         raise RecordError("no lifecycle record; run 'lords-bench bench lifecycle' first")
     evaluations = [_evaluation(members) for members in found.values()]
-    return tuple(sorted(evaluations, key=lambda evaluation: _age(evaluation.newest), reverse=True))
+    return tuple(sorted(evaluations, key=lambda evaluation: age(evaluation.newest), reverse=True))
 
 
 def samples_of(record: LifecycleRecord) -> LifecycleSamples:
@@ -121,7 +120,7 @@ def _evaluation(members: list[LifecycleRecord]) -> LifecycleEvaluation:
     failures: list[LifecycleRecord] = []
     superseded = 0
     for case_id in sorted(cases):
-        attempts = sorted(cases[case_id], key=_age)
+        attempts = sorted(cases[case_id], key=age)
         complete = [record for record in attempts if record.status is Status.OK and record.complete]
         (shown if complete else failures).append(complete[-1] if complete else attempts[-1])
         superseded += len(attempts) - 1
@@ -155,8 +154,3 @@ def _group(stage: Stage, method: str, bits: int, shown: list[LifecycleRecord], m
         searched=tuple(searched),
         runs=tuple(runs),
     )
-
-
-def _age(record: LifecycleRecord) -> tuple[str, str]:
-    """Order by time, then by content, so that equal times are decided the same way everywhere."""
-    return record.created_utc, hashlib.sha256(canonical_json(to_plain(record)).encode()).hexdigest()
