@@ -7,7 +7,6 @@ traceback. Each record is on disk before the next case begins.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Protocol
 
@@ -21,7 +20,7 @@ from lords_bench.records import (
     Status,
     run_key,
 )
-from lords_bench.records.bench import CREATED_FORMAT
+from lords_bench.records.created import created_now
 from lords_bench.spec.case import Case, Suite
 from lords_bench.spec.quant import QuantSpec
 
@@ -112,7 +111,7 @@ def run_suite(
             planned_case_ids=planned,
             inputs=run.inputs,
             environment=run.environment,
-            created_utc=datetime.now(UTC).strftime(CREATED_FORMAT),
+            created_utc=created_now(),
             command=run.command,
             seed=run.seed,
         )

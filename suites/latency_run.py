@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from lords_bench.errors import DeviceError
-from lords_bench.records.bench import CREATED_FORMAT
+from lords_bench.records.created import created_at
 from lords_bench.records.latency import ConfigOrigin, Facts, LatencyRecord, LatencyRun, completed_comparisons
 from lords_bench.records.measurement import Measurement, Regime
 from lords_bench.records.status import Status
@@ -161,7 +161,7 @@ def _records(
             flops=built.flops if built else None,
             measurement=measurement,
             notes=timed.comparison.notes if timed.comparison else (),
-            created_utc=created.strftime(CREATED_FORMAT),
+            created_utc=created_at(created),
         )
 
     found = []

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, get_args
 
+from lords_bench.cli.lists import names, numbers
 from lords_bench.errors import UsageError
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
@@ -32,12 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only the latency suite takes."""
     group = parser.add_argument_group("latency suite")
     group.add_argument("--fake", action="store_true", help="made-up numbers of a fake GPU, to try the software")
-    group.add_argument("--models", type=_names, metavar="NAME,…", help="layers of these models only")
-    group.add_argument("--m", type=_numbers, metavar="N,…", help="these numbers of tokens only")
-    group.add_argument(
-        "--regimes", type=_names, metavar="NAME,…", help="of cold, hot, eager (default: all; CPU: eager)"
-    )
-    group.add_argument("--kernels", type=_names, default=(), metavar="NAME,…", help="LoRDS kernels by themselves too")
+    group.add_argument("--models", type=names, metavar="NAME,…", help="layers of these models only")
+    group.add_argument("--m", type=numbers, metavar="N,…", help="these numbers of tokens only")
+    group.add_argument("--regimes", type=names, metavar="NAME,…", help="of cold, hot, eager (default: all; CPU: eager)")
+    group.add_argument("--kernels", type=names, default=(), metavar="NAME,…", help="LoRDS kernels by themselves too")
     group.add_argument("--minutes", type=float, metavar="N", help="begin no comparison after so long")
 
 
@@ -247,14 +246,3 @@ class Progress:
                 self._console.print(what, style="yellow", markup=False)
         if not self._console.is_terminal:
             self._console.print(f"[{self._ended}/{self._total}] {case.case_id} {regime}", markup=False)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(name) for name in _names(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 1,16") from None

@@ -5,7 +5,6 @@ import os
 import shlex
 import time
 import uuid
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from lords_bench.cli.reports import device_folder, rebuild, record_path
 from lords_bench.errors import UsageError
 from lords_bench.progress import clock
 from lords_bench.records import Environment, EvaluationInputs, LifecycleRecord, NounStore, run_key
-from lords_bench.records.bench import CREATED_FORMAT
+from lords_bench.records.created import created_now
 from lords_bench.records.environment import Device
 from lords_bench.suites.lifecycle.plan import PLANS, SUITE, Group, Plan, select
 from lords_bench.timing.probe import probe_environment
@@ -119,6 +118,6 @@ class _Run:
             planned_case_ids=self._plan.case_ids,
             inputs=self._inputs,
             environment=self._environment,
-            created_utc=datetime.now(UTC).strftime(CREATED_FORMAT),
+            created_utc=created_now(),
             command=self._command,
         )

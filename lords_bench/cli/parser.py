@@ -7,6 +7,7 @@ from typing import get_args
 
 from lords_bench import explain_cli, gate_cli, kernel_cli, tuning_cli, visit_cli
 from lords_bench.cli import export, latency, train
+from lords_bench.cli.lists import names, numbers
 from lords_bench.spec.quant import BITS, PRESETS, QuantSpec, ScaleDtype
 from lords_bench.version import __version__
 
@@ -78,8 +79,8 @@ def _bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "suite", nargs="?", default="accuracy", help="accuracy, latency or lifecycle (default: accuracy)"
     )
     parser.add_argument("--full", action="store_true", help="every variant on four times the text; takes an hour")
-    parser.add_argument("--methods", type=_names, metavar="NAME,…", help=f"only these: {', '.join(PRESETS)}")
-    parser.add_argument("--bits", type=_numbers, metavar="N,…", help=f"only these of {', '.join(map(str, BITS))}")
+    parser.add_argument("--methods", type=names, metavar="NAME,…", help=f"only these: {', '.join(PRESETS)}")
+    parser.add_argument("--bits", type=numbers, metavar="N,…", help=f"only these of {', '.join(map(str, BITS))}")
     parser.add_argument("--list", action="store_true", help="list the cases and stop")
     parser.add_argument("--fresh", action="store_true", help="measure again what is complete already")
     parser.add_argument("--out", default=DEFAULT_OUT, metavar="DIR", help="folder of all reports (default: reports)")
@@ -200,15 +201,4 @@ def _model_arguments(parser: argparse.ArgumentParser, *, positional: bool) -> No
 def _text_arguments(parser: argparse.ArgumentParser, *, calibration: bool = True) -> None:
     if calibration:
         parser.add_argument("--calibration", metavar="FILE", help="text to calibrate on (default: the testbed's)")
-    parser.add_argument("--tasks", type=_names, default=(), metavar="NAME,…", help="lm-eval tasks to run as well")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(name) for name in _names(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 4,3") from None
+    parser.add_argument("--tasks", type=names, default=(), metavar="NAME,…", help="lm-eval tasks to run as well")

@@ -8,15 +8,14 @@ suite, the inputs, the seed, this package's source, the device and the versions 
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from lords_bench.errors import RecordError
 from lords_bench.records.accuracy import AccuracySamples
+from lords_bench.records.created import require_created
 from lords_bench.records.environment import Environment
 from lords_bench.records.status import Status
 from lords_bench.spec.quant import QuantSpec
 
-CREATED_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 Setting = str | int | float | bool | None
 
 
@@ -111,10 +110,7 @@ class BenchRecord:
             raise RecordError(f"case {self.case_id!r}: bits is {self.bits}; only the unquantized model has none")
         if self.case_id not in self.planned_case_ids:
             raise RecordError(f"case {self.case_id!r} is not among its run's planned_case_ids; add it")
-        try:
-            datetime.strptime(self.created_utc, CREATED_FORMAT).replace(tzinfo=UTC)
-        except ValueError:
-            raise RecordError(f"created_utc is {self.created_utc!r}; write it as 2026-01-31T12:00:00Z") from None
+        require_created(self.created_utc)
 
     @property
     def is_clean(self) -> bool:

@@ -8,7 +8,6 @@ Needs `fcntl` (Linux, macOS) and a local file system.
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -18,7 +17,8 @@ from typing import Generic, Self, TypeVar
 
 from lords_bench.errors import StoreError
 from lords_bench.records.codec import encode_line
-from lords_bench.records.store import NounFile, read_nouns, split_torn, store_error, sync_folder
+from lords_bench.records.lines import append_line, set_torn_line_aside, store_error, sync_folder
+from lords_bench.records.store import NounFile, read_nouns
 
 Noun = TypeVar("Noun")
 
@@ -88,34 +88,15 @@ class Journal(Generic[Noun]):
             # Another writer may have been killed in the middle of a row since this one opened the file.
             try:
                 self._set_torn_line_aside()
-                self._write(line)
+                append_line(self._file, line)
             except OSError as error:
                 raise store_error("write", self.path, error) from None
-
-    def _write(self, line: bytes) -> None:
-        size = os.fstat(self._file).st_size
-        try:
-            written = os.write(self._file, line)
-            if written != len(line):
-                raise OSError(errno.ENOSPC, f"disk full after {written} of {len(line)} bytes")
-            os.fsync(self._file)
-        except OSError:
-            # Where even this fails, the torn line is set aside by the next writer.
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, size)
-            raise
 
     def _set_torn_line_aside(self) -> None:
         size = os.fstat(self._file).st_size
         if size == 0 or os.pread(self._file, 1, size - 1) == b"\n":
             return
-        whole, torn = split_torn(self.path.read_bytes())
-        with self.path.with_name(f"{self.path.name}.rejected").open("ab") as aside:
-            aside.write(torn + b"\n")
-            aside.flush()
-            os.fsync(aside.fileno())
-        os.ftruncate(self._file, len(whole))
-        os.fsync(self._file)
+        set_torn_line_aside(self._file, self.path)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

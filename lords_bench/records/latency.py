@@ -9,11 +9,11 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal
 
 from lords_bench.errors import RecordError
-from lords_bench.records.bench import CREATED_FORMAT, Setting
+from lords_bench.records.bench import Setting
+from lords_bench.records.created import require_created
 from lords_bench.records.environment import Environment
 from lords_bench.records.measurement import Measurement, Peaks, Regime
 from lords_bench.records.status import Status
@@ -149,10 +149,7 @@ class LatencyRecord:
             raise RecordError(f"{where}: method is not among its comparison's methods {self.methods}; add it")
         if self.status is Status.OK and self.worst_error is not None and not 0 <= self.worst_error <= 1:
             raise RecordError(f"{where}: worst_error is {self.worst_error}; above its bound the status is incorrect")
-        try:
-            datetime.strptime(self.created_utc, CREATED_FORMAT).replace(tzinfo=UTC)
-        except ValueError:
-            raise RecordError(f"created_utc is {self.created_utc!r}; write it as 2026-01-31T12:00:00Z") from None
+        require_created(self.created_utc)
 
     @property
     def is_clean(self) -> bool:

@@ -5,12 +5,12 @@ domains. Which learning rate was best, means over seeds and intervals are comput
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from math import fsum, isfinite, log
 from typing import Literal
 
 from lords_bench.errors import RecordError
-from lords_bench.records.bench import CREATED_FORMAT, EvaluationInputs, digest, run_key
+from lords_bench.records.bench import EvaluationInputs, digest, run_key
+from lords_bench.records.created import require_created
 from lords_bench.records.environment import Environment
 from lords_bench.records.status import Status
 from lords_bench.spec.quant import QuantSpec
@@ -194,10 +194,7 @@ class LifecycleRecord:
             raise RecordError(f"{name}: stage {self.stage!r} with {self.samples.trainable_numbers} trainable numbers")
         if self.case_id not in self.planned_case_ids:
             raise RecordError(f"{name} is not among its run's planned_case_ids; add it")
-        try:
-            datetime.strptime(self.created_utc, CREATED_FORMAT).replace(tzinfo=UTC)
-        except ValueError:
-            raise RecordError(f"created_utc is {self.created_utc!r}; write it as 2026-01-31T12:00:00Z") from None
+        require_created(self.created_utc)
 
     @property
     def is_training(self) -> bool:

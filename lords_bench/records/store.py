@@ -7,8 +7,6 @@ newline are a torn line: readers report it by number and never believe it, and t
 Needs `fcntl` (Linux, macOS).
 """
 
-import contextlib
-import errno
 import fcntl
 import os
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from typing import Generic, Self, TypeVar
 from lords_bench.errors import RecordError, StoreError
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.codec import decode_noun, encode_line
+from lords_bench.records.lines import append_line, set_torn_line_aside, split_torn, store_error, sync_folder
 from lords_bench.records.status import Status
 
 LOCK_NAME = ".lords-bench.lock"
@@ -142,16 +141,9 @@ class NounStore(Generic[Noun]):
         self._records.append(record)
 
     def _write(self, line: bytes) -> None:
-        size = os.fstat(self._file).st_size
         try:
-            written = os.write(self._file, line)
-            if written != len(line):
-                raise OSError(errno.ENOSPC, f"disk full after {written} of {len(line)} bytes")
-            os.fsync(self._file)
+            append_line(self._file, line)
         except OSError as error:
-            # Where even this fails, the torn line is set aside by the next run.
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, size)
             raise store_error("write", self.path, error) from None
 
     def _take_lock(self) -> None:
@@ -176,13 +168,7 @@ class NounStore(Generic[Noun]):
         if not any(item.line == _count_lines(whole) + 1 for item in found.rejected):
             self._write(b"\n")
             return found
-        aside = self.path.with_name(f"{self.path.name}.rejected")
-        with aside.open("ab") as handle:
-            handle.write(torn + b"\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.ftruncate(self._file, len(whole))
-        os.fsync(self._file)
+        set_torn_line_aside(self._file, self.path)
         return found
 
 
@@ -202,9 +188,6 @@ class RecordStore(NounStore[BenchRecord]):
         return _completed(self._records, run_key)
 
 
-_FREE = "free some space and start again, completed cases are kept"
-
-
 def _parse(path: Path, content: bytes, noun: type[Noun]) -> NounFile[Noun]:
     whole, torn = split_torn(content)
     lines = whole.split(b"\n")[:-1] + ([torn] if torn else [])
@@ -222,12 +205,6 @@ def _parse(path: Path, content: bytes, noun: type[Noun]) -> NounFile[Noun]:
     return NounFile(path=path, records=tuple(records), rejected=tuple(rejected))
 
 
-def split_torn(content: bytes) -> tuple[bytes, bytes]:
-    """The whole lines, and what a killed writer left behind the last newline."""
-    end = content.rfind(b"\n") + 1
-    return content[:end], content[end:]
-
-
 def _count_lines(whole: bytes) -> int:
     return whole.count(b"\n")
 
@@ -238,17 +215,3 @@ def _completed(records: tuple[BenchRecord, ...] | list[BenchRecord], run_key: st
         for record in records
         if record.status is Status.OK and record.complete and record.run_key == run_key
     )
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a newly created file's name durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def store_error(verb: str, path: Path, error: OSError) -> StoreError:
-    """The refusal of a disk or folder in one line, with the remedy."""
-    return StoreError(f"cannot {verb} {str(path)!r}: {error.strerror or error}; {_FREE}, or give another --out")

@@ -54,11 +54,7 @@ class BlockLinear(QuantizedLinear):
         self.gradient: Gradient = gradient
         self.register_parameter("bias", bias)
         self.register_parameter("zero", None)
-        for name, tensor in tensors.items():
-            if isinstance(tensor, nn.Parameter):
-                self.register_parameter(name, tensor)
-            else:
-                self.register_buffer(name, tensor)
+        self._register(tensors)
 
     @classmethod
     def for_qat(

@@ -36,6 +36,13 @@ class QuantizedLinear(nn.Module, ABC):
         super().__init__()
         self.in_features, self.out_features, self.spec, self.mode = in_features, out_features, spec, mode
 
+    def _register(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, tensor in tensors.items():
+            if isinstance(tensor, nn.Parameter):
+                self.register_parameter(name, tensor)
+            else:
+                self.register_buffer(name, tensor)
+
     @abstractmethod
     def export(self) -> QuantizedWeight:
         """The weight as it would be stored now, on the layer's device."""

@@ -75,11 +75,7 @@ class LordsLinear(QuantizedLinear):
         self.gradient: Gradient = gradient
         self._prepared: PreparedWeight | None = None
         self.register_parameter("bias", bias)
-        for name, tensor in tensors.items():
-            if isinstance(tensor, nn.Parameter):
-                self.register_parameter(name, tensor)
-            else:
-                self.register_buffer(name, tensor)
+        self._register(tensors)
 
     @classmethod
     def for_qat(

@@ -8,10 +8,11 @@ the fastest, and of those as fast as it the one that the formula prefers.
 from collections.abc import Callable, Sequence
 
 from lords_bench.errors import DeviceError
+from lords_bench.records.created import created_now
 from lords_bench.records.trial import RunOff, TuningRecord, settings_with_kernel
 from lords_bench.records.tuned import ROUTE, Choice
 from lords_bench.tuning.process import EvaluationProcess
-from lords_bench.tuning.rows import Rows, now
+from lords_bench.tuning.rows import Rows
 from lords_bench.tuning.tasks import Finished, Options, RouteTask, Task, Watcher
 from lords_bench.tuning.winner import Winner, fastest_of, winner
 
@@ -105,7 +106,7 @@ def _compare(
             reasons=duel.reasons,
             noise_floor=duel.noise_floor,
             run_id=options.run_id,
-            created_utc=now(),
+            created_utc=created_now(),
         )
     )
 

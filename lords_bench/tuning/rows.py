@@ -3,17 +3,18 @@
 import fcntl
 import os
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from lords_bench.errors import StoreError
-from lords_bench.records.bench import CREATED_FORMAT
 from lords_bench.records.journal import Journal, read_journal
-from lords_bench.records.store import RejectedLine, store_error
+from lords_bench.records.lines import store_error
 from lords_bench.records.trial import Evidence, RunOff, Trial, TuningRecord, key_digest
 from lords_bench.records.tuned import TunedKey
+
+if TYPE_CHECKING:
+    from lords_bench.records.store import RejectedLine
 
 
 class Rows:
@@ -69,11 +70,6 @@ class Rows:
         else:
             self._run_off_journal.append(row)
             self._run_offs.setdefault(row.key_digest, []).append(row)
-
-
-def now() -> str:
-    """The label of a row that is written now."""
-    return datetime.now(UTC).strftime(CREATED_FORMAT)
 
 
 def lock_path(device: str, folder: Path) -> Path:

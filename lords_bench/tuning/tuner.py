@@ -11,13 +11,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lords_bench.errors import DeviceError
+from lords_bench.records.created import created_now
 from lords_bench.records.measurement import Measurement
 from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
 from lords_bench.records.trial import RunOff, Settings, Stage, Trial, TuningRecord
 from lords_bench.tuning.process import EvaluationProcess
 from lords_bench.tuning.route import tune_route
-from lords_bench.tuning.rows import Rows, now
+from lords_bench.tuning.rows import Rows
 from lords_bench.tuning.strategies import Outcome, make_strategy, search_budget
 from lords_bench.tuning.tasks import Finished, Inspected, Options, RouteTask, Task, Watcher
 from lords_bench.tuning.winner import canonical, finalists, winner
@@ -196,7 +197,7 @@ class _Tuning:
             compile_ns=facts.compile_ns,
             run_id=self.options.run_id,
             strategy=self.options.strategy,
-            created_utc=now(),
+            created_utc=created_now(),
         )
         self.rows.add(trial)
         self.watcher.tried(trial)
@@ -233,7 +234,7 @@ class _Tuning:
             reasons=duel.reasons,
             noise_floor=duel.noise_floor,
             run_id=self.options.run_id,
-            created_utc=now(),
+            created_utc=created_now(),
         )
         self.rows.add(row)
         return row

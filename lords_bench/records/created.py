@@ -1,0 +1,29 @@
+"""When a record was made, as its line says it: UTC to the second, `2026-01-31T12:00:00Z`."""
+
+from datetime import UTC, datetime
+
+from lords_bench.errors import RecordError
+
+_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def created_now() -> str:
+    """The present time as a record has it."""
+    return created_at(datetime.now(UTC))
+
+
+def created_at(moment: datetime) -> str:
+    """A time in UTC as a record has it."""
+    return moment.strftime(_FORMAT)
+
+
+def require_created(created_utc: str) -> None:
+    """Refuses any other way to write a time.
+
+    Raises:
+        RecordError: it is not written so.
+    """
+    try:
+        datetime.strptime(created_utc, _FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        raise RecordError(f"created_utc is {created_utc!r}; write it as 2026-01-31T12:00:00Z") from None
