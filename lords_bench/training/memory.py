@@ -124,7 +124,8 @@ def _peak(device: torch.device) -> Iterator[dict[str, int]]:
         yield found
         found["peak"] = torch.cuda.max_memory_allocated(device) - before
         return
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    # Events are accumulated because torch 2.11 warns of losing those of earlier cycles otherwise, although this is one.
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as recorded:
         yield found
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
