@@ -41,6 +41,7 @@ from lords_bench.reference.weights import (
     QuantizedWeight,
     needs_stored_levels,
 )
+from lords_bench.reference.workers import single_threaded
 from lords_bench.spec.codebook import named_codebook
 from lords_bench.spec.quant import QuantSpec, Scales
 
@@ -56,7 +57,7 @@ def quantize(
     hessian_KK: Tensor | None = None,
     input_weight_K: Tensor | None = None,
 ) -> QuantizedWeight:
-    """Quantize one linear weight; the same weight and spec give the same bits.
+    """Quantize one linear weight; the same weight and spec give the same bits on one processor model, by any threads.
 
     Args:
         weight_NK: float16, bfloat16, float32 or float64, any device; computes in float64 for float64, else float32.
@@ -74,6 +75,13 @@ def quantize(
         SpecError: the rank is above min(N, K), or the choices do not go together.
     """
     weight_NK = check_weight(weight_NK, block=None if spec.is_low_rank else spec.block)
+    with single_threaded(weight_NK.device):
+        return _quantize(weight_NK, spec, hessian_KK, input_weight_K)
+
+
+def _quantize(
+    weight_NK: Tensor, spec: QuantSpec, hessian_KK: Tensor | None, input_weight_K: Tensor | None
+) -> QuantizedWeight:
     k = weight_NK.shape[1]
     if input_weight_K is not None:
         input_weight_K = check_input_weight(input_weight_K, k).to(weight_NK.device)
