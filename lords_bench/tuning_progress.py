@@ -34,7 +34,6 @@ class TuneProgress:
         self._task: Task | RouteTask | None = None
         self._stage = ""
         self._tries = self._tried = self._new = 0
-        self._work_left = 0.0
         self._best_ns: float | None = None
         self._default_ns: float | None = None
         self._failed: Counter[Status] = Counter()

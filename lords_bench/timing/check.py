@@ -46,7 +46,8 @@ def checker(
     return check
 
 
-def _wrong(run: Callable[[Tensors], Any], inputs: Tensors, reference: Callable[[Tensors], Any]) -> str | None:
+def run_watched(run: Callable[[Tensors], Any], inputs: Tensors) -> "Tensor | str":
+    """One call on allocations that start as NaN: a copy of its result, or what is wrong with how it was made."""
     import torch
 
     from lords_bench.reference.poison import nan_filled_allocations
@@ -59,13 +60,21 @@ def _wrong(run: Callable[[Tensors], Any], inputs: Tensors, reference: Callable[[
     if result.is_cuda:
         # This stream alone: what ran elsewhere without being joined is not there yet.
         torch.cuda.current_stream(result.device).synchronize()
-    found = result.detach().clone().double()
-    changed = [
-        index for index, (now, then) in enumerate(zip(inputs, before, strict=True)) if not torch.equal(now, then)
-    ]
-    if changed:
-        return f"input {changed[0]} was changed"
-    expected, bound = reference(before)
+    # Copied before anything else is computed, whose memory the result might be.
+    found = result.detach().clone()
+    pairs = enumerate(zip(inputs, before, strict=True))
+    changed = next((index for index, (now, then) in pairs if not torch.equal(now, then)), None)
+    return found if changed is None else f"input {changed} was changed"
+
+
+def _wrong(run: Callable[[Tensors], Any], inputs: Tensors, reference: Callable[[Tensors], Any]) -> str | None:
+    import torch
+
+    result = run_watched(run, inputs)
+    if isinstance(result, str):
+        return result
+    found = result.double()
+    expected, bound = reference(inputs)
     if found.shape != expected.shape:
         return f"the shape is {tuple(found.shape)}, expected {tuple(expected.shape)}"
     unwritten = int(found.isnan().sum())

@@ -53,11 +53,6 @@ class Adapter:
 
     layers: Mapping[str, LayerAdapter]
 
-    @property
-    def value_count(self) -> int:
-        """Number of stored values."""
-        return sum(tensor.numel() for layer in self.layers.values() for tensor in layer.tensors.values())
-
     def to_dtype(self, dtype: torch.dtype) -> "Adapter":
         """The adapter rounded to a storage dtype."""
         return Adapter(

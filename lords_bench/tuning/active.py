@@ -27,8 +27,3 @@ def active_entries() -> Entries:
         for line in table.rejected:
             warnings.warn(f"{table.path} line {line.line} is not used: {line.reason}", stacklevel=2)
     return entries_of(tables)
-
-
-def reload() -> None:
-    """Read the tables again at the next look-up; launches that are resolved already stay as they are."""
-    active_entries.cache_clear()

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from lords_bench.records.measurement import Regime
-from lords_bench.reference.poison import nan_filled_allocations
 from lords_bench.suites.baselines.problem import Problem, Way, worst_error
 from lords_bench.timing.candidate import Candidate
+from lords_bench.timing.check import run_watched
 from lords_bench.timing.device import rotation_slots
 
 
@@ -50,15 +50,11 @@ def as_candidate(name: str, way: Way, problem: Problem, *, regime: Regime, cache
         return wrong or wrong_with(x_MK.copy_(problem.draw_x()))
 
     def wrong_with(x_MK: torch.Tensor) -> str | None:
-        before = x_MK.clone()
-        with nan_filled_allocations():
-            y_MN = apply(sets[0][0], x_MK)
-        if type(y_MN) is not torch.Tensor:
-            return f"its result is a {type(y_MN).__name__}, not a plain tensor: its work may not be done"
-        if not torch.equal(x_MK, before):
-            return "its input was changed"
+        y_MN = run_watched(lambda inputs: apply(sets[0][0], inputs[0]), [x_MK])
+        if isinstance(y_MN, str):
+            return y_MN
         if y_MN.shape != (case.m, case.n) or y_MN.dtype != problem.dtype:
-            return f"its result is {tuple(y_MN.shape)} {y_MN.dtype}, not {(case.m, case.n)} {problem.dtype}"
+            return f"the result is {tuple(y_MN.shape)} {y_MN.dtype}, not {(case.m, case.n)} {problem.dtype}"
         worst = worst_error(way, x_MK, y_MN)
         found.worst_error = max(worst, found.worst_error or 0.0) if isfinite(worst) else None
         return None if worst <= 1 else f"error is {worst:.3g} times its bound"

@@ -54,11 +54,6 @@ class Summary:
         return max(((match, speedup) for match, _, speedup in self.valid), key=lambda item: item[1], default=None)
 
     @property
-    def slower_share(self) -> float | None:
-        """Share of comparisons with a ratio in which LoRDS is SLOWER; None without any."""
-        return self.count(Verdict.SLOWER) / len(self.valid) if self.valid else None
-
-    @property
     def failures(self) -> int:
         """Comparisons without a ratio."""
         return sum(self.failed.values()) + self.count(Verdict.INVALID)

@@ -73,7 +73,7 @@ def test_a_way_that_changes_its_input_is_caught() -> None:
     way = own.dense(found)
     changing = dataclasses.replace(way, apply=lambda operands, x_MK: way.apply(operands, x_MK.mul_(2)))
 
-    assert check(changing, found) == "its input was changed"
+    assert check(changing, found) == "input 0 was changed"
 
 
 def test_a_result_kept_by_the_address_of_its_input_is_caught() -> None:
