@@ -1,10 +1,14 @@
 """`lords-bench kernels`: the kernels' machine code without a GPU (`--static`), or their results on one (`--check`)."""
 
 import argparse
+import shlex
+import threading
 from collections import Counter
+from datetime import UTC, datetime
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from lords_bench.errors import UsageError
 from lords_bench.records.status import Status
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lords_bench.kernel_check import CheckResult
+    from lords_bench.records.check import CheckTool
     from lords_bench.static.tables import TextTable
 
 
@@ -28,6 +33,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--static", action="store_true", help="compile for every architecture and print budgets and bounds"
     )
     what.add_argument("--check", action="store_true", help="compare every kernel with float64 on this machine's GPU")
+    what.add_argument("--sanitize", action="store_true", help="memcheck and racecheck on one small case per kernel")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="keep what --check and --sanitize find below DIR/records"
+    )
     parser.add_argument("--only", metavar="TEXT", default="", help="kernels whose name contains TEXT")
     parser.add_argument("--targets", metavar="NAME", nargs="+", help="architectures for --static, as sm_90 or gfx942")
     parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: one per core)")
@@ -46,7 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
         return run_static(
             only=arguments.only, targets=arguments.targets, workers=arguments.workers, cache_dir=arguments.cache
         )
-    return run_check(only=arguments.only, workers=arguments.workers)
+    command = shlex.join(["lords-bench", *getattr(arguments, "command_line", ())])
+    run_it = run_sanitizer if arguments.sanitize else run_check
+    return run_it(only=arguments.only, workers=arguments.workers, out=arguments.out, command=command)
 
 
 def run_static(
@@ -86,37 +97,142 @@ def run_static(
     return 1 if len(known) < len(outside) else 0
 
 
-def run_check(*, only: str = "", workers: int | None = None) -> int:
+def run_check(
+    *, only: str = "", workers: int | None = None, out: Path | None = None, command: str = "lords-bench kernels --check"
+) -> int:
     """Check the kernels on the current CUDA device, print a table and every failure; 1 if there is one.
+
+    With `out` every result is on disk as it comes, and a check that was cut short goes on.
 
     Raises:
         UsageError: no CUDA device, or no such kernel.
+        StoreError: the folder refuses.
     """
     import torch
     from rich.console import Console
     from rich.progress import Progress
 
-    from lords_bench.kernel_check import CHECKED
     from lords_bench.kernel_check.isolated import cases_of, check_isolated
     from lords_bench.static.tables import TextTable
 
-    if not torch.cuda.is_available():
-        raise UsageError("no CUDA device to check the kernels on; `--static` needs none, and the tests interpret them")
-    kernels = tuple(name for name in CHECKED if only in name)
-    if not kernels:
-        raise UsageError(f"no kernel contains {only!r}; known: {', '.join(CHECKED)}")
+    kernels = _kernels(only)
     console = Console()
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("checking", total=sum(len(cases_of(kernel)) for kernel in kernels))
-        results = check_isolated(kernels, workers=workers, on_result=lambda _result: progress.advance(task))
+    with _Kept(out, command) as kept, Progress(console=console, transient=True) as progress:
+        first = {kernel: kept.settled(kernel) for kernel in kernels}
+        total = sum(len(cases_of(kernel)) for kernel in kernels)
+        task = progress.add_task("checking", total=total, completed=sum(first.values()))
+
+        def on_result(result: "CheckResult") -> None:
+            kept.add("float64", result.kernel, result.case, result.status, result.reason, result.worst)
+            progress.advance(task)
+
+        results = check_isolated(kernels, workers=workers, first=first, on_result=on_result)
     title = f"Kernels against float64 on {torch.cuda.get_device_name()}"
     columns = ("kernel", "bits", "dtype", "ok", "refused", "wrong", "worst error / bound")
     _print(console, TextTable(title=title, columns=columns, rows=check_rows(results)))
     wrong = [result for result in results if result.status not in (Status.OK, Status.UNSUPPORTED)]
     for result in wrong:
         console.print(f"{result.kernel} {result.case}: {result.status}: {result.reason}", markup=False, soft_wrap=True)
-    console.print(f"{len(results)} checks, {len(wrong)} wrong")
+    earlier = f", {sum(first.values())} more in an earlier run" if sum(first.values()) else ""
+    console.print(f"{len(results)} checks, {len(wrong)} wrong{earlier}")
     return 1 if wrong else 0
+
+
+def run_sanitizer(
+    *,
+    only: str = "",
+    workers: int | None = None,
+    out: Path | None = None,
+    command: str = "lords-bench kernels --sanitize",
+) -> int:
+    """Watch one small case of every kernel by `compute-sanitizer`, print what it says; 1 if it finds anything.
+
+    Raises:
+        UsageError: no CUDA device, or no such kernel.
+        StoreError: the folder refuses.
+    """
+    from rich.console import Console
+
+    from lords_bench.sanitizer import WORKERS, Watched, find_program, watch_all
+
+    kernels = _kernels(only)
+    console = Console()
+    with _Kept(out, command) as kept:
+
+        def on_result(found: Watched) -> None:
+            kept.add(found.tool, found.kernel, found.case, found.status, found.reason, None)
+            said = "nothing found" if found.reason is None else f"{found.status}: {found.reason}"
+            console.print(f"{found.tool} {found.kernel} {found.case}: {said}", markup=False, soft_wrap=True)
+
+        results = watch_all(kernels, program=find_program(), workers=workers or WORKERS, on_result=on_result)
+    return 1 if any(found.status not in (Status.OK, Status.UNSUPPORTED) for found in results) else 0
+
+
+def _kernels(only: str) -> tuple[str, ...]:
+    import torch
+
+    from lords_bench.kernel_check import CHECKED
+
+    if not torch.cuda.is_available():
+        raise UsageError("no CUDA device to check the kernels on; `--static` needs none, and the tests interpret them")
+    kernels = tuple(name for name in CHECKED if only in name)
+    if not kernels:
+        raise UsageError(f"no kernel contains {only!r}; known: {', '.join(CHECKED)}")
+    return kernels
+
+
+class _Kept:
+    """Check records on disk as they come, as a context manager; keeps nothing where there is no folder."""
+
+    def __init__(self, out: Path | None, command: str) -> None:
+        from lords_bench.records.check import CheckRecord
+        from lords_bench.records.store import NounStore
+        from lords_bench.timing.probe import probe_environment
+
+        self._command, self._environment, self._turn = command, probe_environment("cuda"), threading.Lock()
+        self._store: NounStore[CheckRecord] | None = None
+        if out is not None:
+            path = out / "records" / self._environment.device_slug / "checks.jsonl"
+            self._store = NounStore(path, CheckRecord)
+
+    def __enter__(self) -> Self:
+        if self._store is not None:
+            self._store.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._store is not None:
+            self._store.close()
+
+    def settled(self, kernel: str) -> int:
+        """How many of a kernel's first cases an earlier run has settled."""
+        from lords_bench.kernel_check.cases import case_name
+        from lords_bench.kernel_check.isolated import cases_of
+        from lords_bench.records.check import check_key, checked
+
+        if self._store is None:
+            return 0
+        done = checked(self._store.records, check_key(self._environment))
+        names = [case_name(**case) for case in cases_of(kernel)]
+        return next((place for place, name in enumerate(names) if ("float64", kernel, name) not in done), len(names))
+
+    def add(
+        self, tool: "CheckTool", kernel: str, case: str, status: Status, reason: str | None, worst: float | None
+    ) -> None:
+        """Write one record; called from several threads."""
+        from lords_bench.records.bench import CREATED_FORMAT
+        from lords_bench.records.check import CheckRecord
+
+        if self._store is None:
+            return
+        known = worst if worst is not None and isfinite(worst) else None
+        record = CheckRecord(
+            tool=tool, kernel=kernel, case=case, status=status, reason=reason, worst=known,
+            environment=self._environment, created_utc=datetime.now(UTC).strftime(CREATED_FORMAT),
+            command=self._command,
+        )  # fmt: skip
+        with self._turn:
+            self._store.append(record)
 
 
 def check_rows(results: "tuple[CheckResult, ...]") -> tuple[tuple[str, ...], ...]:

@@ -3,11 +3,13 @@
 import argparse
 import shlex
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 
 from rich.console import Console
 
+from lords_bench.cli.costs import COSTS, bench_cost, refuse_cost_options
 from lords_bench.cli.latency import LATENCY, bench_latency, refuse_latency_options
 from lords_bench.cli.lifecycle import bench_lifecycle
 from lords_bench.cli.models import choose_device, load_model, read_calibration
@@ -27,15 +29,26 @@ from lords_bench.timing.probe import probe_environment
 SUITES: MappingProxyType[str, tuple[Suite, Suite]] = MappingProxyType({"accuracy": (ACCURACY_QUICK, ACCURACY_FULL)})
 
 
+# Suites with a command of their own.
+_COMMANDS: MappingProxyType[str, Callable[[argparse.Namespace], int]] = MappingProxyType(
+    {LATENCY: bench_latency, LIFECYCLE: bench_lifecycle, "ptq": bench_cost, "step": bench_cost}
+)
+
+
+def _refuse_foreign_options(arguments: argparse.Namespace) -> None:
+    if arguments.suite not in (*SUITES, *_COMMANDS):
+        raise UsageError(f"unknown suite {arguments.suite!r}; known: {', '.join((*SUITES, *_COMMANDS))}")
+    if arguments.suite not in COSTS:
+        refuse_cost_options(arguments)
+    if arguments.suite != LATENCY:
+        refuse_latency_options(arguments, takes=("minutes",) if arguments.suite in COSTS else ())
+
+
 def bench(arguments: argparse.Namespace) -> int:
     """Runs the suite and prints its table, the verdict and the report's path."""
-    if arguments.suite == LATENCY:
-        return bench_latency(arguments)
-    if arguments.suite not in (*SUITES, LIFECYCLE):
-        raise UsageError(f"unknown suite {arguments.suite!r}; known: {', '.join((*SUITES, LATENCY, LIFECYCLE))}")
-    refuse_latency_options(arguments)
-    if arguments.suite == LIFECYCLE:
-        return bench_lifecycle(arguments)
+    _refuse_foreign_options(arguments)
+    if arguments.suite in _COMMANDS:
+        return _COMMANDS[arguments.suite](arguments)
     suite = select(SUITES[arguments.suite][arguments.full], methods=arguments.methods, bits=arguments.bits)
     if arguments.list:
         say("\n".join(case.case_id for case in suite.cases))

@@ -37,16 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--m", type=numbers, metavar="N,…", help="these numbers of tokens only")
     group.add_argument("--regimes", type=names, metavar="NAME,…", help="of cold, hot, eager (default: all; CPU: eager)")
     group.add_argument("--kernels", type=names, default=(), metavar="NAME,…", help="LoRDS kernels by themselves too")
-    group.add_argument("--minutes", type=float, metavar="N", help="begin no comparison after so long")
+    group.add_argument("--minutes", type=float, metavar="N", help="begin nothing more after so long")
 
 
-def refuse_latency_options(arguments: argparse.Namespace) -> None:
-    """Refuse what another suite does not take.
+def refuse_latency_options(arguments: argparse.Namespace, *, takes: tuple[str, ...] = ()) -> None:
+    """Refuse what another suite does not take, but for options in `takes`.
 
     Raises:
         UsageError: one of this suite's options was given.
     """
-    given = [name for name, default in _OPTIONS.items() if getattr(arguments, name) != default]
+    options = {name: default for name, default in _OPTIONS.items() if name not in takes}
+    given = [name for name, default in options.items() if getattr(arguments, name) != default]
     if given:
         raise UsageError(f"--{given[0]} belongs to the latency suite; use 'lords-bench bench latency --{given[0]}'")
 
@@ -127,7 +128,7 @@ def _prepare(
     suite = _suite(arguments, on_gpu=kind == "cuda")
     environment = probe_environment(kind)
     dtype = torch.bfloat16 if kind == "cuda" else torch.float32
-    device = _device(kind)
+    device = device_of(kind)
     run = _run(arguments, suite, environment, dtype="bfloat16" if kind == "cuda" else "float32", is_fake=False)
     with console.status("measuring what the device can reach"):
         run = dataclasses.replace(run, peaks=device.peaks, facts=_facts(device))
@@ -135,7 +136,8 @@ def _prepare(
     return run, workbench, suite, GPU_REGIMES if kind == "cuda" else CPU_REGIMES
 
 
-def _device(kind: str) -> "Device":
+def device_of(kind: str) -> "Device":
+    """What times on `cuda` or `cpu`."""
     if kind == "cuda":
         from lords_bench.timing.cuda import CudaDevice
 

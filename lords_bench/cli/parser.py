@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import get_args
 
 from lords_bench import explain_cli, gate_cli, kernel_cli, tuning_cli, visit_cli
-from lords_bench.cli import export, latency, train
+from lords_bench.cli import costs, export, latency, train
 from lords_bench.cli.lists import names, numbers
 from lords_bench.spec.quant import BITS, PRESETS, QuantSpec, ScaleDtype
 from lords_bench.version import __version__
@@ -76,7 +76,7 @@ def _bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         resumes=True,
     )
     parser.add_argument(
-        "suite", nargs="?", default="accuracy", help="accuracy, latency or lifecycle (default: accuracy)"
+        "suite", nargs="?", default="accuracy", help="accuracy, latency, lifecycle, ptq or step (default: accuracy)"
     )
     parser.add_argument("--full", action="store_true", help="every variant on four times the text; takes an hour")
     parser.add_argument("--methods", type=names, metavar="NAME,…", help=f"only these: {', '.join(PRESETS)}")
@@ -88,6 +88,7 @@ def _bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     _model_arguments(parser, positional=False)
     _text_arguments(parser)
     latency.add_arguments(parser)
+    costs.add_arguments(parser)
 
 
 def _quantize(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -113,9 +113,31 @@ def _lifecycle_files(path: Path) -> dict[str, str]:
     return lifecycle_report(found.records, found.rejected)
 
 
+def _cost_files(path: Path) -> dict[str, str]:
+    from lords_bench.records.cost import CostRecord
+    from lords_bench.reporting.cost import cost_report
+
+    found = read_nouns(path, CostRecord)
+    return cost_report(found.records, found.rejected)
+
+
+def _check_files(path: Path) -> dict[str, str]:
+    from lords_bench.records.check import CheckRecord
+    from lords_bench.reporting.checks import checks_report
+
+    found = read_nouns(path, CheckRecord)
+    return checks_report(found.records, found.rejected)
+
+
 # A suite's record file to the text of its pages, by file name.
 REPORTS: Mapping[str, Callable[[Path], dict[str, str]]] = MappingProxyType(
-    {"accuracy": _accuracy_files, "latency": _latency_files, "lifecycle": _lifecycle_files}
+    {
+        "accuracy": _accuracy_files,
+        "latency": _latency_files,
+        "lifecycle": _lifecycle_files,
+        "cost": _cost_files,
+        "checks": _check_files,
+    }
 )
 
 

@@ -92,7 +92,7 @@ def make_case(  # noqa: PLR0913  (what a product is, flat)
         scaling=SCALING,
     )
     return CheckCase(
-        name=f"m{m}-n{n}-k{k}-b{bits}-r{rank}-{str(dtype).removeprefix('torch.')}",
+        name=case_name(m=m, n=n, k=k, bits=bits, rank=rank, dtype=dtype),
         codes_NK=codes_NK.to(device),
         packed=pack_codes(codes_NK, bits).to(device),
         b_NR=b_NR.to(device),
@@ -106,6 +106,11 @@ def make_case(  # noqa: PLR0913  (what a product is, flat)
         zero_NG=zero_NG.to(device) if seed % 2 else None,
         adapter=adapter,
     )
+
+
+def case_name(*, m: int, n: int, k: int, bits: int, rank: int, dtype: torch.dtype, **_more: Any) -> str:
+    """Name of the case that `make_case` makes of these arguments."""
+    return f"m{m}-n{n}-k{k}-b{bits}-r{rank}-{str(dtype).removeprefix('torch.')}"
 
 
 def case_grid() -> tuple[dict[str, Any], ...]:

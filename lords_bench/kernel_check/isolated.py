@@ -12,9 +12,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -49,7 +50,7 @@ def cases_of(kernel: str) -> tuple[dict[str, Any], ...]:
 
 def worker_command(kernel: str, first: int) -> list[str]:
     """A process that checks the kernel from case `first` on, on the current CUDA device."""
-    return [sys.executable, "-m", "lords_bench.kernel_check.isolated", kernel, str(first), str(os.getpid())]
+    return [sys.executable, "-m", "lords_bench.kernel_check.isolated", str(os.getpid()), kernel, str(first)]
 
 
 def check_isolated(
@@ -59,6 +60,7 @@ def check_isolated(
     workers: int | None = None,
     case_seconds: float = CASE_SECONDS,
     command: Command = worker_command,
+    first: Mapping[str, int] = MappingProxyType({}),
     on_result: Callable[[CheckResult], None] = lambda _result: None,
 ) -> tuple[CheckResult, ...]:
     """Check every kernel on every case of `cases_of` it; the results by kernel, in the order of the cases.
@@ -69,6 +71,7 @@ def check_isolated(
         workers: kernels at a time; None is one per core, at most 16.
         case_seconds: limit for one case, compiling included.
         command: the worker's command line for a kernel and the case it begins with.
+        first: kernel to the case that it begins with, where that is not the first.
         on_result: called from several threads as results come.
     """
     running: dict[str, subprocess.Popen[str]] = {}
@@ -76,10 +79,11 @@ def check_isolated(
 
     def run(kernel: str) -> list[CheckResult]:
         found: list[CheckResult] = []
-        count = len(cases_of(kernel)) if cases is None else cases
+        begin = first.get(kernel, 0)
+        count = (len(cases_of(kernel)) if cases is None else cases) - begin
         while len(found) < count and not stopped.is_set():
             with subprocess.Popen(
-                command(kernel, len(found)),
+                command(kernel, begin + len(found)),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -183,12 +187,15 @@ def _kill(process: "subprocess.Popen[str]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def die_with(parent: int) -> None:
-    """Let Linux kill this process when `parent` is gone, so that nothing computes beside what is timed next."""
+def die_with(parent: int | None) -> None:
+    """Let Linux kill this process when `parent` is gone, so that nothing computes beside what is timed next.
+
+    None is whoever started this process.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # It may have died before the kernel was told.
-    if os.getppid() != parent:
+    if parent is not None and os.getppid() != parent:
         sys.exit(1)
 
 
@@ -219,5 +226,8 @@ def _print(message: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    die_with(int(sys.argv[3]))
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), device=torch.device("cuda")))
+    # 0 where another program, such as a memory checker, stands between the two.
+    die_with(int(sys.argv[1]) or None)
+    # With a fourth argument, up to that case only.
+    end = int(sys.argv[4]) if len(sys.argv) > 4 else None
+    sys.exit(main(sys.argv[2], int(sys.argv[3]), device=torch.device("cuda"), last=end))

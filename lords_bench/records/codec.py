@@ -18,6 +18,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from lords_bench.errors import RecordError, SpecError
 from lords_bench.records.bench import BenchRecord
+from lords_bench.records.check import CheckRecord
+from lords_bench.records.cost import CostRecord
 from lords_bench.records.fingerprint import Fingerprint
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.lifecycle import LifecycleRecord
@@ -34,6 +36,8 @@ KINDS: MappingProxyType[str, type[Any]] = MappingProxyType(
         "latency": LatencyRecord,
         "fingerprint": Fingerprint,
         "lifecycle": LifecycleRecord,
+        "check": CheckRecord,
+        "cost": CostRecord,
         "tuned": TunedEntry,
         "trial": Trial,
         "runoff": RunOff,

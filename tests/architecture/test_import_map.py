@@ -31,6 +31,7 @@ ORDER = (
     "gate",
     "runner",
     "progress",
+    "sanitizer",
     "kernel_cli",
     "explain_cli",
     "tuning_progress",

@@ -1,6 +1,7 @@
 """`lords-bench kernels`: what it prints, its exit codes, and what it refuses."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,18 @@ import torch
 
 from lords_bench import kernel_cli
 from lords_bench.errors import UsageError
+from lords_bench.kernel_check import CheckResult
+from lords_bench.kernel_check.cases import case_name
+from lords_bench.kernel_check.isolated import cases_of
+from lords_bench.kernel_cli import run_check
+from lords_bench.records.check import CheckRecord
+from lords_bench.records.status import Status
+from lords_bench.records.store import read_nouns
 from lords_bench.static import suite
 from lords_bench.static.budget import BUDGETS, Budget
+from record_builders import make_environment
+
+STATUSES = (Status.OK, Status.CRASH)
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -75,4 +86,36 @@ def test_one_of_static_and_check_is_required(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         parsed()
 
-    assert "one of the arguments --static --check is required" in capsys.readouterr().err
+    assert "one of the arguments --static --check --sanitize is required" in capsys.readouterr().err
+
+
+def test_results_are_kept_as_they_come_and_a_second_check_goes_on_behind_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[dict[str, int]] = []
+
+    def check_two(
+        kernels: tuple[str, ...], *, first: dict[str, int], on_result: Callable[[CheckResult], None], **_options: object
+    ) -> tuple[CheckResult, ...]:
+        asked.append({kernel: first[kernel] for kernel in kernels})
+        found = []
+        for case, status in zip(cases_of("fake_quantize")[first["fake_quantize"] :][:2], STATUSES, strict=False):
+            reason = None if status is Status.OK else "no"
+            found.append(
+                CheckResult(kernel="fake_quantize", case=case_name(**case), status=status, reason=reason, worst=None)
+            )
+            on_result(found[-1])
+        return tuple(found)
+
+    environment = make_environment(device="cuda", gpu_name="Example GPU")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Example GPU")
+    monkeypatch.setattr("lords_bench.timing.probe.probe_environment", lambda _device: environment)
+    monkeypatch.setattr("lords_bench.kernel_check.isolated.check_isolated", check_two)
+
+    codes = [run_check(only="fake_quantize", out=tmp_path) for _ in range(2)]
+
+    records = read_nouns(tmp_path / "records" / "example-gpu" / "checks.jsonl", CheckRecord).records
+    assert codes == [1, 1]
+    assert asked == [{"fake_quantize": 0}, {"fake_quantize": 1}]
+    assert [record.status for record in records] == [*STATUSES, *STATUSES]

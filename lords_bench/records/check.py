@@ -1,0 +1,84 @@
+"""`CheckRecord`: what a check of a kernel on a device gave: its result against float64, or a memory checker's word."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+from lords_bench.errors import RecordError
+from lords_bench.records.bench import CREATED_FORMAT, digest
+from lords_bench.records.environment import Environment
+from lords_bench.records.status import Status
+
+# float64: every result element against its bound. memcheck: accesses out of bounds. racecheck: races in shared memory.
+CheckTool = Literal["float64", "memcheck", "racecheck"]
+TOOLS: tuple[CheckTool, ...] = get_args(CheckTool)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckRecord:
+    """One kernel on one case.
+
+    Attributes:
+        tool: what judged.
+        kernel: name of the kernel.
+        case: name of the problem.
+        status: ok, incorrect, unsupported (the kernel refuses the case, or the tool does not work), or how it ended.
+        reason: why it is not ok, in one line, of a tool in its own words; None exactly when the status is ok.
+        worst: largest error in units of its bound, of float64 only; at most 1 if the status is ok.
+        environment: machine, versions and source.
+        created_utc: when it ended, as `2026-01-31T12:00:00Z`.
+        command: the command line.
+
+    Raises:
+        RecordError: fields that contradict each other.
+    """
+
+    tool: CheckTool
+    kernel: str
+    case: str
+    status: Status
+    reason: str | None = None
+    worst: float | None = None
+    environment: Environment
+    created_utc: str
+    command: str
+
+    def __post_init__(self) -> None:
+        where = f"{self.tool} of {self.kernel} {self.case}"
+        if self.tool not in TOOLS:
+            raise RecordError(f"check tool is {self.tool!r}; it must be one of {', '.join(TOOLS)}")
+        if (self.status is Status.OK) != (self.reason is None):
+            raise RecordError(f"{where}: status is {self.status}; a reason belongs to every other than ok")
+        if self.reason is not None and (not self.reason.strip() or "\n" in self.reason):
+            raise RecordError(f"{where}: reason {self.reason!r} must be one line that says why")
+        if self.status is Status.OK and self.worst is not None and not 0 <= self.worst <= 1:
+            raise RecordError(f"{where}: worst error is {self.worst}; above its bound the status is incorrect")
+        try:
+            datetime.strptime(self.created_utc, CREATED_FORMAT).replace(tzinfo=UTC)
+        except ValueError:
+            raise RecordError(f"created_utc is {self.created_utc!r}; write it as 2026-01-31T12:00:00Z") from None
+
+    @property
+    def run_key(self) -> str:
+        """What must be equal for the check to hold still: source, compiler, device."""
+        return check_key(self.environment)
+
+
+def check_key(environment: Environment) -> str:
+    """Under which a killed run finds what is checked already."""
+    versions = [environment.python, environment.torch, environment.triton]
+    return digest(["check", environment.source_sha256, *versions, environment.device, environment.device_name])
+
+
+def checked(records: Iterable[CheckRecord], run_key: str) -> frozenset[tuple[CheckTool, str, str]]:
+    """(tool, kernel, case) that need no second check: those that are right, and those that a kernel refuses.
+
+    What failed is tried again, and so is a tool that did not work: another machine of the same kind may have it.
+    """
+    return frozenset(
+        (record.tool, record.kernel, record.case)
+        for record in records
+        if record.run_key == run_key
+        and (record.status is Status.OK or (record.status is Status.UNSUPPORTED and record.tool == "float64"))
+    )
