@@ -4,7 +4,6 @@ import argparse
 import shlex
 import threading
 from collections import Counter
-from datetime import UTC, datetime
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -220,15 +219,15 @@ class _Kept:
         self, tool: "CheckTool", kernel: str, case: str, status: Status, reason: str | None, worst: float | None
     ) -> None:
         """Write one record; called from several threads."""
-        from lords_bench.records.bench import CREATED_FORMAT
         from lords_bench.records.check import CheckRecord
+        from lords_bench.records.created import created_now
 
         if self._store is None:
             return
         known = worst if worst is not None and isfinite(worst) else None
         record = CheckRecord(
             tool=tool, kernel=kernel, case=case, status=status, reason=reason, worst=known,
-            environment=self._environment, created_utc=datetime.now(UTC).strftime(CREATED_FORMAT),
+            environment=self._environment, created_utc=created_now(),
             command=self._command,
         )  # fmt: skip
         with self._turn:

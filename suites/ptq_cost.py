@@ -8,13 +8,12 @@ or fails is a record with its reason, and the next goes on.
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import torch
 
 from lords_bench.errors import LordsBenchError
-from lords_bench.records.bench import CREATED_FORMAT
 from lords_bench.records.cost import CostRecord, CostRun
+from lords_bench.records.created import created_now
 from lords_bench.records.status import Status
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.panels import row_panels
@@ -94,7 +93,7 @@ def _record(job: PtqJob, run: CostRun, case: str, method: str, n: int, k: int, s
     def record(status: Status, reason: str | None) -> CostRecord:
         return CostRecord(
             run=run, suite="ptq", case=case, method=method, shape=(n, k), status=status, reason=reason,
-            created_utc=datetime.now(UTC).strftime(CREATED_FORMAT),
+            created_utc=created_now(),
         )  # fmt: skip
 
     try:
@@ -130,7 +129,7 @@ def _record(job: PtqJob, run: CostRun, case: str, method: str, n: int, k: int, s
             ("relative_squared_error", error),
             ("weight_bytes", int(weight_NK.nbytes)),
         ),
-        created_utc=datetime.now(UTC).strftime(CREATED_FORMAT),
+        created_utc=created_now(),
     )
 
 

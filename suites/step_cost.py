@@ -10,7 +10,6 @@ import gc
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -18,8 +17,8 @@ import torch
 from torch import nn
 
 from lords_bench.errors import LordsBenchError, UsageError
-from lords_bench.records.bench import CREATED_FORMAT
 from lords_bench.records.cost import CostRecord, CostRun
+from lords_bench.records.created import created_now
 from lords_bench.records.status import Status
 from lords_bench.spec.quant import QuantSpec, parity_rank
 from lords_bench.suites.model_shapes import ModelShape
@@ -267,7 +266,7 @@ def _record(run: CostRun, method: str, trainee: Trainee, comparison: Comparison 
         held_bytes=trainee.held_bytes,
         peak_bytes=peak,
         facts=tuple(sorted(facts.items())),
-        created_utc=datetime.now(UTC).strftime(CREATED_FORMAT),
+        created_utc=created_now(),
     )
 
 
@@ -287,7 +286,7 @@ def _peak_bytes(trainee: Trainee, *, on_gpu: bool) -> int | None:
 def _failed(run: CostRun, method: str, status: Status, reason: str) -> CostRecord:
     return CostRecord(
         run=run, suite="step", case=method, method=method, status=status, reason=reason,
-        created_utc=datetime.now(UTC).strftime(CREATED_FORMAT),
+        created_utc=created_now(),
     )  # fmt: skip
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal, get_args
 
 from lords_bench.errors import RecordError
-from lords_bench.records.bench import CREATED_FORMAT, digest
+from lords_bench.records.bench import digest
+from lords_bench.records.created import require_created
 from lords_bench.records.environment import Environment
 from lords_bench.records.status import Status
 
@@ -54,10 +54,7 @@ class CheckRecord:
             raise RecordError(f"{where}: reason {self.reason!r} must be one line that says why")
         if self.status is Status.OK and self.worst is not None and not 0 <= self.worst <= 1:
             raise RecordError(f"{where}: worst error is {self.worst}; above its bound the status is incorrect")
-        try:
-            datetime.strptime(self.created_utc, CREATED_FORMAT).replace(tzinfo=UTC)
-        except ValueError:
-            raise RecordError(f"created_utc is {self.created_utc!r}; write it as 2026-01-31T12:00:00Z") from None
+        require_created(self.created_utc)
 
     @property
     def run_key(self) -> str:

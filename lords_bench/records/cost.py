@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from math import isfinite
 from typing import Literal, get_args
 
 from lords_bench.errors import RecordError
-from lords_bench.records.bench import CREATED_FORMAT, Setting, digest
+from lords_bench.records.bench import Setting, digest
+from lords_bench.records.created import require_created
 from lords_bench.records.environment import Environment
 from lords_bench.records.measurement import Measurement
 from lords_bench.records.status import Status
@@ -103,10 +103,7 @@ class CostRecord:
         names = [name for name, _ in self.facts]
         if names != sorted(set(names)):
             raise RecordError(f"{where}: facts {names} must be sorted by name, each once")
-        try:
-            datetime.strptime(self.created_utc, CREATED_FORMAT).replace(tzinfo=UTC)
-        except ValueError:
-            raise RecordError(f"created_utc is {self.created_utc!r}; write it as 2026-01-31T12:00:00Z") from None
+        require_created(self.created_utc)
 
     @property
     def run_key(self) -> str:

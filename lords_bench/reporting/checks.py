@@ -7,7 +7,8 @@ from lords_bench.errors import RecordError
 from lords_bench.records.check import TOOLS, CheckRecord, CheckTool
 from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
-from lords_bench.reporting.plain import provenance, rejected_lines, table
+from lords_bench.reporting.origin import rejected_notices
+from lords_bench.reporting.plain import provenance, table
 
 _TITLES: dict[CheckTool, str] = {
     "float64": "Against float64",
@@ -40,7 +41,7 @@ def checks_report(records: Iterable[CheckRecord], rejected: Iterable[RejectedLin
     for tool in TOOLS:
         members = [record for record in kept if record.tool == tool]
         lines += ["", f"## {_TITLES[tool]}", "", *(_float64(members) if tool == "float64" else _checker(members))]
-    lines += ["", *rejected_lines(rejected)]
+    lines += ["", *rejected_notices(rejected)]
     return {"checks.md": "\n".join(lines).rstrip() + "\n"}
 
 

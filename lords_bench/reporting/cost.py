@@ -8,7 +8,8 @@ from lords_bench.records.cost import COST_SUITES, CostRecord, CostSuite
 from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
 from lords_bench.reporting import format as fmt
-from lords_bench.reporting.plain import memory, provenance, rejected_lines, table
+from lords_bench.reporting.origin import rejected_notices
+from lords_bench.reporting.plain import memory, provenance, table
 from lords_bench.stats.verdict import Judgement, Verdict, judge
 
 # Goal of issue and README: all 224 linear layers of Llama-3-8B, on one data-centre GPU.
@@ -53,7 +54,7 @@ def cost_report(records: Iterable[CostRecord], rejected: Iterable[RejectedLine] 
         lines += provenance(run.environment, command=run.command, dates=[record.created_utc for record in shown])
         if len(shown) < len(members):
             lines += [f"- {len(members) - len(shown)} older records of the file are not shown."]
-    lines += ["", *rejected_lines(rejected)]
+    lines += ["", *rejected_notices(rejected)]
     return {"cost.md": "\n".join(lines).rstrip() + "\n"}
 
 

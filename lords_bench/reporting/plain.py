@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from lords_bench.records.environment import Environment
-from lords_bench.records.store import RejectedLine
 from lords_bench.reporting import format as fmt
+from lords_bench.reporting import origin
 
 MIB = 2**20
-_DIGITS = 12
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -25,26 +24,10 @@ def memory(value: int | None) -> str:
 
 def provenance(environment: Environment, *, command: str, dates: Sequence[str]) -> list[str]:
     """Device, versions, source, command and dates, as a list."""
-    commit = "unknown (not a git checkout)"
-    if environment.git_commit is not None:
-        state = {True: "with uncommitted changes", False: "clean", None: "state unknown"}[environment.git_dirty]
-        commit = f"{environment.git_commit[:_DIGITS]} ({state})"
-    versions = ", ".join(
-        f"{name} {getattr(environment, name) or 'absent'}" for name in ("lords_bench", "python", "torch", "triton")
-    )
-    days = sorted(dates)
     return [
-        f"- Device: {environment.device_name}; {environment.platform}",
-        f"- Versions: {versions}",
-        f"- Commit: {commit}; source {environment.source_sha256[:_DIGITS]}",
+        f"- Device: {origin.machine(environment)}; {environment.platform}",
+        f"- Versions: {origin.versions(environment)}",
+        f"- Commit: {origin.commit(environment)}; source {origin.short(environment.source_sha256)}",
         f"- Command: `{command}`",
-        f"- Measured: {days[0]}" + ("" if days[0] == days[-1] else f" to {days[-1]}"),
-    ]
-
-
-def rejected_lines(rejected: Iterable[RejectedLine]) -> list[str]:
-    """A sentence for each line of the record file that is not believed."""
-    return [
-        f"Line {item.line} of the record file is not used: {item.reason}."
-        for item in sorted(rejected, key=lambda item: (item.line, item.reason))
+        f"- Measured: {origin.date_span(dates)}",
     ]
