@@ -71,10 +71,11 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check rules and format with ruff; `nox -s lint -- --fix` repairs what it can."""
+    """Check rules and format with ruff, and the workflows with zizmor; `nox -s lint -- --fix` repairs what it can."""
     session.install(*dependency_group("lint"))
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", *(() if "--fix" in session.posargs else ("--check",)))
+    session.run("zizmor", "--offline", "--no-progress", "--quiet", ".github/workflows")
 
 
 @nox.session(venv_backend="none")

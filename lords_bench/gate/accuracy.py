@@ -5,86 +5,20 @@ and whose size is above the metric's threshold: the interval says that it is rea
 model, settings and versions must be those of the baseline, or the numbers answer different questions.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from math import log
+from collections.abc import Collection, Iterator, Sequence
 
+from lords_bench.gate.accuracy_metrics import METRICS, GatedMetric
 from lords_bench.gate.finding import Finding, LayerResult, Level, Located, finished
 from lords_bench.records.accuracy import AccuracySamples
 from lords_bench.records.bench import BenchRecord
-from lords_bench.stats.paired import (
-    Outcome,
-    PairedDifference,
-    paired_mean_difference,
-    paired_ratio_difference,
-    paired_share_difference,
-)
+from lords_bench.stats.paired import Outcome, PairedDifference
 
 LAYER = "accuracy"
 BENCH_COMMAND = "lords-bench bench"
 # Stored bytes are counted, not sampled: half of the 0.01 that tables round to.
 MORE_BITS = 0.005
-
-Difference = Callable[[AccuracySamples, AccuracySamples], PairedDifference | None]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GatedMetric:
-    """A metric that can fail the gate.
-
-    Attributes:
-        threshold: relative difference above which a resolved loss is a regression; None = a loss only warns.
-        difference: of head and baseline, None where a case does not have the metric.
-    """
-
-    name: str
-    threshold: float | None
-    difference: Difference
-
-
-def _kl(head: AccuracySamples, base: AccuracySamples) -> PairedDifference | None:
-    return paired_ratio_difference(
-        head.window_kl_nats,
-        base.window_kl_nats,
-        head.window_tokens,
-        clusters=head.window_documents,
-        lower_is_better=True,
-    )
-
-
-def _bits_per_byte(head: AccuracySamples, base: AccuracySamples) -> PairedDifference | None:
-    return paired_ratio_difference(
-        [value / log(2) for value in head.window_nll_nats],
-        [value / log(2) for value in base.window_nll_nats],
-        head.window_bytes,
-        clusters=head.window_documents,
-        lower_is_better=True,
-    )
-
-
-def _weight_error(head: AccuracySamples, base: AccuracySamples) -> PairedDifference | None:
-    if len(head.layer_names) < 2:
-        return None
-    return paired_mean_difference(head.layer_relative_errors, base.layer_relative_errors, lower_is_better=True)
-
-
-def _choice(head: AccuracySamples, base: AccuracySamples) -> PairedDifference | None:
-    if not head.choice_correct:
-        return None
-    return paired_share_difference(
-        head.choice_correct, base.choice_correct, clusters=head.choice_documents, lower_is_better=False
-    )
-
-
 # What a case gave, as opposed to what it was measured on; equal results need no interval.
 _RESULTS = ("layer_squared_error", "layer_stored_bytes", "window_nll_nats", "window_kl_nats", "choice_correct")
-
-METRICS = (
-    GatedMetric(name="KL", threshold=0.02, difference=_kl),
-    GatedMetric(name="bits per byte", threshold=0.002, difference=_bits_per_byte),
-    GatedMetric(name="weight error", threshold=0.01, difference=_weight_error),
-    GatedMetric(name="choice accuracy", threshold=None, difference=_choice),
-)
 
 
 def compare_accuracy(
@@ -92,13 +26,18 @@ def compare_accuracy(
     head: Sequence[BenchRecord],
     *,
     unusable: Sequence[Finding] = (),
+    selection: Collection[str] | None = None,
+    measured_here: bool = False,
 ) -> LayerResult:
     """Findings of the head's accuracy against the baseline's; of each case the last record of either side counts.
 
     Args:
-        baseline: committed records.
+        baseline: records of the same selection of cases as the head's.
         head: records of this tree.
         unusable: findings about baseline lines that could not be read; they stay in the result.
+        selection: cases that were asked for; None where that is all that the sides planned.
+        measured_here: whether the baseline is a commit measured for this comparison, so that a case it does not have
+            is new, where committed records would be incomplete.
     """
     base = {item.record.case_id: item for item in baseline}
     found = list(unusable)
@@ -108,6 +47,7 @@ def compare_accuracy(
         ("head", "it was cut short", head),
     ):
         missing = sorted({case for r in records for case in r.planned_case_ids} - {r.case_id for r in records})
+        missing = [case for case in missing if selection is None or case in selection]
         if missing:
             what = (
                 f"the {side}'s run planned {', '.join(missing)} and has no record of it: {command}; run it to its end"
@@ -118,7 +58,7 @@ def compare_accuracy(
     for case_id, record in last.items():
         item = base.pop(case_id, None)
         if item is None:
-            found.append(_without_baseline(record))
+            found.append(_without_baseline(record, is_new=measured_here))
             continue
         problem = not_comparable(record, item.record)
         if problem is not None:
@@ -132,8 +72,8 @@ def compare_accuracy(
         Finding(
             benchmark=case_id,
             level=Level.REGRESSION,
-            what=f"vanished: the baseline has it, this tree did not measure it; a case removed on purpose needs a new "
-            f"baseline by '{BENCH_COMMAND}'",
+            what="vanished: the baseline has it, this tree did not measure it; a case removed on purpose needs a new "
+            + (f"baseline by '{BENCH_COMMAND}'" if not measured_here else "baseline commit"),
             record=item.place,
         )
         for case_id, item in base.items()
@@ -249,13 +189,31 @@ def _sentence(metric: GatedMetric, difference: PairedDifference) -> str:
     return text
 
 
-def _without_baseline(record: BenchRecord) -> Finding:
+def not_measured(planned: Sequence[str], *, commit: str) -> LayerResult:
+    """The result where the code, model and settings of both sides are proven to be the same: nothing was measured."""
+    what = (
+        f"same without measuring, {len(planned)} cases against {commit[:12]}: the code that fits and measures, the "
+        "model and the settings are equal on both sides, as are interpreter, libraries and processor; --measure-anyway "
+        "measures both"
+    )
+    return LayerResult(
+        layer=LAYER,
+        facts=(),
+        benchmarks=tuple(sorted(planned)),
+        same=len(planned),
+        findings=(Finding(benchmark=LAYER, level=Level.NOTE, what=what),),
+    )
+
+
+def _without_baseline(record: BenchRecord, *, is_new: bool) -> Finding:
     if record.samples is None:
         return Finding(
             benchmark=record.case_id,
             level=Level.REGRESSION,
             what=f"has no baseline and cannot be measured: {record.status}: {record.reason}",
         )
+    if is_new:
+        return Finding(benchmark=record.case_id, level=Level.NOTE, what="is new: the baseline commit has no such case")
     return Finding(
         benchmark=record.case_id,
         level=Level.NO_BASELINE,

@@ -7,27 +7,23 @@ regression must also stand out between processes after Holm's correction over al
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
 from statistics import median
 
+from lords_bench.gate.benchmarks import FOREIGN, LAYER, Key, name, same_by_source
 from lords_bench.gate.finding import Finding, LayerResult, Level, finished
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.measurement import PROTOCOL
 from lords_bench.records.status import Status
-from lords_bench.spec.latency import DENSE, DENSE_AGAIN, METHODS
+from lords_bench.spec.latency import DENSE, DENSE_AGAIN
 from lords_bench.stats.holm import process_noise, rejected_by_holm, slower_p_value
 from lords_bench.stats.median import LEAST
 from lords_bench.stats.verdict import MARGIN, Judgement, Verdict, judge, noise_floor_of
 
-LAYER = "latency"
 LEAST_PROCESSES = 3
 ALPHA = 0.05
-# Other people's code: timed beside ours, and no regression of ours.
-_FOREIGN = frozenset({DENSE, DENSE_AGAIN, "tinygemm", *(method.name for method in METHODS if method.needs is not None)})
-
-Key = tuple[str, str, str]  # case, regime, method
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +48,11 @@ class Judged:
 
 
 def compare_latency(
-    baseline: Sequence[LatencyRecord], head: Sequence[LatencyRecord], *, unusable: Sequence[Finding] = ()
+    baseline: Sequence[LatencyRecord],
+    head: Sequence[LatencyRecord],
+    *,
+    unusable: Sequence[Finding] = (),
+    same_code: Collection[str] = (),
 ) -> LayerResult:
     """Findings of the head's latency against the baseline's.
 
@@ -60,6 +60,8 @@ def compare_latency(
         baseline: records of at least three processes (`run.run_id` names one).
         head: the same of this tree.
         unusable: findings about records that could not be read; they stay in the result.
+        same_code: methods whose code is proven to be the same on both sides; they must still be there and work, but
+            whatever their times differ by is the machine's doing.
     """
     found = [*unusable, *_unfit(baseline, head)]
     base_of, head_of = _by_key(baseline), _by_key(head)
@@ -71,8 +73,11 @@ def compare_latency(
         for key in head_of
         if key not in base_of and _is_ok(head_of[key])
     )
-    judged = {} if any(f.level is Level.INVALID for f in found) else judge_latency(baseline, head)
-    same = 0
+    judged = {} if any(f.level is Level.INVALID for f in found) else judge_latency(baseline, head, same=same_code)
+    proven = [key for key in base_of if key[2] in same_code and _is_ok(head_of.get(key, ()))]
+    same = len(proven)
+    if proven:
+        found.append(same_by_source(same_code, len(proven), "their times are not judged"))
     for key, result in judged.items():
         finding = _finding(key, result)
         same += finding is None
@@ -95,16 +100,24 @@ def compare_latency(
     )
 
 
-def open_cases(baseline: Sequence[LatencyRecord], head: Sequence[LatencyRecord]) -> tuple[str, ...]:
+def open_cases(
+    baseline: Sequence[LatencyRecord], head: Sequence[LatencyRecord], *, same: Collection[str] = ()
+) -> tuple[str, ...]:
     """Cases with a benchmark that more processes could settle; both sides of these, and only these, are timed again."""
-    judged = judge_latency(baseline, head)
+    judged = judge_latency(baseline, head, same=same)
     return tuple(sorted({case for (case, _, _), result in judged.items() if result.is_open}))
 
 
-def judge_latency(baseline: Sequence[LatencyRecord], head: Sequence[LatencyRecord]) -> dict[Key, Judged]:
-    """Every benchmark that both sides timed well."""
+def judge_latency(
+    baseline: Sequence[LatencyRecord], head: Sequence[LatencyRecord], *, same: Collection[str] = ()
+) -> dict[Key, Judged]:
+    """Every benchmark that both sides timed well, but those of methods that are `same` in code."""
     sides = [_processes(records) for records in (head, baseline)]
-    both = [key for key in sides[0] if key in sides[1] and min(len(sides[0][key]), len(sides[1][key])) > 1]
+    both = [
+        key
+        for key in sides[0]
+        if key[2] not in same and key in sides[1] and min(len(sides[0][key]), len(sides[1][key])) > 1
+    ]
     medians = [{key: [_centre(rounds) for rounds in side[key]] for key in both} for side in sides]
     p_values = {key: slower_p_value(medians[0][key], medians[1][key]) for key in both}
     named = {name(key): value for key, value in p_values.items()}
@@ -118,16 +131,10 @@ def judge_latency(baseline: Sequence[LatencyRecord], head: Sequence[LatencyRecor
     return judged
 
 
-def name(key: Key) -> str:
-    """A benchmark in words: `llama-3-8b/o_proj-m16-b4-g64 lords (cold)`."""
-    case, regime, method = key
-    return f"{case} {method} ({regime})"
-
-
 def _by_key(records: Sequence[LatencyRecord]) -> dict[Key, list[LatencyRecord]]:
     found: dict[Key, list[LatencyRecord]] = defaultdict(list)
     for record in records:
-        if record.method not in _FOREIGN:
+        if record.method not in FOREIGN:
             found[(record.case.case_id, record.regime, record.method)].append(record)
     return dict(found)
 

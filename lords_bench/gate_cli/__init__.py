@@ -25,7 +25,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     layers = parser.add_argument_group("layers")
     layers.add_argument("--static", action="store_true", help="machine code of every kernel, against the pins")
-    layers.add_argument("--accuracy", action="store_true", help="the quick accuracy suite, against committed records")
+    layers.add_argument(
+        "--accuracy", action="store_true", help="the quick accuracy suite, against committed records or a commit"
+    )
     layers.add_argument(
         "--latency", action="store_true", help="fresh processes of this tree and of a baseline, on this machine"
     )
@@ -46,10 +48,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     accuracy = parser.add_argument_group("accuracy layer")
     accuracy.add_argument("--device-name", default="cpu", metavar="NAME", help="folder of the baseline's records")
     accuracy.add_argument("--head", type=Path, metavar="FILE", help="records of this tree, instead of measuring now")
-    latency = parser.add_argument_group("latency layer")
-    latency.add_argument(
-        "--baseline", default="main", metavar="REF|FILE", help="commit to time, or records pinned here (default: main)"
+    accuracy.add_argument("--methods", default="", metavar="NAME,…", help="cases of these methods only")
+    accuracy.add_argument("--bits", default="", metavar="N,…", help="cases of these numbers of bits only")
+    sides = parser.add_argument_group("baseline of accuracy and latency")
+    sides.add_argument(
+        "--baseline",
+        metavar="REF|FILE",
+        help="commit to measure here, or a file of records (default: committed records for accuracy, main for latency)",
     )
+    sides.add_argument(
+        "--measure-anyway", action="store_true", help="also what is proven from the source to be the same"
+    )
+    latency = parser.add_argument_group("latency layer")
     latency.add_argument("--processes", type=int, default=3, metavar="N", help="fresh processes a side (default: 3)")
     latency.add_argument("--retries", type=int, default=1, metavar="N", help="times to time again what is not settled")
     latency.add_argument("--cases", default="", metavar="ID,…", help="cases of the latency suite (default: all)")
@@ -73,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.accuracy or arguments.latency:
             raise UsageError("--pin renews machine code only; renew other baselines with 'lords-bench bench'")
         return static_layer.pin(arguments)
+    if arguments.accuracy and arguments.latency and arguments.baseline and Path(arguments.baseline).is_file():
+        raise UsageError(f"--baseline {arguments.baseline} is a file of one layer's records; run the layers one by one")
     every = not (arguments.static or arguments.accuracy or arguments.latency)
     results = []
     if arguments.static or every:

@@ -1,51 +1,162 @@
-"""The accuracy layer's records: the committed ones, and those of this tree, measured in a fresh process."""
+"""The accuracy layer's records: this tree's, measured in a fresh process, and the baseline's.
+
+The baseline is the committed records, or, with `--baseline`, a commit that is checked out and measured here by the same
+interpreter: what a fit ends in depends on the processor, so a committed record serves one model of processor. Records
+wait in `.lords-bench/`, one folder for the head and one for each baseline commit: an interrupted gate goes on where it
+stopped, and a commit is measured once. Where both sides have the same code, model and settings, nothing is measured.
+"""
 
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from lords_bench.errors import UsageError
-from lords_bench.gate.accuracy import BENCH_COMMAND, LAYER, compare_accuracy, last_run
-from lords_bench.gate.finding import LayerResult, located, rejected_findings
+from lords_bench.errors import RecordError, UsageError
+from lords_bench.gate.accuracy import BENCH_COMMAND, LAYER, compare_accuracy, last_run, not_measured
+from lords_bench.gate.finding import LayerResult, Located, located, rejected_findings
+from lords_bench.gate_cli.same_code import same_accuracy
+from lords_bench.gate_cli.worktree import Checkout, checked_out
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.store import NounFile, read_nouns
+from lords_bench.suites.accuracy import ACCURACY_QUICK, select
+from lords_bench.timing.probe import source_sha256
+from lords_bench.version import PACKAGE_FOLDER
 
 RECORD_FILE = "accuracy.jsonl"
-# Where a head's records wait, so that an interrupted gate goes on where it stopped; git ignores the folder.
-HEAD_FOLDER = Path(".lords-bench")
+# Git ignores the folder.
+OWN_FOLDER = Path(".lords-bench")
 HEAD_NAME = "gate-head"
 
 
 def result(arguments: argparse.Namespace) -> LayerResult:
-    """Measure the quick suite, or read `--head`, and compare it with the committed records.
+    """Measure what is not measured yet, or read `--head`, and compare.
+
+    Raises:
+        UsageError: measuring failed, or no such baseline commit.
+        RecordError: no file `--head`.
+    """
+    reference, cases = arguments.baseline, selection(arguments)
+    if reference is None or Path(reference).is_file():
+        path = Path(reference or arguments.out / "records" / arguments.device_name / RECORD_FILE)
+        base = read_nouns(path, BenchRecord) if path.exists() else NounFile(path=path, records=(), rejected=())
+        remedy = f"restore the file from git, or measure again with '{BENCH_COMMAND}'"
+        return compare_accuracy(
+            _chosen(last_run(located(base)), arguments),
+            head_records(arguments),
+            unusable=rejected_findings(LAYER, base, remedy),
+            selection=cases,
+        )
+    with checked_out(reference) as baseline:
+        if not (arguments.measure_anyway or arguments.head) and same_accuracy(Path(), baseline.tree):
+            return not_measured(cases or tuple(case.case_id for case in ACCURACY_QUICK.cases), commit=baseline.commit)
+        head = head_records(arguments)
+        theirs = _chosen(last_run(baseline_records(baseline, arguments)), arguments)
+        return compare_accuracy(theirs, head, selection=cases, measured_here=True)
+
+
+def head_records(arguments: argparse.Namespace) -> tuple[BenchRecord, ...]:
+    """This tree's records: those of `--head`, or of the tree as its source stands now.
 
     Raises:
         UsageError: measuring failed.
-        RecordError: no file `--head`.
+        RecordError: no file `--head`, or a line that cannot be believed.
     """
-    path = arguments.out / "records" / arguments.device_name / RECORD_FILE
-    remedy = f"restore the file from git, or measure again with '{BENCH_COMMAND}'"
-    empty: NounFile[BenchRecord] = NounFile(path=path, records=(), rejected=())
-    base = read_nouns(path, BenchRecord) if path.exists() else empty
-    head = read_nouns(arguments.head or measure(), BenchRecord)
-    return compare_accuracy(
-        last_run(located(base)),
-        [item.record for item in last_run(located(head))],
-        unusable=(*rejected_findings(LAYER, base, remedy), *rejected_findings(LAYER, head, "measure again")),
-    )
+    if arguments.head is not None:
+        items = last_run(located(_believed(arguments.head)))
+    else:
+        items = located(_believed(measure(Path(), HEAD_NAME, arguments)))
+        # The last lines may be of another state of the tree: what was measured before is not measured again.
+        now = source_sha256(PACKAGE_FOLDER)
+        items = last_run([item for item in items if item.record.environment.source_sha256 == now])
+    return tuple(item.record for item in _chosen(items, arguments))
 
 
-def measure() -> Path:
-    """Run the quick suite on the CPU in a process of its own; the file of its records.
+def baseline_records(baseline: Checkout, arguments: argparse.Namespace) -> tuple[Located[BenchRecord], ...]:
+    """The baseline commit's records, measured on this machine now or before.
+
+    Raises:
+        UsageError: measuring failed, or another commit's code was measured.
+        RecordError: a line that cannot be believed.
+    """
+    file = _believed(measure(baseline.tree, f"gate-{baseline.commit[:12]}", arguments))
+    items = tuple(item for item in located(file) if item.record.environment.git_commit == baseline.commit)
+    if not items:
+        raise UsageError(f"measuring {baseline.commit[:12]} gave no record of it; is PYTHONPATH another checkout's?")
+    return items
+
+
+def measure(tree: Path, name: str, arguments: argparse.Namespace) -> Path:
+    """Run the quick suite of a tree on the CPU in a process of its own; the file of its records.
+
+    Cases that the file holds, of the same source, versions and processor, are not measured again.
 
     Raises:
         UsageError: the run was refused or failed.
     """
-    command = ["bench", "accuracy", "--device", "cpu", "--out", str(HEAD_FOLDER), "--name", HEAD_NAME]
-    done = subprocess.run([sys.executable, "-m", "lords_bench", *command], check=False, stdout=subprocess.DEVNULL)
+    out = OWN_FOLDER.absolute()
+    options = [
+        word
+        for name in ("methods", "bits")
+        if getattr(arguments, name)
+        for word in (f"--{name}", getattr(arguments, name))
+    ]
+    command = ["bench", "accuracy", "--device", "cpu", "--out", str(out), "--name", name, *options]
+    done = subprocess.run(
+        [sys.executable, "-m", "lords_bench", *command], cwd=tree, check=False, stdout=subprocess.DEVNULL
+    )
     if done.returncode:
         raise UsageError(
             f"'lords-bench {' '.join(command)}' ended with exit code {done.returncode}; see its message above"
         )
-    return HEAD_FOLDER / "records" / HEAD_NAME / RECORD_FILE
+    return out / "records" / name / RECORD_FILE
+
+
+def selection(arguments: argparse.Namespace) -> tuple[str, ...] | None:
+    """Cases of this tree that `--methods` and `--bits` select; None where neither is given.
+
+    Raises:
+        UsageError: an unknown method or number of bits.
+    """
+    methods, bits = _methods(arguments), _bits(arguments)
+    if methods is None and bits is None:
+        return None
+    return tuple(case.case_id for case in select(ACCURACY_QUICK, methods=methods, bits=bits).cases)
+
+
+def _methods(arguments: argparse.Namespace) -> tuple[str, ...] | None:
+    return tuple(arguments.methods.split(",")) if arguments.methods else None
+
+
+def _bits(arguments: argparse.Namespace) -> tuple[int, ...] | None:
+    if not arguments.bits:
+        return None
+    try:
+        return tuple(map(int, arguments.bits.split(",")))
+    except ValueError:
+        raise UsageError(f"--bits {arguments.bits} is no list of numbers; write it as 4,3") from None
+
+
+def _chosen(items: Sequence[Located[BenchRecord]], arguments: argparse.Namespace) -> tuple[Located[BenchRecord], ...]:
+    """The records of `--methods` and `--bits`, by the rule of `suites.accuracy.select`."""
+    methods, bits = _methods(arguments), _bits(arguments)
+
+    def is_chosen(record: BenchRecord) -> bool:
+        specs = [spec for _, spec in record.mixed or ()] + ([record.spec] if record.spec else [])
+        return not specs or (
+            (methods is None or all(spec.method in methods for spec in specs)) and (bits is None or record.bits in bits)
+        )
+
+    return tuple(item for item in items if is_chosen(item.record))
+
+
+def _believed(path: Path) -> NounFile[BenchRecord]:
+    """A file of records that were measured for this gate.
+
+    Raises:
+        RecordError: a line that cannot be believed.
+    """
+    file = read_nouns(path, BenchRecord)
+    for line in file.rejected:
+        raise RecordError(f"{path}, line {line.line} is not believed: {line.reason}; delete the file and measure again")
+    return file

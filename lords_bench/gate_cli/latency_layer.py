@@ -2,7 +2,8 @@
 
 The baseline is a commit, checked out into a git worktree and timed here and now, or a file of records that was pinned
 on this very machine. Processes alternate (head, baseline, baseline, head, …), so that a machine that warms up does it
-to both sides; what stays open is timed again on both sides, and nothing else is.
+to both sides; what stays open is timed again on both sides, and nothing else is. A method whose code is proven to be
+the same on both sides (`same_code`) is not judged by its time, and where that is every method, nothing is timed.
 """
 
 import argparse
@@ -10,16 +11,20 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lords_bench.errors import RecordError, UsageError
+from lords_bench.gate.benchmarks import LAYER, Key, gated_methods, not_timed
 from lords_bench.gate.finding import LayerResult, rejected_findings
-from lords_bench.gate.latency import LAYER, LEAST_PROCESSES, compare_latency, open_cases
+from lords_bench.gate.latency import LEAST_PROCESSES, compare_latency, open_cases
+from lords_bench.gate_cli.same_code import same_methods
+from lords_bench.gate_cli.worktree import checked_out
 from lords_bench.records.codec import decode_noun
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import NounFile, NounStore, read_nouns
+
+DEFAULT_BASELINE = "main"
 
 # Times the given cases (empty = all) once, in a fresh process of one side.
 Collect = Callable[[Sequence[str]], tuple[LatencyRecord, ...]]
@@ -35,13 +40,36 @@ def result(arguments: argparse.Namespace) -> LayerResult:
         raise UsageError(f"--processes {arguments.processes}: a process is one sample; give at least {LEAST_PROCESSES}")
     options = ["--latency-fake"] if arguments.fake else []
     cases = tuple(name for name in arguments.cases.split(",") if name)
-    pinned = Path(arguments.baseline)
-    if pinned.is_file():
-        file = read_nouns(pinned, LatencyRecord)
+    reference = arguments.baseline or DEFAULT_BASELINE
+    if Path(reference).is_file():
+        file = read_nouns(Path(reference), LatencyRecord)
         head = side_of(Path(), options)
         return judged_sides(head, None, arguments, cases=cases, pinned=file)
-    with worktree(arguments.baseline) as tree:
-        return judged_sides(side_of(Path(), options), side_of(tree, options), arguments, cases=cases)
+    with checked_out(reference) as baseline:
+        same = () if arguments.measure_anyway else same_methods(Path(), baseline.tree)
+        if set(same) == gated_methods():
+            return not_timed(planned(cases, fake=arguments.fake), commit=baseline.commit)
+        sides = side_of(Path(), options), side_of(baseline.tree, options)
+        return judged_sides(*sides, arguments, cases=cases, same=same)
+
+
+def planned(cases: Sequence[str], *, fake: bool) -> tuple[Key, ...]:
+    """Every benchmark that a process of this tree would time, or those of the cases.
+
+    Raises:
+        UsageError: none of these cases exists.
+    """
+    import torch
+
+    from lords_bench.suites.collector import LatencySession
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    session = LatencySession(fake=fake, device=device, folder=Path(), command="")
+    found = session.benchmarks(tuple(cases))
+    if not found:
+        known = ", ".join(case.case_id for case in session.suite.cases)
+        raise UsageError(f"no case {', '.join(cases)} in the latency suite; known: {known}")
+    return tuple((case.case_id, regime, method) for case, regime, method in found)
 
 
 def judged_sides(
@@ -50,6 +78,7 @@ def judged_sides(
     arguments: argparse.Namespace,
     *,
     cases: Sequence[str] = (),
+    same: Sequence[str] = (),
     pinned: NounFile[LatencyRecord] | None = None,
 ) -> LayerResult:
     """Collect from both sides in turn, retry what is open, compare.
@@ -59,6 +88,7 @@ def judged_sides(
         baseline: times the baseline; None where its records are pinned.
         arguments: `processes`, `retries` and `save` of the command.
         cases: of the suite; empty = all.
+        same: methods whose code is proven to be the same on both sides.
         pinned: the baseline's records.
     """
     ours: list[LatencyRecord] = []
@@ -70,7 +100,7 @@ def judged_sides(
             for collect, records in sides if turn % 2 == 0 else sides[::-1]:
                 records.extend(collect(wanted))
         # A pinned baseline has no more processes to give, and one side alone is never tried again.
-        wanted = open_cases(theirs, ours) if baseline is not None and attempt < arguments.retries else ()
+        wanted = open_cases(theirs, ours, same=same) if baseline is not None and attempt < arguments.retries else ()
         if not wanted:
             break
     if arguments.save is not None:
@@ -79,7 +109,7 @@ def judged_sides(
                 store.append(record)
     remedy = "restore the file, or pin this machine's records anew with --save"
     unusable = rejected_findings(LAYER, pinned, remedy) if pinned else ()
-    return compare_latency(theirs, ours, unusable=unusable)
+    return compare_latency(theirs, ours, unusable=unusable, same_code=same)
 
 
 def side_of(tree: Path, options: Sequence[str]) -> Collect:
@@ -113,28 +143,3 @@ def read_benchmark_json(path: Path) -> tuple[LatencyRecord, ...]:
             f"{str(path)!r} is no latency run; write one with 'pytest suites/ --benchmark-json'"
         ) from None
     return tuple(decode_noun(line, LatencyRecord) for line in lines)
-
-
-@contextmanager
-def worktree(reference: str) -> Iterator[Path]:
-    """The commit checked out beside the repository, for as long as the context lasts.
-
-    Raises:
-        UsageError: no such commit, or this is no git checkout.
-    """
-    with tempfile.TemporaryDirectory(prefix="lords-bench-baseline-") as folder:
-        tree = Path(folder) / "tree"
-        made = subprocess.run(
-            ["git", "worktree", "add", "--detach", "--quiet", str(tree), reference],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if made.returncode:
-            raise UsageError(
-                f"no baseline {reference!r}: {made.stderr.strip().splitlines()[-1]}; give a commit or a record file"
-            )
-        try:
-            yield tree
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(tree)], capture_output=True, check=False)

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,32 @@ def test_the_workflow_and_the_hook_run_commands_that_exist() -> None:
         (False, False, True),
         (True, False, False),
     ]
+
+
+def schema_problems(workflow: Path) -> str:
+    """What GitHub's schema of workflows has against a file; empty where nothing."""
+    pytest.importorskip("check_jsonschema", reason="pip install check-jsonschema to check workflows")
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode else ""
+
+
+def test_the_workflow_fits_the_schema_of_github_and_a_misspelt_key_does_not(tmp_path: Path) -> None:
+    misspelt = tmp_path / "gate.yml"
+    misspelt.write_text(WORKFLOW.read_text().replace("timeout-minutes: 60", "time-out-minutes: 60"))
+
+    assert schema_problems(WORKFLOW) == ""
+    assert "'time-out-minutes' was unexpected" in schema_problems(misspelt)
+
+
+def test_the_cpu_job_measures_the_baseline_commit_itself_and_has_its_history() -> None:
+    job = yaml.safe_load(WORKFLOW.read_text())["jobs"]["cpu"]
+
+    checkout = next(step for step in job["steps"] if "checkout" in step.get("uses", ""))
+    gate = next(step for step in job["steps"] if step.get("name") == "Gate")
+    assert checkout["with"]["fetch-depth"] == 0
+    assert "github.event.pull_request.base.sha" in gate["env"]["BASE"]
+    assert '--baseline "$BASE"' in gate["run"]
 
 
 def test_a_gpu_runner_never_runs_code_of_a_fork() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from gate_builders import latency_process
 from latency_builders import make_case
+from lords_bench.gate.benchmarks import not_timed
 from lords_bench.gate.finding import LayerResult, Level, exit_code
 from lords_bench.gate.latency import compare_latency, judge_latency, open_cases
 from lords_bench.gate_cli import latency_layer
@@ -171,3 +172,40 @@ def test_the_facts_name_threshold_noise_and_both_sides() -> None:
     assert "Holm's correction over 1 benchmarks" in facts
     assert "noise floor: " in facts
     assert "head: 0123456789ab, 3 processes on Example GPU" in facts
+
+
+def test_a_method_of_the_same_code_is_the_same_whatever_its_time_and_says_so() -> None:
+    result = compare_latency(side(seed=40), side(seed=41, slower=0.05), same_code=("lords",))
+
+    assert (exit_code([result], strict=True), result.same) == (0, 3)
+    (note,) = result.findings
+    assert note.level is Level.NOTE
+    assert note.what.startswith("same by source, 3 benchmarks of lords: their kernels, ")
+    assert exit_code([compare_latency(side(seed=40), side(seed=41, slower=0.05))]) == 1
+
+
+def test_a_method_of_the_same_code_that_fails_or_is_missing_is_still_a_regression() -> None:
+    head = [record for record in side(seed=43) if record.case.m != 64]
+
+    result = compare_latency(side(seed=42), head, same_code=("lords",))
+
+    assert exit_code([result]) == 1
+    assert result.same == 2
+
+
+def test_benchmarks_of_the_same_code_are_never_timed_again() -> None:
+    """Without the proof this side stays open: its processes differ by 4 %."""
+    head = [r for i, off in enumerate((0.0, 0.04, 0.08)) for r in latency_process(CASES, slower=off, seed=700 + i)]
+
+    assert open_cases(side(seed=44), head, same=("lords",)) == ()
+    assert open_cases(side(seed=44), head) != ()
+
+
+def test_nothing_is_timed_where_every_gated_method_is_of_the_same_code() -> None:
+    keys = [("case", "cold", method) for method in ("lords", "nf-block", "dense", "bitsandbytes")]
+
+    result = not_timed(keys, commit="0123456789abcdef")
+
+    assert result.benchmarks == ("case lords (cold)", "case nf-block (cold)")
+    assert (result.same, exit_code([result], strict=True)) == (2, 0)
+    assert "nothing was timed against 0123456789ab, --measure-anyway does it" in result.findings[0].what
