@@ -1,8 +1,8 @@
 """`lords-bench …`: the only part that knows kernels/ and suites/ by name.
 
-Exit codes: 0 done, 2 refused with one line (`errors.LordsBenchError`, wrong arguments), 130 interrupted. Whatever else
-escapes is a defect and keeps its traceback. Commands import what they need when they are called, so that help and usage
-errors do not wait for torch.
+Exit codes: 0 done, 2 refused with one line (`errors.LordsBenchError`, wrong arguments, a required package that is not
+installed), 130 interrupted. Whatever else escapes is a defect and keeps its traceback. Commands import what they need
+when they are called, so that help and usage errors do not wait for torch.
 """
 
 import sys
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from lords_bench.cli.output import complain
 from lords_bench.cli.parser import build_parser
 from lords_bench.errors import LordsBenchError
+from lords_bench.requirements import unmet_requirements
 
 REFUSED = 2
 INTERRUPTED = 130
@@ -26,6 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             raise
         complain(error)
+        return REFUSED
+    except ModuleNotFoundError as error:
+        missing = [unmet for unmet in unmet_requirements() if unmet.installed is None]
+        if arguments.debug or not missing:
+            raise
+        wanted = " ".join(unmet.argument for unmet in missing)
+        names = ", ".join(unmet.package for unmet in missing)
+        complain(f"no module {error.name!r}; required and not installed: {names}; run: pip install {wanted}")
         return REFUSED
     except KeyboardInterrupt:
         if arguments.debug:

@@ -11,6 +11,8 @@ from lords_bench.cli.models import choose_device
 from lords_bench.cli.output import say
 from lords_bench.records.codec import to_plain
 from lords_bench.records.environment import Environment
+from lords_bench.requirements import unmet_requirements
+from lords_bench.suites.baselines.versions import installed_versions
 from lords_bench.timing.nvml import open_nvml
 from lords_bench.timing.probe import probe_environment
 from lords_bench.timing.trust import Finding, cpu_findings, gpu_findings
@@ -24,7 +26,7 @@ def environment(arguments: argparse.Namespace) -> int:
         return 0
     console = Console()
     console.print(_record_table(found))
-    sections = [("the processor", cpu_findings())]
+    sections = [("the processor", cpu_findings()), ("the installed packages", package_findings())]
     if found.gpu_name is not None:
         nvml, missing = open_nvml(_gpu_uuid())
         sections.insert(0, (f"the GPU, {found.gpu_name}", gpu_findings(nvml, missing=missing)))
@@ -35,6 +37,24 @@ def environment(arguments: argparse.Namespace) -> int:
     concerns = sum(finding.concern is not None for _, findings in sections for finding in findings)
     console.print(f"To mind: {concerns} of the above." if concerns else "Nothing speaks against measuring here.")
     return 0
+
+
+def package_findings() -> tuple[Finding, ...]:
+    """Required packages that are missing or of another version, then the packages of which a baseline is made."""
+    unmet = unmet_requirements()
+    required = [
+        Finding(
+            topic=one.package,
+            found=one.installed or "not installed",
+            concern=f"{one.wanted} is required: what needs it may fail",
+        )
+        for one in unmet
+    ]
+    baselines = [
+        Finding(topic=name, found=found or "not installed", concern=None if found else "its baseline is not timed")
+        for name, found in installed_versions()
+    ]
+    return (*(required or [Finding(topic="required", found="all there")]), *baselines)
 
 
 def _gpu_uuid() -> str:

@@ -10,10 +10,10 @@ import platform
 import socket
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lords_bench.records.environment import Device, Environment
+from lords_bench.requirements import installed_version
 from lords_bench.version import PACKAGE_FOLDER, __version__
 
 # What can move a number: changes elsewhere (reports, tests, documents) do not make a run dirty.
@@ -36,10 +36,10 @@ def probe_environment(device: Device = "cpu") -> Environment:
         git_commit=commit,
         git_dirty=dirty,
         python=platform.python_version(),
-        torch=_installed("torch"),
-        triton=_installed("triton"),
-        transformers=_installed("transformers"),
-        numpy=_installed("numpy"),
+        torch=installed_version("torch"),
+        triton=installed_version("triton"),
+        transformers=installed_version("transformers"),
+        numpy=installed_version("numpy"),
         platform=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu_model=cpu_model(),
         cpu_cores=_cpu_cores(),
@@ -96,13 +96,6 @@ def _git(root: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout if result.returncode == 0 else None
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _cpu_cores() -> int | None:

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from lords_bench.errors import UsageError
+from lords_bench.requirements import installed_version
 from lords_bench.suites.baselines.own import adapter_expected
 from lords_bench.suites.baselines.problem import Problem, Way, expected_of
-from lords_bench.suites.baselines.versions import installed_version
 
 # Below this version bitsandbytes has no fused product for more than one token.
 LEAST_BITSANDBYTES = (0, 50, 1)

@@ -8,12 +8,12 @@ import torch
 from latency_builders import BRIEF, make_case
 from lords_bench.errors import UsageError
 from lords_bench.records.status import Status
+from lords_bench.requirements import installed_version
 from lords_bench.suites.baselines import own
 from lords_bench.suites.baselines.check import as_candidate
 from lords_bench.suites.baselines.libraries import NotInstalledError
 from lords_bench.suites.baselines.problem import Problem, Way
 from lords_bench.suites.baselines.registry import WAYS, builder
-from lords_bench.suites.baselines.versions import installed_version
 from lords_bench.suites.latency_run import methods_for
 from lords_bench.suites.latency_torch import TorchWorkbench
 from lords_bench.timing.cpu import CpuDevice
