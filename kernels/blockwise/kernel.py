@@ -92,12 +92,11 @@ def blockwise_kernel(
     if LAST_SUMS:
         if last_arrival(arrivals_ptr, tl.program_id(2) * tl.num_programs(1) + group, tl.num_programs(0)):
             pair = tl.arange(0, BLOCK_M * BLOCK_N)
-            for tile in range(tiles_per_program):
-                sum_partials(
-                    partial_ptr, y_ptr, bias_ptr, tl.program_id(2) * BLOCK_M + pair // BLOCK_N,
-                    (group * tiles_per_program + tile) * BLOCK_N + pair % BLOCK_N, tl.num_programs(0), M, N,
-                    y_stride_m, LEVEL_UNIT, HAS_BIAS, AT_ONCE, BLOCK_M * BLOCK_N,
-                )  # fmt: skip
+            sum_partials(
+                partial_ptr, y_ptr, bias_ptr, tl.program_id(2) * BLOCK_M + pair // BLOCK_N,
+                group * tiles_per_program * BLOCK_N + pair % BLOCK_N, tiles_per_program, BLOCK_N, tl.num_programs(0),
+                M, N, y_stride_m, LEVEL_UNIT, HAS_BIAS, AT_ONCE, BLOCK_M * BLOCK_N,
+            )  # fmt: skip
 
 
 @triton.jit

@@ -29,6 +29,11 @@ class Gpu:
         return self.arch.startswith("gfx1")
 
     @property
+    def shared_is_scarce(self) -> bool:
+        """Consumer parts: 100 KB of shared memory per multiprocessor, where others have 164 KB or more."""
+        return self.arch in ("sm_86", "sm_89", "sm_120", "sm_121")
+
+    @property
     def has_wgmma(self) -> bool:
         """Hopper: a product takes its left operand from registers and its right one from shared memory."""
         return self.arch.startswith("sm_9")

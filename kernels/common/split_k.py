@@ -26,24 +26,33 @@ def last_arrival(arrivals_ptr, group, programs):
 
 @triton.jit
 def sum_partials(
-    partial_ptr, y_ptr, bias_ptr, rows_m, rows_n, splits, M, N, y_stride_m,
+    partial_ptr, y_ptr, bias_ptr, rows_m, rows_n, tiles, step_n, splits, M, N, y_stride_m,
     LEVEL_UNIT: tl.constexpr, HAS_BIAS: tl.constexpr, AT_ONCE: tl.constexpr, SIZE: tl.constexpr,
 ):  # fmt: skip
-    """y[m, n] = LEVEL_UNIT · Σ_split partial[split, m, n] + bias[n] for SIZE pairs (m, n), AT_ONCE splits in flight."""
-    inside = (rows_m < M) & (rows_n < N)
-    offsets = rows_m.to(tl.int64) * N + rows_n
+    """y[m, n] = LEVEL_UNIT · Σ_split partial[split, m, n] + bias[n] for SIZE pairs (m, n), AT_ONCE splits in flight.
+
+    Then the same for n + step_n, and so on: `tiles` times. One loop, not two: the assembler takes the deepest loop of a
+    kernel for its hottest, and would recompute addresses in the main loop to save registers for this one.
+    """
+    split = tl.arange(0, AT_ONCE)
     total = tl.zeros((SIZE,), tl.float32)
-    for first in range(0, splits, AT_ONCE):
-        split = first + tl.arange(0, AT_ONCE)
-        ptrs = partial_ptr + split.to(tl.int64)[:, None] * M * N + offsets[None, :]
+    first = 0
+    for _ in range(tiles * tl.cdiv(splits, AT_ONCE)):
+        inside = (rows_m < M) & (rows_n < N)
+        ptrs = partial_ptr + ((first + split).to(tl.int64)[:, None] * M + rows_m[None, :]) * N + rows_n[None, :]
         # .cg reads the second-level cache, where the other programs' stores are.
-        part = tl.load(ptrs, mask=(split < splits)[:, None] & inside[None, :], other=0.0, cache_modifier=".cg")
+        part = tl.load(ptrs, mask=(first + split < splits)[:, None] & inside[None, :], other=0.0, cache_modifier=".cg")
         total += tl.sum(part, axis=0)
-    total *= LEVEL_UNIT
-    if HAS_BIAS:
-        total += tl.load(bias_ptr + rows_n, mask=inside, other=0.0).to(tl.float32)
-    y_ptrs = y_ptr + rows_m.to(tl.int64) * y_stride_m + rows_n
-    tl.store(y_ptrs, total.to(y_ptr.dtype.element_ty), mask=inside)
+        first += AT_ONCE
+        if first >= splits:
+            y = total * LEVEL_UNIT
+            if HAS_BIAS:
+                y += tl.load(bias_ptr + rows_n, mask=inside, other=0.0).to(tl.float32)
+            y_ptrs = y_ptr + rows_m.to(tl.int64) * y_stride_m + rows_n
+            tl.store(y_ptrs, y.to(y_ptr.dtype.element_ty), mask=inside)
+            total = tl.zeros((SIZE,), tl.float32)
+            rows_n += step_n
+            first = 0
 
 
 @triton.jit
@@ -55,7 +64,21 @@ def sum_partials_kernel(
     columns = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
     rows_m = tl.zeros((SIZE,), tl.int32) + tl.program_id(1)
     sum_partials(
-        partial_ptr, y_ptr, bias_ptr, rows_m, columns, splits, M, N, y_stride_m, LEVEL_UNIT, HAS_BIAS, AT_ONCE, SIZE
+        partial_ptr,
+        y_ptr,
+        bias_ptr,
+        rows_m,
+        columns,
+        1,
+        SIZE,
+        splits,
+        M,
+        N,
+        y_stride_m,
+        LEVEL_UNIT,
+        HAS_BIAS,
+        AT_ONCE,
+        SIZE,
     )
 
 

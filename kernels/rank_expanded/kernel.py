@@ -127,10 +127,8 @@ def rank_expanded_kernel(
 
     if LAST_SUMS:
         if last_arrival(arrivals_ptr, token * tl.num_programs(1) + group, tl.num_programs(0)):
-            row = tl.arange(0, BLOCK_N)
-            for n_tile in range(tiles_per_program):
-                sum_partials(
-                    partial_ptr, y_ptr, bias_ptr, tl.zeros((BLOCK_N,), tl.int32) + token,
-                    (group * tiles_per_program + n_tile) * BLOCK_N + row, tl.num_programs(0), M, N, y_stride_m,
-                    1.0 / 63.0, HAS_BIAS, AT_ONCE, BLOCK_N,
-                )  # fmt: skip
+            sum_partials(
+                partial_ptr, y_ptr, bias_ptr, tl.zeros((BLOCK_N,), tl.int32) + token,
+                group * tiles_per_program * BLOCK_N + tl.arange(0, BLOCK_N), tiles_per_program, BLOCK_N,
+                tl.num_programs(0), M, N, y_stride_m, 1.0 / 63.0, HAS_BIAS, AT_ONCE, BLOCK_N,
+            )  # fmt: skip

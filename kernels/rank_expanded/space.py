@@ -29,17 +29,22 @@ class RankExpandedConfig:
 
 
 def default_config(n: int, k: int, *, bits: int, gpu: Gpu = ANY_GPU) -> RankExpandedConfig:
-    """A rule for shapes that were not tuned: K chunks of 256 (512 at 2 bits), four programs per multiprocessor."""
+    """A rule for shapes that were not tuned: K chunks of 256 (512 at 2 bits), eight warps per multiprocessor.
+
+    At 3 bits with 64 rows the assembler would spill 8 bytes to reach 96 registers on sm_86 and sm_89; with 128 rows,
+    which four warps share, it does not.
+    """
     blocks_k = {4: 2, 3: 1, 2: 4}[bits]
     if gpu.is_amd:
         # CDNA's integer products take 32 inputs, two K blocks of the portable decoder; RDNA lacks registers for them.
         blocks_k = 1 if gpu.is_rdna else 2
+    block_n = 128 if bits == 3 and gpu.shared_is_scarce else 64
     chunks = -(-k // (blocks_k * k_block(bits)))
-    tiles = -(-n // 64)
-    per_program = max(1, min(32, tiles * chunks // (4 * gpu.sm_count)))
+    tiles = -(-n // block_n)
+    per_program = max(1, min(32, tiles * chunks * block_n // (256 * gpu.sm_count)))
     return RankExpandedConfig(
-        blocks_k=blocks_k, tiles_per_program=per_program, last_sums=per_program <= 4,
-        num_warps=4 if gpu.is_amd else 2, num_stages=1 if gpu.is_amd else 3,
+        block_n=block_n, blocks_k=blocks_k, tiles_per_program=per_program, last_sums=per_program <= 4,
+        num_warps=4 if gpu.is_amd else block_n // 32, num_stages=1 if gpu.is_amd else 3,
     )  # fmt: skip
 
 

@@ -47,7 +47,8 @@ def programs_wanted(sm_count: int) -> int:
 def default_config(m: int, n: int, k: int, *, bits: int, gpu: Gpu = ANY_GPU) -> ScaleTileConfig:
     """A rule for shapes that were not tuned: K chunks of 256, as many N tiles per program as fill the GPU.
 
-    On AMD one K block at a time and no copies ahead, since registers are what its compiler runs out of.
+    On AMD one K block at a time and no copies ahead, since registers are what its compiler runs out of. For 9 to 16
+    tokens no second copy ahead where shared memory is scarce: three programs instead of two fit a multiprocessor then.
     """
     blocks_k = 1 if bits == 3 or gpu.is_amd else 2
     smallest = 16 if gpu.is_amd and not gpu.is_rdna else 8
@@ -57,13 +58,14 @@ def default_config(m: int, n: int, k: int, *, bits: int, gpu: Gpu = ANY_GPU) -> 
     return ScaleTileConfig(
         blocks_k=blocks_k, tiles_per_program=per_program,
         last_sums=per_program * block_m(m, smallest=smallest) <= MAX_LAST_SUMS, min_block_m=smallest,
-        num_warps=4 if gpu.is_amd else 2, num_stages=1 if gpu.is_amd else 3,
+        num_warps=4 if gpu.is_amd else 2,
+        num_stages=1 if gpu.is_amd else 2 if gpu.shared_is_scarce and 8 < m <= 16 else 3,
     )  # fmt: skip
 
 
 def space(*, bits: int) -> tuple[ScaleTileConfig, ...]:
     """All configurations worth timing; every one is right for every shape."""
-    blocks = (1,) if bits == 3 else (1, 2)
+    blocks = (1, 2) if bits == 3 else (1, 2, 4)
     return tuple(
         ScaleTileConfig(
             block_n=block_n, blocks_k=blocks_k, tiles_per_program=tiles, last_sums=tiles <= 4, num_warps=warps,

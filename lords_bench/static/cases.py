@@ -47,8 +47,6 @@ _MORE_EXCEPTIONS = MappingProxyType(
     {
         "3.6.0": MappingProxyType(
             {
-                ("rank_expanded 4 bit M=1", "sm_86"): "3 spill instructions, 8 B of stack, 0 B local",
-                ("rank_expanded 4 bit M=1", "sm_89"): "3 spill instructions, 8 B of stack, 0 B local",
                 ("scale_tile 4 bit M≤8 bfloat16", "sm_80"): "2 spill instructions, 8 B of stack, 0 B local",
                 ("peft_backward 3 bit dX", "sm_80"): _DX_SPILLS,
                 ("peft_backward 3 bit dX", "sm_120"): _DX_SPILLS,
@@ -142,7 +140,7 @@ def _scale_tile(gpu: "Gpu") -> Iterator[StaticCase]:
         config = space.default_config(m, LAYER, LAYER, bits=bits, gpu=gpu)
         config = replace(config, scale_in_fp16=scale_in_fp16)
         name = "fp16 scale" if scale_in_fp16 else str(dtype).removeprefix("torch.")
-        budget = {(4, 8): "small-m-4bit-fp16-scale" if scale_in_fp16 else "small-m-4bit-bf16"}.get((bits, m), "fused")
+        budget = "fused" if bits != 4 else "small-m-4bit-fp16-scale" if scale_in_fp16 else "small-m-4bit-bf16"
         return StaticCase(
             kernel="scale_tile",
             variant=f"{bits} bit M≤{m} {name}",

@@ -42,7 +42,7 @@ def test_product_is_right_for_every_format_and_ragged_shape(data: st.DataObject)
     )  # fmt: skip
     bias_N = torch.randn(problem.n).to(dtype) if data.draw(st.booleans()) else None
     config = ScaleTileConfig(
-        block_n=data.draw(st.sampled_from((16, 64))), blocks_k=data.draw(st.sampled_from((1, 2))),
+        block_n=data.draw(st.sampled_from((16, 64))), blocks_k=data.draw(st.sampled_from((1, 2, 4))),
         tiles_per_program=data.draw(st.sampled_from((1, 2, 3))), last_sums=data.draw(st.booleans()),
     )  # fmt: skip
 

@@ -83,14 +83,15 @@ def test_decoding_one_token_takes_no_more_instructions_than_the_prototype(
 
 
 @counted
+@pytest.mark.parametrize("m", [8, 16])
 @pytest.mark.parametrize(("name", "budget", "limit"), [
     ("bfloat16", "small-m-4bit-bf16", 4.4), ("fp16 scale", "small-m-4bit-fp16-scale", 3.8),
 ])  # fmt: skip
-def test_eight_tokens_take_no_more_instructions_than_the_prototype(
-    found: Found, name: str, budget: str, limit: float
+def test_eight_and_sixteen_tokens_take_no_more_instructions_than_the_prototype_did_for_eight(
+    found: Found, name: str, budget: str, limit: float, m: int
 ) -> None:
     for target in NVIDIA_TARGETS:
-        loop = found[f"scale_tile 4 bit M≤8 {name}", target][1].loop
+        loop = found[f"scale_tile 4 bit M≤{m} {name}", target][1].loop
 
         assert loop is not None
         assert loop.instructions_per_32_weights <= limit, target
