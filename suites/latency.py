@@ -119,8 +119,9 @@ def select_cases(
     models: tuple[str, ...] | None = None,
     bits: tuple[int, ...] | None = None,
     m: tuple[int, ...] | None = None,
+    blocks: tuple[int, ...] | None = None,
 ) -> LatencySuite:
-    """The suite's cases of these models, bits and M; None selects all.
+    """The suite's cases of these models, bits, M and block sizes; None selects all.
 
     Raises:
         UsageError: an unknown model, or a combination with no case.
@@ -133,9 +134,10 @@ def select_cases(
         if (models is None or case.model in models)
         and (bits is None or case.bits in bits)
         and (m is None or case.m in m)
+        and (blocks is None or case.block in blocks)
     )
     if not cases:
-        asked = f"models {models or 'all'}, bits {bits or 'all'}, M {m or 'all'}"
+        asked = f"models {models or 'all'}, bits {bits or 'all'}, M {m or 'all'}, blocks {blocks or 'all'}"
         raise UsageError(
             f"no case of the {suite.size} latency suite has {asked}; see 'lords-bench bench latency --list'"
         )

@@ -84,5 +84,5 @@ def bench(arguments: argparse.Namespace) -> int:
             records = run_suite(suite, run, measure=measure, store=store, watcher=watcher, resume=not arguments.fresh)
     if results is not None:
         results.print(records)
-    print_closing(records, rebuild(out, name))
+    print_closing(records, () if arguments.no_page else rebuild(out, name))
     return 0

@@ -77,7 +77,7 @@ def bench_cost(arguments: argparse.Namespace) -> int:
         left_out = (_ptq if suite == "ptq" else _step)(arguments, run, store, append)
     if left_out:
         console.print(f"{left_out} of {run.planned} cases were not reached; the same command goes on", style="yellow")
-    for page in rebuild(out, name, FILE):
+    for page in () if arguments.no_page else rebuild(out, name, FILE):
         say(f"Report: {page}")
     return 1 if any(record.status is not Status.OK for record in made) else 0
 

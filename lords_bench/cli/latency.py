@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 LATENCY = "latency"
 SEED = 0
 # Options of `bench` by attribute, and what they are when not given.
-_OPTIONS = {"fake": False, "models": None, "m": None, "regimes": None, "kernels": (), "minutes": None}
+_OPTIONS = {
+    "fake": False,
+    "models": None,
+    "m": None,
+    "regimes": None,
+    "kernels": (),
+    "minutes": None,
+    "blocks": None,
+    "policy": None,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--m", type=numbers, metavar="N,…", help="these numbers of tokens only")
     group.add_argument("--regimes", type=names, metavar="NAME,…", help="of cold, hot, eager (default: all; CPU: eager)")
     group.add_argument("--kernels", type=names, default=(), metavar="NAME,…", help="LoRDS kernels by themselves too")
+    group.add_argument("--blocks", type=numbers, metavar="N,…", help="these block sizes only")
+    group.add_argument("--policy", choices=("quick", "full"), help="how precisely (default: full with --full)")
     group.add_argument("--minutes", type=float, metavar="N", help="begin nothing more after so long")
 
 
@@ -95,6 +106,9 @@ def bench_latency(arguments: argparse.Namespace) -> int:
             f"{left_out} of {run.planned_comparisons} comparisons were not reached; the same command goes on with them",
             style="yellow",
         )
+    if arguments.no_page:
+        say(f"Records: {path}")
+        return 0
     try:
         print_latency(path, rebuild(out, name, LATENCY))
     except ModuleNotFoundError as error:
@@ -111,7 +125,7 @@ def _prepare(
     from lords_bench.timing.comparison import FULL, QUICK
     from lords_bench.timing.probe import probe_environment
 
-    policy = FULL if arguments.full else QUICK
+    policy = FULL if _policy(arguments) == "full" else QUICK
     if arguments.fake:
         from lords_bench.suites.latency_fake import DEVICE_NAME, PEAKS, FakeWorkbench
 
@@ -147,13 +161,17 @@ def device_of(kind: str) -> "Device":
     return CpuDevice()
 
 
+def _policy(arguments: argparse.Namespace) -> str:
+    return arguments.policy or ("full" if arguments.full else "quick")
+
+
 def _suite(arguments: argparse.Namespace, *, on_gpu: bool) -> "LatencySuite":
     from lords_bench.suites.latency import LATENCY_CPU, LATENCY_FULL, LATENCY_QUICK, select_cases
 
     if arguments.methods is not None:
         raise UsageError("--methods belongs to the accuracy suite; the latency suite always times every baseline")
     suite = (LATENCY_FULL if arguments.full else LATENCY_QUICK) if on_gpu else LATENCY_CPU
-    return select_cases(suite, models=arguments.models, bits=arguments.bits, m=arguments.m)
+    return select_cases(suite, models=arguments.models, bits=arguments.bits, m=arguments.m, blocks=arguments.blocks)
 
 
 def _run(
@@ -173,7 +191,7 @@ def _run(
         run_id=uuid.uuid4().hex[:12],
         size=suite.size,
         is_fake=is_fake,
-        policy="full" if arguments.full else "quick",
+        policy=_policy(arguments),
         libraries=installed_versions(),
         facts=(),
         peaks=Peaks(),

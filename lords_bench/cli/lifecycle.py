@@ -71,7 +71,7 @@ def bench_lifecycle(arguments: argparse.Namespace) -> int:
             ending = "" if result.reason is None else f": {result.status}: {result.reason}"
             progress = f"[{len(plan.case_ids) - len(left) + number}/{len(plan.case_ids)}] {result.case_id}{ending}"
             console.print(f"{progress}, {clock(remaining)} left", markup=False, highlight=False)
-    for path in rebuild(out, name, SUITE):
+    for path in () if arguments.no_page else rebuild(out, name, SUITE):
         if path.suffix in {".md", ".html"}:
             say(f"Report: {path}")
     return 0

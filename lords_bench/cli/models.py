@@ -149,9 +149,21 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def train_testbed(arguments: argparse.Namespace) -> int:
-    """Trains the testbed's model."""
+    """Trains the testbed's model, or a larger one in a stated time.
+
+    Raises:
+        UsageError: a large model without a time.
+    """
     from lords_bench.suites.testbed.train import TestbedRecipe, train_testbed
 
+    if arguments.size == "large" or arguments.seconds is not None:
+        from lords_bench.suites.testbed.timed import LARGE, train_for
+
+        if arguments.seconds is None:
+            raise UsageError("--size large is trained in a stated time; give --seconds")
+        recipe = LARGE if arguments.size == "large" else TestbedRecipe()
+        say(train_for(Path(arguments.out), recipe, arguments.seconds))
+        return 0
     say(train_testbed(Path(arguments.out), TestbedRecipe(), max_steps=arguments.max_steps))
     return 0
 

@@ -84,6 +84,9 @@ def _bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--list", action="store_true", help="list the cases and stop")
     parser.add_argument("--fresh", action="store_true", help="measure again what is complete already")
     parser.add_argument("--out", default=DEFAULT_OUT, metavar="DIR", help="folder of all reports (default: reports)")
+    parser.add_argument(
+        "--no-page", action="store_true", help="keep records only; 'lords-bench report' makes the pages"
+    )
     parser.add_argument("--name", help="name of this device's folders in it (default: cpu-… or the GPU's name)")
     _model_arguments(parser, positional=False)
     _text_arguments(parser)
@@ -179,6 +182,8 @@ def _testbed(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         resumes=True,
     )
     train.add_argument("--out", required=True, metavar="DIR", help="folder to write; an interrupted run resumes there")
+    train.add_argument("--size", choices=("shipped", "large"), default="shipped", help="large: 75 million weights")
+    train.add_argument("--seconds", type=float, metavar="N", help="for everything; on all Python source found here")
     train.add_argument("--max-steps", type=int, default=-1, help="optimiser steps (default: once over the text)")
     card = _command(
         parts, "card", "models:write_card", "judge it and write its card", "Judges a trained model on held-out text."

@@ -1,21 +1,12 @@
-"""`lords-bench gpu`: spend a short visit to a GPU well, one step after another, and lose nothing when it is cut off.
-
-    env        what the machine is, and what that means for trust in its numbers
-    check      every kernel against float64
-    quick      a few cold timings, so that even the shortest visit brings some
-    tune       configurations for the layers of Llama-3-8B, within a budget
-    latency    the whole latency suite as far as time allows, with what was tuned
-    report     the pages
+"""Runs the steps of a visit; how each ended is one line of the visit's log.
 
 Every step is a process of its own with a limit of its own. It is asked to stop (SIGINT) when its time is up and
 killed with its children when it does not; the next step runs in any case. Records are forced to disk line by line in
-`--out` itself, so that what a killed visit leaves there is whole. The same command, or `--from` the folder that
-an earlier visit left, goes on where that one stopped.
+`out` itself, so that what a killed visit leaves there is whole.
 """
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,23 +14,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
-from lords_bench.errors import StoreError, UsageError
+from lords_bench.errors import StoreError
 
-VisitDevice = Literal["cuda", "cpu", "fake"]
-StepName = Literal["env", "check", "quick", "tune", "latency", "report"]
 Ending = Literal["ok", "failed", "cut", "skipped"]
 
-STEPS: tuple[StepName, ...] = get_args(StepName)
-# Seconds kept for the last step, which reads what the others wrote.
+# The last step, which reads what the others wrote, and the seconds kept for it.
+REPORT = "report"
 REPORT_SECONDS = 25.0
 # What a step may take beyond its own budget before it is asked to stop, and then before it is killed.
 GRACE_SECONDS = 20.0
 KILL_SECONDS = 8.0
+# While a step runs, what it has found is packed so often.
+MEANWHILE_SECONDS = 20.0
 LOG_NAME = "visit.jsonl"
-# Parity ranks of Llama-3-8B's layers with blocks of 64 and 128 are 6 to 49, which kernels pad to these.
-TUNED_RANKS = "16,32,64"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,15 +37,16 @@ class Step:
 
     Attributes:
         arguments: of `lords-bench`; `{minutes}` and `{seconds}` stand for the step's own budget.
-        share: of the time that is left when the step begins, the report's reserve aside.
+        nominal_s: what it is given in a visit that goes as planned. What is left of a visit, the report's reserve
+            aside, is divided among the steps to come in proportion to it.
         most_s: never more than this; None = no such limit.
         once: whether it is left out once it has ended well.
         again: how often it is started again after a failure, while its time lasts; it goes on behind what failed.
     """
 
-    name: StepName
+    name: str
     arguments: tuple[str, ...]
-    share: float
+    nominal_s: float
     most_s: float | None = None
     once: bool = False
     again: int = 0
@@ -66,37 +56,11 @@ class Step:
 class StepResult:
     """How a step ended: one line of the visit's log."""
 
-    name: StepName
+    name: str
     ending: Ending
     seconds: float
     exit_code: int | None
     why: str | None
-
-
-def plan(device: VisitDevice, out: Path, *, chosen: tuple[StepName, ...] = STEPS) -> tuple[Step, ...]:
-    """The steps of a visit in order.
-
-    Args:
-        device: what is visited; a processor and a fake device have no kernels to check.
-        out: folder that everything is written to.
-        chosen: only these.
-    """
-    reports = ("--out", str(out / "reports"))
-    on = {"cuda": ("--device", "cuda"), "cpu": ("--device", "cpu"), "fake": ("--fake",)}[device]
-    latency = ("bench", "latency", *on, *reports, "--minutes", "{minutes}")
-    quick = {"cuda": ("--regimes", "cold", "--m", "1,16,256"), "cpu": ("--m", "1"), "fake": ("--m", "1")}[device]
-    full = {"cuda": ("--full",), "cpu": (), "fake": ("--m", "1,256")}[device]
-    ranks = ("--ranks", TUNED_RANKS) if device == "cuda" else ()
-    tune = ("tune", "--device", device, "--out", str(out / "tuned"), "--budget", "{seconds}s", *ranks)
-    steps = (
-        Step(name="env", arguments=("env",), share=0.2, most_s=60.0),
-        Step(name="check", arguments=("kernels", "--check"), share=0.35, most_s=150.0, once=True),
-        Step(name="quick", arguments=(*latency, *quick), share=0.2, most_s=90.0, again=1),
-        Step(name="tune", arguments=tune, share=0.55),
-        Step(name="latency", arguments=(*latency, *full), share=1.0, again=3),
-        Step(name="report", arguments=("report", *reports), share=1.0),
-    )
-    return tuple(step for step in steps if step.name in chosen and (device == "cuda" or step.name != "check"))
 
 
 def visit(
@@ -106,6 +70,7 @@ def visit(
     minutes: float,
     say: Callable[[str], None],
     program: tuple[str, ...] = (sys.executable, "-m", "lords_bench"),
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> tuple[StepResult, ...]:
     """Run the steps within the time; returns how each ended, also those that time did not reach.
 
@@ -115,6 +80,7 @@ def visit(
         minutes: for everything.
         say: told what happens, a line at a time.
         program: what the steps are arguments of.
+        meanwhile: called every now and then while a step runs, and after each.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -128,27 +94,37 @@ def visit(
         raise StoreError(f"cannot use {str(out)!r}: {error.strerror or error}; give another --out") from None
     environment = {**os.environ, "LORDS_BENCH_TUNED": str(out / "tuned"), "HF_HUB_OFFLINE": "1"}
     results = []
-    for step in steps:
-        left = ends - time.monotonic() - (0.0 if step.name == "report" else REPORT_SECONDS)
-        seconds = left * step.share if step.most_s is None else min(step.most_s, left * step.share)
+    for number, step in enumerate(steps):
+        reserve = REPORT_SECONDS if any(later.name == REPORT for later in steps[number + 1 :]) else 0.0
+        left = ends - time.monotonic() - reserve
+        to_come = [later for later in steps[number:] if later is step or not _is_left(later, done)]
+        seconds = left * step.nominal_s / sum(later.nominal_s for later in to_come)
+        seconds = seconds if step.most_s is None else min(step.most_s, seconds)
         if step.once and step.name in done:
             result = _left_out(step, "it has ended well before")
-        elif step.name != "report" and seconds < 1:
+        elif step.name != REPORT and seconds < 1:
             result = _left_out(step, "no time is left")
         else:
             say(f"{step.name}: {seconds:.0f} s")
             until = time.monotonic() + seconds
-            result = _run(step, program, seconds, out / "logs" / f"{step.name}.log", environment)
+            log_file = out / "logs" / f"{step.name}.log"
+            result = _run(step, program, seconds, log_file, environment, meanwhile)
             for _ in range(step.again):
                 if result.ending != "failed" or until - time.monotonic() < 1:
                     break
                 say(f"{step.name}: failed, {result.why}; once more")
-                result = _run(step, program, until - time.monotonic(), out / "logs" / f"{step.name}.log", environment)
+                result = _run(step, program, until - time.monotonic(), log_file, environment, meanwhile)
         _append(log, result)
         results.append(result)
         why = f", {result.why}" if result.why else ""
         say(f"{step.name}: {result.ending} after {result.seconds:.0f} s{why}")
+        meanwhile()
     return tuple(results)
+
+
+def _is_left(step: Step, done: set[str]) -> bool:
+    """Whether it takes no time: it is done, or its time is kept aside."""
+    return step.name == REPORT or (step.once and step.name in done)
 
 
 def _left_out(step: Step, why: str) -> StepResult:
@@ -168,28 +144,14 @@ def read_log(path: Path) -> tuple[StepResult, ...]:
     return tuple(results)
 
 
-def copy_earlier(earlier: Path, out: Path) -> None:
-    """Take over what an earlier visit left, where the folder has none of its own yet.
-
-    Raises:
-        UsageError: there is no such folder.
-        StoreError: it cannot be copied.
-    """
-    if not earlier.is_dir():
-        raise UsageError(f"--from {str(earlier)!r} is no folder; give the one that an earlier visit wrote")
-    for path in sorted(earlier.rglob("*")):
-        target = out / path.relative_to(earlier)
-        if path.is_file() and path.suffix == ".jsonl" and not target.exists():
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, target)
-            except OSError as error:
-                raise StoreError(
-                    f"cannot write {str(target)!r}: {error.strerror or error}; give another --out"
-                ) from None
-
-
-def _run(step: Step, program: tuple[str, ...], seconds: float, log: Path, environment: Mapping[str, str]) -> StepResult:
+def _run(
+    step: Step,
+    program: tuple[str, ...],
+    seconds: float,
+    log: Path,
+    environment: Mapping[str, str],
+    meanwhile: Callable[[], None],
+) -> StepResult:
     """One step in a session of its own; what it prints goes to its log."""
     # A step that is told its budget ends by itself; the limit is for one that does not.
     budget = max(1.0, seconds - GRACE_SECONDS) if seconds > 2 * GRACE_SECONDS else max(1.0, seconds / 2)
@@ -200,7 +162,7 @@ def _run(step: Step, program: tuple[str, ...], seconds: float, log: Path, enviro
             [*program, *arguments], stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
             env=environment, start_new_session=True,
         )  # fmt: skip
-        cut = _wait(process, seconds)
+        cut = _wait(process, seconds, meanwhile)
     spent, code = round(time.monotonic() - begin, 1), process.returncode
     if cut:
         why = f"its time was up; what it had finished is kept ({log.name})"
@@ -210,21 +172,28 @@ def _run(step: Step, program: tuple[str, ...], seconds: float, log: Path, enviro
     return StepResult(name=step.name, ending="ok", seconds=spent, exit_code=0, why=None)
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
+def _wait(process: subprocess.Popen[bytes], seconds: float, meanwhile: Callable[[], None]) -> bool:
     """Whether the process had to be stopped; its children are gone in any case."""
+    until = time.monotonic() + max(1.0, seconds)
     try:
-        process.wait(timeout=max(1.0, seconds))
-    except subprocess.TimeoutExpired:
-        _signal(process, signal.SIGINT)
-        try:
-            process.wait(timeout=KILL_SECONDS)
-        except subprocess.TimeoutExpired:
-            _signal(process, signal.SIGKILL)
-            process.wait()
-        return True
+        while True:
+            left = until - time.monotonic()
+            try:
+                process.wait(timeout=max(0.0, min(left, MEANWHILE_SECONDS)))
+            except subprocess.TimeoutExpired:
+                if left > MEANWHILE_SECONDS:
+                    meanwhile()
+                    continue
+                _signal(process, signal.SIGINT)
+                try:
+                    process.wait(timeout=KILL_SECONDS)
+                except subprocess.TimeoutExpired:
+                    _signal(process, signal.SIGKILL)
+                    process.wait()
+                return True
+            return False
     finally:
         _signal(process, signal.SIGKILL)
-    return False
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

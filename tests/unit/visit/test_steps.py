@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from lords_bench.cli import main
-from lords_bench.errors import UsageError
-from lords_bench.visit import LOG_NAME, Ending, Step, StepName, StepResult, copy_earlier, plan, read_log, visit
+from lords_bench.visit.steps import LOG_NAME, Ending, Step, StepResult, read_log, visit
 
 # What a step does, by its first argument.
 PROGRAM = """
@@ -34,8 +33,8 @@ elif what == "stubborn":
 """
 
 
-def step(name: StepName, what: str, folder: Path, *arguments: str, **options: Any) -> Step:
-    return Step(name=name, arguments=(what, str(folder), *arguments), share=0.5, **options)
+def step(name: str, what: str, folder: Path, *arguments: str, **options: Any) -> Step:
+    return Step(name=name, arguments=(what, str(folder), *arguments), nominal_s=1.0, **options)
 
 
 def go(steps: tuple[Step, ...], folder: Path, *, minutes: float = 1.0) -> list[StepResult]:
@@ -72,7 +71,7 @@ def test_a_step_beyond_its_time_is_stopped_and_the_next_still_runs(tmp_path: Pat
 
 
 def test_a_step_that_will_not_stop_is_killed_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lords_bench.visit.KILL_SECONDS", 0.5)
+    monkeypatch.setattr("lords_bench.visit.steps.KILL_SECONDS", 0.5)
 
     results = go((step("env", "stubborn", tmp_path, most_s=2.0),), tmp_path)
 
@@ -124,36 +123,41 @@ def test_a_torn_line_of_the_log_counts_as_not_done(tmp_path: Path) -> None:
     assert endings(go(steps, tmp_path)) == ["ok"]
 
 
-def test_an_earlier_visit_s_records_are_taken_over_and_nothing_is_overwritten(tmp_path: Path) -> None:
-    earlier, out = tmp_path / "earlier", tmp_path / "out"
-    for folder, text in ((earlier, "old"), (out, "own")):
-        (folder / "reports").mkdir(parents=True)
-        (folder / "reports" / "a.jsonl").write_text(text)
-    (earlier / "reports" / "b.jsonl").write_text("old")
-    (earlier / "reports" / "page.html").write_text("old")
+def test_what_is_found_is_kept_while_a_step_runs_and_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lords_bench.visit.steps.MEANWHILE_SECONDS", 0.05)
+    kept: list[float] = []
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
 
-    copy_earlier(earlier, out)
+    visit(
+        (step("cold", "sleep", tmp_path, most_s=1.0),), tmp_path, minutes=1.0, say=lambda _line: None,
+        program=(sys.executable, str(script)), meanwhile=lambda: kept.append(time.monotonic()),
+    )  # fmt: skip
 
-    assert (out / "reports" / "a.jsonl").read_text() == "own"
-    assert (out / "reports" / "b.jsonl").read_text() == "old"
-    assert not (out / "reports" / "page.html").exists()
-    with pytest.raises(UsageError, match="is no folder"):
-        copy_earlier(tmp_path / "nowhere", out)
+    assert len(kept) > 3
 
 
-def test_a_visit_checks_before_it_times_and_tunes_before_the_full_suite() -> None:
-    names = [step.name for step in plan("cuda", Path("out"))]
+def test_what_is_left_of_a_visit_is_divided_by_what_its_steps_need(tmp_path: Path) -> None:
+    steps = (
+        Step(name="a", arguments=("write", str(tmp_path), "{seconds}"), nominal_s=10),
+        Step(name="b", arguments=("write", str(tmp_path), "{seconds}"), nominal_s=30),
+        Step(name="report", arguments=("write", str(tmp_path), "{seconds}"), nominal_s=25),
+    )
 
-    assert names == ["env", "check", "quick", "tune", "latency", "report"]
-    assert [step.name for step in plan("fake", Path("out"), chosen=("check", "report"))] == ["report"]
+    go(steps, tmp_path, minutes=10)
+
+    first, second, _ = (float(line) for line in (tmp_path / "written").read_text().split())
+    # 575 s beside the report's 25: a quarter of them, then all that is left, each less the grace of 20 s.
+    assert first == pytest.approx(575 / 4 - 20, abs=2)
+    assert second == pytest.approx(575 - 20, abs=4)
 
 
 def test_a_visit_to_the_fake_device_runs_from_start_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["gpu", "--device", "fake", "--minutes", "3", "--steps", "quick", "--out", str(tmp_path)])
+    code = main(["gpu", "--device", "fake", "--minutes", "3", "--steps", "cold,report", "--out", str(tmp_path)])
 
     out = capsys.readouterr().out
     assert code == 0
-    assert [result.ending for result in read_log(tmp_path / LOG_NAME)] == ["ok"]
+    assert [result.ending for result in read_log(tmp_path / LOG_NAME)] == ["ok", "ok"]
     assert f"Logs, records, tables and pages: {tmp_path}" in out
     assert (tmp_path / "reports" / "fake-gpu-made-up-numbers" / "latency.html").is_file()
 
@@ -161,7 +165,7 @@ def test_a_visit_to_the_fake_device_runs_from_start_to_end(tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--steps", "env,bench"], "unknown step 'bench'; known: env, check, quick, tune, latency, report"),
+        (["--steps", "env,bench"], "unknown step 'bench'; known: env, check, sanitize, goals, ptq"),
         (["--minutes", "0", "--device", "fake"], "--minutes is 0; give a number above 0"),
     ],
 )
