@@ -54,7 +54,8 @@ def broken_links(path: Path, text: str) -> list[str]:
 
 
 def block_commands(text: str) -> list[str]:
-    """Whole lines of code blocks that call a program, without their comments."""
+    """Whole lines of code blocks that call a program, without their comments; a backslash continues a line."""
+    text = re.sub(r"\\\n\s*", "", text)
     fenced = [line for block in _FENCE.findall(text) for line in block.splitlines()[1:-1]]
     lines = [*fenced, *_BLOCK_LINE.findall(_FENCE.sub("", text))]
     parts = [part.strip() for line in lines for part in re.split(r"&&|\s{2,}#|\s{4,}|>", line)]
