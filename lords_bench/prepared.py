@@ -123,8 +123,11 @@ def prepare(weight: StoredLords, dtype: torch.dtype, *, decoder: "Decoder | None
             a CPU as well, which is Triton's interpreter.
 
     Raises:
-        UsageError: tensors that do not fit together.
+        UsageError: no LoRDS weight, or tensors that do not fit together.
     """
+    found: object = weight
+    if not hasattr(found, "b_NR") or not hasattr(found, "levels_L"):
+        raise UsageError(f"weight is a {type(found).__name__}; LoRDS products take a LordsWeight, see its matmul")
     levels_L = _padded_levels(weight.levels_L, weight.bits, weight.packed.device)
     no_kernels = weight.packed.device.type != "cuda" and decoder is None
     if no_kernels or weight.b_NR.shape[1] > MAX_KERNEL_RANK or dtype == torch.float64:

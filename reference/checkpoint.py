@@ -33,14 +33,17 @@ VERSION = "1.0"
 _Described = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 
 
-def save_weights(weights: Mapping[str, QuantizedWeight], path: Path) -> None:
+def save_weights(weights: Mapping[str, QuantizedWeight], path: Path | str) -> None:
     """Write quantized weights by name; `load_weights` returns them bit for bit.
 
     Raises:
         StoreError: the file cannot be written; what was there before is untouched.
-        ModelError: a weight has tensors beyond those of its spec, such as an additive adapter.
+        ModelError: a weight is none, or has tensors beyond those of its spec, such as an additive adapter.
     """
     for name, weight in weights.items():
+        found: object = weight
+        if not hasattr(found, "tensors"):
+            raise ModelError(f"weight {name!r} is a {type(found).__name__}; give what quantize or export returned")
         foreign = weight.tensors().keys() - _expected_tensors(weight.spec, weight.shape, f"weight {name!r}")
         if foreign:
             raise ModelError(f"weight {name!r} has an adapter ({min(foreign)}); save its base here, the adapter apart")
@@ -49,16 +52,17 @@ def save_weights(weights: Mapping[str, QuantizedWeight], path: Path) -> None:
     }
     described = {name: {"shape": weight.shape, "spec": asdict(weight.spec)} for name, weight in weights.items()}
     metadata = {"format": FORMAT, "version": VERSION, "weights": json.dumps(described, sort_keys=True)}
-    write_tensors(tensors, path, metadata)
+    write_tensors(tensors, Path(path), metadata)
 
 
-def load_weights(path: Path, *, device: torch.device | str = "cpu") -> dict[str, QuantizedWeight]:
+def load_weights(path: Path | str, *, device: torch.device | str = "cpu") -> dict[str, QuantizedWeight]:
     """Read what `save_weights` wrote.
 
     Raises:
         ModelError: the file is missing, truncated, not of this format, of an unknown version, or its tensors are not
             those its specs imply, or hold non-finite numbers.
     """
+    path = Path(path)
     if not path.is_file():
         raise ModelError(f"no checkpoint at {path}; give the file that save_weights wrote")
     tensors, metadata = read_tensors(path)

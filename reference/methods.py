@@ -43,7 +43,7 @@ from lords_bench.reference.weights import (
 )
 from lords_bench.reference.workers import single_threaded
 from lords_bench.spec.codebook import named_codebook
-from lords_bench.spec.quant import QuantSpec, Scales
+from lords_bench.spec.quant import QuantSpec, Scales, require_spec
 
 StartField = Callable[[Tensor, QuantSpec, Tensor, Tensor | None], tuple[Field, Tensor]]
 """(weight_NK, spec, levels_L, input_weight_K) -> (field, levels_L); learned levels start from those given."""
@@ -72,8 +72,9 @@ def quantize(
     Raises:
         WeightError: the weight is not a finite, non-empty float matrix, the block does not divide K, the Hessian is
             missing or misshapen, or the scales are too large or too small for their storage dtype.
-        SpecError: the rank is above min(N, K), or the choices do not go together.
+        SpecError: no spec is given, its rank is above min(N, K), or its choices do not go together.
     """
+    spec = require_spec(spec)
     weight_NK = check_weight(weight_NK, block=None if spec.is_low_rank else spec.block)
     with single_threaded(weight_NK.device):
         return _quantize(weight_NK, spec, hessian_KK, input_weight_K)

@@ -1,28 +1,47 @@
 """`lords-bench …`: the only part that knows kernels/ and suites/ by name.
 
 Exit codes: 0 done, 2 refused with one line (`errors.LordsBenchError`, wrong arguments, a required package that is not
-installed), 130 interrupted. Whatever else escapes is a defect and keeps its traceback. Commands import what they need
-when they are called, so that help and usage errors do not wait for torch.
+installed), 130 interrupted, 141 nobody reads the output any more (`… | head -1`). Whatever else escapes is a defect and
+keeps its traceback. Commands import what they need when they are called, so that help and usage errors do not wait for
+torch.
 """
 
 import sys
 from collections.abc import Sequence
 
-from lords_bench.cli.output import complain
+from lords_bench.cli.output import complain, finish_output, is_reader_gone, prepare_output
 from lords_bench.cli.parser import build_parser
 from lords_bench.errors import LordsBenchError
 from lords_bench.requirements import unmet_requirements
 
 REFUSED = 2
 INTERRUPTED = 130
+READER_GONE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; `argv` None is the command line."""
-    arguments = build_parser().parse_args(argv)
+    prepare_output()
+    try:
+        return _run(argv)
+    except BrokenPipeError:
+        # A worker's pipe may break too, and that is a defect.
+        if not is_reader_gone():
+            raise
+        return READER_GONE
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        arguments = build_parser().parse_args(argv)
+    except SystemExit:
+        # Help was asked for, or a usage error was told.
+        finish_output()
+        raise
     arguments.command_line = sys.argv[1:] if argv is None else list(argv)
     try:
-        return int(arguments.run(arguments))
+        code = int(arguments.run(arguments))
+        finish_output()
     except LordsBenchError as error:
         if arguments.debug:
             raise
@@ -41,3 +60,4 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         complain("interrupted; the same command goes on where this one stopped" if arguments.resumes else "interrupted")
         return INTERRUPTED
+    return code

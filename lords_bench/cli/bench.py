@@ -14,7 +14,7 @@ from lords_bench.cli.latency import LATENCY, bench_latency, refuse_latency_optio
 from lords_bench.cli.lifecycle import bench_lifecycle
 from lords_bench.cli.models import choose_device, load_model, read_calibration
 from lords_bench.cli.output import say
-from lords_bench.cli.reports import device_folder, print_closing, rebuild, record_path
+from lords_bench.cli.reports import print_closing, rebuild, record_path, results_name
 from lords_bench.cli.task_results import TaskResults
 from lords_bench.errors import UsageError
 from lords_bench.progress import ProgressBar
@@ -58,7 +58,7 @@ def bench(arguments: argparse.Namespace) -> int:
 
     console = Console(stderr=True)
     environment = probe_environment(choose_device(arguments.device))
-    out, name = Path(arguments.out), arguments.name or device_folder(environment)
+    out, name = Path(arguments.out), results_name(arguments.name, environment)
     model = load_model(arguments.model, device=environment.device, dtype=arguments.dtype, console=console)
     text = text_of_testbed(FULL if arguments.full else QUICK, calibration=read_calibration(arguments.calibration))
     evaluation = AccuracyEvaluation(model, text, tasks=arguments.tasks)

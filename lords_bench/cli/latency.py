@@ -68,7 +68,7 @@ def bench_latency(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lords_bench.cli.output import say
-    from lords_bench.cli.reports import device_folder, print_latency, rebuild, record_path
+    from lords_bench.cli.reports import print_latency, rebuild, record_path, results_name
     from lords_bench.records.latency import LatencyRecord
     from lords_bench.records.store import NounStore
     from lords_bench.suites.latency_run import run_latency
@@ -84,7 +84,7 @@ def bench_latency(arguments: argparse.Namespace) -> int:
     run, workbench, suite, default_regimes = _prepare(arguments, console)
     regimes = regimes or default_regimes
     run = dataclasses.replace(run, planned_comparisons=len(suite.cases) * len(regimes))
-    out, name = Path(arguments.out), arguments.name or device_folder(run.environment)
+    out, name = Path(arguments.out), results_name(arguments.name, run.environment)
     path = record_path(out, name, LATENCY)
     with NounStore(path, LatencyRecord) as store:
         for line in store.rejected:

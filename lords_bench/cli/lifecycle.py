@@ -13,7 +13,7 @@ from rich.console import Console
 
 from lords_bench.cli.models import choose_device, load_model
 from lords_bench.cli.output import say
-from lords_bench.cli.reports import device_folder, rebuild, record_path
+from lords_bench.cli.reports import rebuild, record_path, results_name
 from lords_bench.errors import UsageError
 from lords_bench.progress import clock
 from lords_bench.records import Environment, EvaluationInputs, LifecycleRecord, NounStore, run_key
@@ -47,7 +47,7 @@ def bench_lifecycle(arguments: argparse.Namespace) -> int:
     # The inputs, and with them what is done already, must be known before any process is started.
     measurement = make()
     environment = probe_environment(device)
-    out, name = Path(arguments.out), arguments.name or device_folder(environment)
+    out, name = Path(arguments.out), results_name(arguments.name, environment)
     run = _Run(plan, measurement.inputs, environment, shlex.join(["lords-bench", *arguments.command_line]))
     with NounStore(record_path(out, name, SUITE), LifecycleRecord) as store:
         for line in store.rejected:

@@ -4,15 +4,22 @@ import argparse
 
 
 def names(text: str) -> tuple[str, ...]:
-    """The names between commas; empty ones are left out."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """The names between commas; empty ones are left out.
+
+    Raises:
+        ArgumentTypeError: there is none.
+    """
+    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; leave the option out for all")
+    return found
 
 
 def numbers(text: str) -> tuple[int, ...]:
     """The whole numbers between commas.
 
     Raises:
-        ArgumentTypeError: something else stands there.
+        ArgumentTypeError: something else stands there, or nothing.
     """
     try:
         return tuple(int(name) for name in names(text))

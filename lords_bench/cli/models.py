@@ -71,7 +71,8 @@ def read_calibration(file: str | None) -> "Document | None":
     try:
         return Document(name=Path(file).name, text=Path(file).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--calibration {file!r} cannot be read as UTF-8 text: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"--calibration {file!r} cannot be read as UTF-8 text: {reason}") from error
 
 
 def quantize(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 from importlib import import_module
-from typing import get_args
+from typing import NoReturn, get_args
 
 from lords_bench import explain_cli, gate_cli, kernel_cli, tuning_cli, visit_cli
 from lords_bench.cli import costs, export, latency, train
@@ -15,9 +15,16 @@ DEFAULT_OUT = "reports"
 _DEFAULTS = QuantSpec()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one line, as everything else here, where argparse would print the usage first."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"lords-bench: {message}; see '{self.prog} --help'\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `lords-bench`; `arguments.run` is the command's function."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="lords-bench",
         description="Judge LoRDS, low-bit weights with a continuous low-rank scale, against its baselines.",
         epilog="Start with 'lords-bench bench': it needs no GPU, no network and no arguments.",
@@ -103,7 +110,7 @@ def _quantize(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "Quantizes every linear layer of a model and writes the packed weights as safetensors.",
     )
     _model_arguments(parser, positional=True)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; new or empty")
     parser.add_argument("--method", default=_DEFAULTS.method, help=f"one of {', '.join(PRESETS)}")
     parser.add_argument("--bits", type=int, help="4, 3 or 2 (default: what the method's name says, else 4)")
     parser.add_argument("--block", type=int, default=_DEFAULTS.block, help="inputs per scale, or storage of it")

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lords_bench.cli.output import complain, say
-from lords_bench.errors import RecordError
+from lords_bench.errors import RecordError, UsageError
 from lords_bench.gate_cli.static_layer import FOLDER as PINS
 from lords_bench.gate_cli.static_layer import write_predictions
 from lords_bench.records import BenchRecord, Environment, read_nouns, read_records
@@ -28,6 +28,19 @@ def device_folder(environment: Environment) -> str:
     if environment.device == "cuda" or environment.cpu_model is None:
         return environment.device_slug
     return "cpu-" + re.sub(r"[^a-z0-9]+", "-", environment.cpu_model.lower()).strip("-")
+
+
+def results_name(asked: str | None, environment: Environment) -> str:
+    """The name asked for, else the device's.
+
+    Raises:
+        UsageError: it is no name of a folder within another.
+    """
+    if asked is None:
+        return device_folder(environment)
+    if not re.fullmatch(r"\w[\w.-]*", asked):
+        raise UsageError(f"--name {asked!r} cannot name a folder; use letters, digits, '-', '_' and '.'")
+    return asked
 
 
 def record_path(out: Path, name: str, suite: str = "accuracy") -> Path:

@@ -26,6 +26,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from lords_bench.errors import ModelError
 
+# What a folder of quantized weights has in place of the dense ones.
+QUANTIZED_FILE = "quantized.safetensors"
 WEIGHT_FILES = ("config.json", "*.safetensors")
 TOKENIZER_FILES = ("tokenizer*.json", "*.model", "vocab.*", "merges.txt", "special_tokens_map.json")
 
@@ -116,6 +118,8 @@ def load_causal_model(source: str, *, dtype: torch.dtype = torch.float32, device
             language model, no linear layer to quantize; one line.
     """
     folder = _model_folder(source)
+    if (folder / QUANTIZED_FILE).is_file():
+        raise ModelError(f"{source!r} is quantized already; give the unquantized model it came from")
     with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)

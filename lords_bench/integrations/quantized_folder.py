@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from lords_bench.errors import ModelError, StoreError
 from lords_bench.integrations.hf_model import (
+    QUANTIZED_FILE,
     TOKENIZER_FILES,
     CausalModel,
     files_sha256,
@@ -31,7 +32,6 @@ from lords_bench.integrations.hf_model import (
 from lords_bench.reference.checkpoint import load_weights, save_weights
 from lords_bench.reference.weights import QuantizedWeight
 
-QUANTIZED_FILE = "quantized.safetensors"
 UNQUANTIZED_FILE = "unquantized.safetensors"
 CONFIG_FILES = ("config.json", "generation_config.json")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lords_bench.errors import StoreError
 
-_FREE = "free some space and start again, completed cases are kept"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def append_line(file: int, line: bytes) -> None:
@@ -64,4 +64,5 @@ def sync_folder(folder: Path) -> None:
 
 def store_error(verb: str, path: Path, error: OSError) -> StoreError:
     """The refusal of a disk or folder in one line, with the remedy."""
-    return StoreError(f"cannot {verb} {str(path)!r}: {error.strerror or error}; {_FREE}, or give another --out")
+    remedy = "free some space and start again, completed cases are kept, or " if error.errno in _FULL else ""
+    return StoreError(f"cannot {verb} {str(path)!r}: {error.strerror or error}; {remedy}give another --out")

@@ -169,8 +169,20 @@ def parity_rank(n: int, k: int, block: int) -> int:
     return max(1, (n * k) // (block * (n + k)))
 
 
+def require_spec(spec: object) -> QuantSpec:
+    """`spec`, if it is one.
+
+    Raises:
+        SpecError: it is something else.
+    """
+    if not isinstance(spec, QuantSpec):
+        raise SpecError(f"spec is {spec!r:.60}, not a QuantSpec; give one, such as QuantSpec(method='nf4')")
+    return spec
+
+
 def _require_member(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
+    # 4.0 equals 4, and is no name of a codebook.
+    if value not in allowed or type(value) is not type(allowed[0]):
         raise SpecError(f"{name}={value!r} is not offered; choose one of {', '.join(map(str, allowed))}")
 
 

@@ -12,7 +12,7 @@ from lords_bench.reference.adapters import AdapterMethod, start_adapter
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.qat import Gradient
 from lords_bench.reference.weights import LordsWeight, QuantizedWeight
-from lords_bench.spec.quant import QuantSpec, parity_rank
+from lords_bench.spec.quant import QuantSpec, parity_rank, require_spec
 from lords_bench.training.block_linear import BlockLinear
 from lords_bench.training.choice import choose_layers
 from lords_bench.training.frozen_linear import LoraLinear
@@ -68,7 +68,7 @@ def prepare_qat(
         SpecError: the spec assigns codes by error feedback.
         ModelError: a weight cannot be quantized, or not trained with that spec; named by its layer.
     """
-    spec = spec or QuantSpec(method="lords")
+    spec = require_spec(spec or QuantSpec(method="lords"))
     if spec.needs_hessian:
         raise SpecError(f"method {spec.method!r} assigns codes by error feedback; QAT assigns the nearest: use 'lords'")
 
@@ -118,7 +118,7 @@ def prepare_peft(
     """
     if method not in DEFAULT_SPECS:
         raise SpecError(f"unknown fine-tuning method {method!r}; known: {', '.join(DEFAULT_SPECS)}")
-    spec = spec or DEFAULT_SPECS[method]
+    spec = require_spec(spec or DEFAULT_SPECS[method])
     if spec.is_low_rank != (method == "lords"):
         wanted = "low-rank scales, such as 'lords'" if method == "lords" else "block scales, such as 'nf4'"
         raise SpecError(f"fine-tuning by {method!r} needs {wanted}; the spec has method {spec.method!r}")
@@ -208,6 +208,9 @@ def _replace(
     skip: Collection[str],
     include_head: bool,
 ) -> Prepared:
+    found: object = model
+    if not isinstance(found, nn.Module):
+        raise UsageError(f"model is a {type(found).__name__}; give an nn.Module")
     present = quantized_layers(model)
     if present:
         raise UsageError(f"layer {next(iter(present))!r} is quantized already; prepare a freshly loaded model")

@@ -74,7 +74,8 @@ def _documents(file: str) -> Iterator[str]:
     try:
         content = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file!r} cannot be read as UTF-8 text: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{file!r} cannot be read as UTF-8 text: {reason}") from error
     if path.suffix not in JSON_SUFFIXES:
         yield content
         return

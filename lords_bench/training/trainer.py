@@ -25,8 +25,8 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from lords_bench.errors import ModelError, UsageError
-from lords_bench.integrations.hf_model import CausalModel, load_causal_model, quantizable_layers
-from lords_bench.integrations.quantized_folder import QUANTIZED_FILE, save_quantized_folder
+from lords_bench.integrations.hf_model import QUANTIZED_FILE, CausalModel, load_causal_model, quantizable_layers
+from lords_bench.integrations.quantized_folder import save_quantized_folder
 from lords_bench.training.adapters import save_adapter, take_adapter
 from lords_bench.training.dense import materialise
 from lords_bench.training.loop import divergence

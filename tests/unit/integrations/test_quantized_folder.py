@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from lords_bench.errors import ModelError, StoreError
 from lords_bench.integrations import quantized_folder
@@ -49,7 +50,9 @@ def test_a_saved_model_computes_the_same_bits(tmp_path: Path, *, tied: bool) -> 
 def test_nothing_in_the_folder_can_be_taken_for_an_ordinary_model(llama: CausalModel, tmp_path: Path) -> None:
     save_quantized_folder(llama, quantized(llama), tmp_path / "out")
 
-    with pytest.raises(ModelError, match="cannot load"):
+    with pytest.raises(OSError, match=r"no file named model.safetensors"):
+        AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    with pytest.raises(ModelError, match=r"out' is quantized already; give the unquantized model"):
         load_causal_model(str(tmp_path / "out"))
 
 
