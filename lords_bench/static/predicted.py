@@ -4,18 +4,16 @@ A prediction is the slower of two things for one 4096×4096 layer: reading its w
 busiest pipe of the main loop (`bounds.py`). It knows no launch, no tail and no imperfect overlap: a lower bound.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lords_bench.records.fingerprint import Fingerprint, MachineCode
 from lords_bench.records.latency import LatencyRecord
-from lords_bench.records.status import Status
 from lords_bench.static.bounds import GPU_MODELS, GpuModel, PredictedBound, predict
 from lords_bench.static.cases import LAYER
+from lords_bench.static.measured import errors_in_words, measured_us
 from lords_bench.static.sass import Instruction, LoopCounts
 
-_VARIANT = re.compile(r"(?P<bits>\d) bit M[=≤](?P<m>\d+)")
 _PARTITIONS = 4
 
 
@@ -50,7 +48,7 @@ def predicted_times(
             fingerprint=fingerprint,
             gpu=gpu,
             bound=predict(loop, gpu, bits_per_weight=fingerprint.bits_per_weight),
-            measured_us=_measured_us(fingerprint, gpu, records),
+            measured_us=measured_us(fingerprint, gpu, records),
         )
         for fingerprint in fingerprints
         if fingerprint.code is not None and fingerprint.bits_per_weight is not None
@@ -71,6 +69,8 @@ def predicted_page(times: Sequence[PredictedTime]) -> str:
         "",
         "Written by `lords-bench gate --static --pin`.",
     ]
+    off = errors_in_words((t.gpu.name, t.fingerprint.kernel, t.error) for t in times if t.error is not None)
+    lines += ["", *(f"- {sentence}" for sentence in off)] if off else []
     for gpu in GPU_MODELS:
         members = [time for time in times if time.gpu is gpu]
         if not members:
@@ -99,27 +99,3 @@ def _loops(code: MachineCode) -> Iterator[LoopCounts]:
             for _ in range(count)
         )
         yield LoopCounts(instructions=instructions, units=code.loop_units)
-
-
-def _measured_us(fingerprint: Fingerprint, gpu: GpuModel, records: Sequence[LatencyRecord]) -> float | None:
-    """Median cold time of that kernel for that product on that GPU, of the newest record; None without one."""
-    match = _VARIANT.search(fingerprint.variant)
-    if match is None:
-        return None
-    found = [
-        record
-        for record in records
-        if record.status is Status.OK
-        and not record.run.is_fake
-        and record.regime == "cold"
-        and gpu.name.lower() in record.run.environment.device_name.lower()
-        and record.kernel is not None
-        and record.kernel.split()[0] == fingerprint.kernel
-        and (record.case.n, record.case.k) == (LAYER, LAYER)
-        and (record.case.bits, record.case.m) == (int(match["bits"]), int(match["m"]))
-    ]
-    if not found:
-        return None
-    newest = max(found, key=lambda record: record.created_utc)
-    assert newest.measurement is not None
-    return newest.measurement.median_ns / 1000

@@ -74,23 +74,23 @@ def _all(device: VisitDevice, out: Path) -> tuple[Step, ...]:
     }
     if device != "cuda":
         tuned["tune-one"] = tune
+    # Where the fused product of many tokens gives way to a scratch matrix and cuBLAS.
+    crossing = ("--kernels", "scale_tile_gemm,dequantize_matmul") if device == "cuda" else ()
     any_block = ("--full", "--policy", "quick")
     return (
         Step(name="env", arguments=("env",), nominal_s=20, most_s=60),
         Step(name="check", arguments=("kernels", "--check", *reports), nominal_s=190, most_s=330, once=True, again=1),
-        Step(name="sanitize", arguments=("kernels", "--sanitize", *reports), nominal_s=80, most_s=150, once=True),
-        Step(
-            name="goals", arguments=(*timed, *any_block, *layers, "--blocks", "128", "--bits", "4", "--m", "1,16",
-            "--regimes", "cold"), nominal_s=75, most_s=120, again=1,
-        ),
+        Step(name="sanitize", arguments=("kernels", "--sanitize", *reports), nominal_s=70, most_s=150, once=True),
+        Step(name="goals", arguments=(*timed, *any_block, *layers, "--blocks", "128", "--bits", "4", "--m", "1,8,16,64",
+             "--kernels", "scale_tile,scale_tile_gemm", "--regimes", "cold"), nominal_s=100, most_s=180, again=1),
         Step(name="ptq", arguments=("bench", "ptq", *costs, *reports, "--no-page", "--minutes", "{minutes}"),
              nominal_s=140, most_s=300, once=True, again=1),
-        Step(name="tune-one", arguments=tuned["tune-one"], nominal_s=80, most_s=None, again=1),
+        Step(name="tune-one", arguments=tuned["tune-one"], nominal_s=80, again=1),
         Step(name="tune-few", arguments=tuned["tune-few"], nominal_s=50, again=1),
         Step(name="tune-many", arguments=tuned["tune-many"], nominal_s=40, again=1),
         Step(name="step", arguments=("bench", "step", *costs, *_tokens(device), *reports, "--no-page"), nominal_s=80,
              most_s=150, once=True),
-        Step(name="cold", arguments=(*timed, *few, *_regimes(device, "cold")), nominal_s=190, again=3),
+        Step(name="cold", arguments=(*timed, *few, *crossing, *_regimes(device, "cold")), nominal_s=190, again=3),
         Step(name="eager", arguments=(*timed, *few, *_regimes(device, "eager")), nominal_s=70, again=3),
         Step(name="testbed", arguments=("testbed", "train", "--out", str(out / MODEL_FOLDER), "--seconds", "{seconds}",
              "--size", "large"), nominal_s=280, most_s=480, once=True),
@@ -98,8 +98,8 @@ def _all(device: VisitDevice, out: Path) -> tuple[Step, ...]:
         Step(name="lifecycle", arguments=("bench", "lifecycle", *model), nominal_s=80, again=1),
         Step(name="large", arguments=(*timed, *any_block, "--models", "llama-3-70b", "--blocks", "128", "--bits", "4",
              "--m", "1,16,1024", "--regimes", "cold"), nominal_s=30, again=1),
-        Step(name="narrow", arguments=(*timed, *any_block, *layers, "--blocks", "64", "--bits", "3,2", "--m", "1,16",
-             "--regimes", "cold"), nominal_s=20, again=1),
+        Step(name="narrow", arguments=(*timed, *any_block, *layers, "--blocks", "128", "--bits", "3,2", "--m", "1,8",
+             "--kernels", "rank_expanded,scale_tile", "--regimes", "cold"), nominal_s=20, again=1),
         Step(name="hot", arguments=(*timed, *_regimes(device, "hot")), nominal_s=10, again=1),
         Step(name=REPORT, arguments=("report", *reports), nominal_s=REPORT_SECONDS),
     )  # fmt: skip

@@ -160,7 +160,7 @@ def _run(
     with log.open("ab") as file:
         process = subprocess.Popen(
             [*program, *arguments], stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-            env=environment, start_new_session=True,
+            env=environment, process_group=0,
         )  # fmt: skip
         cut = _wait(process, seconds, meanwhile)
     spent, code = round(time.monotonic() - begin, 1), process.returncode

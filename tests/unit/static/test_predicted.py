@@ -35,14 +35,16 @@ def test_a_heavy_loop_takes_as_long_as_its_busiest_pipe() -> None:
 def test_a_measured_product_gives_the_error_of_its_prediction() -> None:
     run = make_run(environment=make_environment(device="cuda", gpu_name="NVIDIA H200"))
     measured = make_latency(
-        run=run, case=make_case(m=1), kernel="rank_expanded", measurement=make_measurement(*steady(5_000))
-    )
+        run=run, case=make_case(m=1, block=128), kernel="rank_expanded", config_origin="formula",
+        measurement=make_measurement(*steady(5_000)),
+    )  # fmt: skip
 
     (time,) = [t for t in predicted_times([make_fingerprint()], [measured]) if t.gpu is GPU]
 
     assert time.measured_us == pytest.approx(5.0, rel=0.002)
     assert time.error == pytest.approx(5.0 / time.predicted_us - 1, rel=0.01)
     assert "measured over predicted" in predicted_page([time])
+    assert "- On the H200, rank_expanded took 1.83 times its lower bound (1 product)." in predicted_page([time])
 
 
 def test_the_page_says_that_nothing_on_it_was_measured() -> None:
