@@ -79,7 +79,7 @@ def _all(device: VisitDevice, out: Path) -> tuple[Step, ...]:
     any_block = ("--full", "--policy", "quick")
     return (
         Step(name="env", arguments=("env",), nominal_s=20, most_s=60),
-        Step(name="check", arguments=("kernels", "--check", *reports), nominal_s=190, most_s=330, once=True, again=1),
+        Step(name="check", arguments=("kernels", "--check", *reports), nominal_s=180, most_s=330, once=True, again=1),
         Step(name="sanitize", arguments=("kernels", "--sanitize", *reports), nominal_s=70, most_s=150, once=True),
         Step(name="goals", arguments=(*timed, *any_block, *layers, "--blocks", "128", "--bits", "4", "--m", "1,8,16,64",
              "--kernels", "scale_tile,scale_tile_gemm", "--regimes", "cold"), nominal_s=100, most_s=180, again=1),
