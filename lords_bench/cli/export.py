@@ -1,38 +1,52 @@
-"""`lords-bench export`: latency records as pytest-benchmark's JSON."""
+"""`lords-bench export`: records for other tools, as a table or as pytest-benchmark's JSON."""
 
 import argparse
 import json
 from pathlib import Path
 
 from lords_bench.cli.output import complain, say
-from lords_bench.errors import StoreError
+from lords_bench.errors import StoreError, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("records", type=Path, metavar="FILE", help="records of the latency suite (latency.jsonl)")
-    parser.add_argument("out", type=Path, metavar="JSON", help="file to write")
+    parser.add_argument("records", type=Path, metavar="FILE", help="records of any suite (a .jsonl file)")
+    parser.add_argument(
+        "out",
+        type=Path,
+        metavar="OUT",
+        help="file to write: .csv is a table with one row per record (needs pandas); .json is pytest-benchmark's JSON "
+        "of latency records",
+    )
 
 
 def export(arguments: argparse.Namespace) -> int:
     """Writes the file and names it.
 
     Raises:
+        UsageError: the name of the file to write ends in neither .csv nor .json.
         RecordError: no such records, or none with samples.
         StoreError: the file cannot be written.
     """
     from lords_bench.records.latency import LatencyRecord
-    from lords_bench.records.store import read_nouns
+    from lords_bench.records.store import read_any, read_nouns
+    from lords_bench.reporting.frame import csv_text
     from lords_bench.reporting.latency.export import benchmark_json
 
-    found = read_nouns(arguments.records, LatencyRecord)
+    out: Path = arguments.out
+    if out.suffix == ".csv":
+        found = read_any(arguments.records)
+        text = csv_text(found)
+    elif out.suffix == ".json":
+        found = read_nouns(arguments.records, LatencyRecord)
+        text = f"{json.dumps(benchmark_json(found.records), indent=1)}\n"
+    else:
+        raise UsageError(f"cannot export to {str(out)!r}; give a name that ends in .csv or .json")
     for line in found.rejected:
         complain(f"{arguments.records}, line {line.line}, is not used: {line.reason}")
-    text = json.dumps(benchmark_json(found.records), indent=1)
     try:
-        arguments.out.write_text(f"{text}\n", encoding="utf-8")
+        out.write_text(text, encoding="utf-8")
     except OSError as error:
-        why = error.strerror or error
-        raise StoreError(f"cannot write {str(arguments.out)!r}: {why}; give another file") from None
-    say(arguments.out)
+        raise StoreError(f"cannot write {str(out)!r}: {error.strerror or error}; give another file") from None
+    say(out)
     return 0

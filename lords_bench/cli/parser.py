@@ -160,8 +160,9 @@ def _export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         commands,
         "export",
         "export:export",
-        "write latency records as pytest-benchmark's JSON",
-        "Writes the newest device's latency records so that 'pytest-benchmark compare' reads them.",
+        "write records as a table (CSV), or latency records as pytest-benchmark's JSON",
+        "Writes the records of a file as a table with one row each; or, of latency records, those of the newest device "
+        "as JSON that 'pytest-benchmark compare' reads.",
     )
     export.add_arguments(parser)
 

@@ -71,6 +71,22 @@ def encode_line(record: object) -> str:
     return f'{{"schema":"{schema}","sha256":"{_sha256(body)}","record":{body}}}'
 
 
+def noun_of_line(line: str) -> type[Any]:
+    """The kind of noun that a line says it holds; the rest of the line is not looked at.
+
+    Raises:
+        RecordError: not JSON, no schema name, or one that this version does not read.
+    """
+    try:
+        envelope = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"not a JSON record: {error}") from None
+    schema = envelope.get("schema") if isinstance(envelope, dict) else None
+    if not isinstance(schema, str):
+        raise RecordError("not a lords_bench record: no schema name")
+    return _parse_schema(schema)[0]
+
+
 def decode_line(line: str) -> BenchRecord:
     """The accuracy record of one line; see `decode_noun`."""
     return decode_noun(line, BenchRecord)

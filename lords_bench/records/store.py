@@ -12,11 +12,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from lords_bench.errors import RecordError, StoreError
 from lords_bench.records.bench import BenchRecord
-from lords_bench.records.codec import decode_noun, encode_line
+from lords_bench.records.codec import decode_noun, encode_line, noun_of_line
 from lords_bench.records.lines import append_line, set_torn_line_aside, split_torn, store_error, sync_folder
 from lords_bench.records.status import Status
 
@@ -64,13 +64,24 @@ def read_nouns(path: Path, noun: type[Noun]) -> NounFile[Noun]:
         RecordError: there is no such file.
         StoreError: it cannot be read.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise RecordError(f"no record file {str(path)!r}; run 'lords-bench bench' first") from None
-    except OSError as error:
-        raise store_error("read", path, error) from None
-    return _parse(path, content, noun)
+    return _parse(path, _content(path), noun)
+
+
+def read_any(path: Path) -> NounFile[Any]:
+    """Read a file of whichever kind of noun its first line with a known schema holds.
+
+    Raises:
+        RecordError: there is no such file, or no line of it names a schema that is known.
+        StoreError: it cannot be read.
+    """
+    content = _content(path)
+    why = "it is empty"
+    for line in content.splitlines():
+        try:
+            return _parse(path, content, noun_of_line(line.decode(errors="replace")))
+        except RecordError as error:
+            why = str(error)
+    raise RecordError(f"{str(path)!r} holds no record: {why}; give a .jsonl file of 'lords-bench'")
 
 
 class NounStore(Generic[Noun]):
@@ -203,6 +214,15 @@ def _parse(path: Path, content: bytes, noun: type[Noun]) -> NounFile[Noun]:
             reason = f"torn line of {len(torn)} bytes, left by a run that was killed" if is_torn else str(error)
             rejected.append(RejectedLine(line=number, reason=reason))
     return NounFile(path=path, records=tuple(records), rejected=tuple(rejected))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise RecordError(f"no record file {str(path)!r}; run 'lords-bench bench' first") from None
+    except OSError as error:
+        raise store_error("read", path, error) from None
 
 
 def _count_lines(whole: bytes) -> int:
