@@ -1,6 +1,7 @@
 """`lords-bench train qat|peft MODEL --data FILE…`: train a model with quantized weights."""
 
 import argparse
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(arguments: argparse.Namespace) -> int:
     """Trains, and names what was written."""
     from lords_bench.cli.output import say
+
+    # transformers imports bitsandbytes where it is installed, which then warns of kernels that nothing here calls.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from lords_bench.training.trainer import train_model
 
     result = train_model(settings_of(arguments))

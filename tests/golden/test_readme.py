@@ -1,0 +1,128 @@
+"""Every figure of the README's results is that of the committed records."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from architecture.import_map import ROOT
+from lords_bench.records import LifecycleRecord, read_nouns, read_records
+from lords_bench.reporting.lifecycle.page import lifecycle_page
+from lords_bench.reporting.lifecycle.views import LifecycleSection
+from lords_bench.reporting.page import accuracy_page
+from lords_bench.reporting.views import MethodRow, Section
+
+README = (ROOT / "README.md").read_text("utf-8")
+RECORDS = ROOT / "reports/records/cpu"
+BITS = (4, 3, 2)
+QUESTIONS = {"QAT": "After QAT: LoRDS against {}", "Fine-tuning": "After fine-tuning: LoRDS against {}"}
+
+
+@pytest.fixture(scope="module")
+def accuracy() -> Section:
+    return accuracy_page(read_records(RECORDS / "accuracy.jsonl").records, has_figures=False).sections[0]
+
+
+@pytest.fixture(scope="module")
+def lifecycle() -> LifecycleSection:
+    return lifecycle_page(read_nouns(RECORDS / "lifecycle.jsonl", LifecycleRecord).records).sections[0]
+
+
+def rows_below(header: str, text: str = README) -> Iterator[list[str]]:
+    """Cells of the table whose header line begins so."""
+    lines = text.splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith(header))
+    for line in lines[first + 2 :]:
+        if not line.startswith("|"):
+            return
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def method_row(section: Section, method: str, bits: int) -> MethodRow:
+    rows = [row for table in section.results if table.title.startswith(f"{bits} bits ·") for row in table.rows]
+    return next(row for row in rows if row.method == method)
+
+
+def wrong_kl(section: Section, cells: list[str]) -> list[str]:
+    """What a row of the first table says other than the records."""
+    names = re.findall(r"`([^`]+)`", cells[0])
+    wrong = []
+    for index, bits in enumerate(BITS):
+        row = method_row(section, names[index] if len(names) > 1 else names[0], bits)
+        expected = f"{row.cells[0].text} ({row.cells[0].interval})"
+        wrong += [] if cells[2 + index] == expected else [f"{cells[2 + index]} is {expected}"]
+        wrong += [] if cells[1] == ("yes" if row.uses_calibration else "no") else [f"{row.method}: calibration"]
+        wrong += [] if abs(float(row.bits_per_weight) - bits - 0.25) < 0.002 else [f"{row.method}: bits"]
+    return wrong
+
+
+def table_text(tables: LifecycleSection, title: str, method: str, column: int) -> str:
+    table = next(table for table in tables.results if table.title.startswith(title))
+    return next(row[column].text for row in table.rows if row[0].text == method)
+
+
+def wrong_training(section: LifecycleSection, cells: list[str]) -> list[str]:
+    """What a row of the second table says other than the records."""
+    stage, bits = cells[0].split(", ")
+    title = f"{'QAT on the base domain' if stage == 'QAT' else stage} · {bits}"
+    baseline, _, value = cells[2].rpartition(" ")
+    column = section.verdict.header.index(bits)
+    asked = next(row for row in section.verdict.rows if row[0].text == QUESTIONS[stage].format(baseline))
+    expected = {
+        cells[1]: table_text(section, title, "LoRDS", 3),
+        value: table_text(section, title, baseline, 3),
+        cells[3]: f"{asked[column].text} ({asked[column].detail})",
+    }
+    return [f"{said} is {found}" for said, found in expected.items() if said != found]
+
+
+def test_every_divergence_is_that_of_the_records(accuracy: Section) -> None:
+    rows = list(rows_below("| method | needs calibration |"))
+
+    assert len(rows) == 7
+    assert [wrong for row in rows for wrong in wrong_kl(accuracy, row)] == []
+
+
+def test_every_training_result_is_that_of_the_records(lifecycle: LifecycleSection) -> None:
+    rows = list(rows_below("| stage | LoRDS |"))
+
+    assert len(rows) == 9
+    assert [wrong for row in rows for wrong in wrong_training(lifecycle, row)] == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "baseline", "bits"),
+    [
+        ("lords", "nf", BITS),
+        ("lords", "block-opt", (3, 2)),
+        ("lords-gptq", "gptq", BITS),
+        ("lords-gptq", "block-gptq", (3, 2)),
+    ],
+)
+def test_every_change_among_the_findings_is_that_of_the_records(
+    accuracy: Section, subject: str, baseline: str, bits: tuple[int, ...]
+) -> None:
+    row = next(row for row in accuracy.verdict if (row.question.subject, row.question.baseline) == (subject, baseline))
+    answers = [row.answers[BITS.index(number)] for number in bits]
+
+    assert {str(answer.outcome) for answer in answers} == {"better"}
+    assert f"{', '.join(answer.change for answer in answers)})" in README
+
+
+def test_the_figures_in_the_text_are_those_of_the_records(accuracy: Section, lifecycle: LifecycleSection) -> None:
+    extra = [float(method_row(accuracy, "int-rtn", bits).bits_per_weight) - bits - 0.25 for bits in BITS]
+    integers = method_row(accuracy, "int-rtn", 2)
+    same_bits = table_text(lifecycle, "Fine-tuning · 4 bits", "LoRDS of higher rank", 3)
+
+    text = " ".join(README.split())
+    assert f"which store {min(extra):.2f} to {max(extra):.2f} bits more" in text
+    assert f"at {float(integers.bits_per_weight):.2f} bits reach {integers.cells[0].text}, below data-free" in text
+    assert f"as many bits as QLoRA at 4 bits ({same_bits})" in text
+
+
+def test_a_wrong_figure_is_found(accuracy: Section, lifecycle: LifecycleSection) -> None:
+    quantized = ["`lords`", "no", "3.92 (3.69 … 4.15)", "16.7 (15.9 … 17.5)", "129 (121 … 137)"]
+    trained = ["QAT, 3 bits", "1.5065", "NormalFloat blocks 1.5066", "not resolved −0.0002 (−0.0027 … +0.0023)"]
+
+    assert wrong_kl(accuracy, quantized) == ["3.92 (3.69 … 4.15) is 3.93 (3.69 … 4.15)"]
+    assert wrong_training(lifecycle, trained) == ["1.5066 is 1.5067"]
