@@ -16,18 +16,24 @@ FOLDER = "static"
 
 
 def result(arguments: argparse.Namespace) -> LayerResult:
-    """Compile the selection and compare it with the pins."""
+    """Compile the selection and compare it with the pins.
+
+    Raises:
+        UsageError: no kernel and no pin is selected, or there is no Triton.
+    """
     names = _targets(arguments)
     pins, unusable = _pins(arguments.out / FOLDER, names)
     pins = [pin for pin in pins if arguments.only in f"{pin.record.kernel} {pin.record.variant}"]
-    return compare_static(pins, collect(arguments), unusable=unusable)
+    head = collect(arguments)
+    _refuse_nothing(arguments, pins, head)
+    return compare_static(pins, head, unusable=unusable)
 
 
 def pin(arguments: argparse.Namespace) -> int:
     """Write the pins of the selection and print what changes; returns exit code 0.
 
     Raises:
-        UsageError: a kernel does not compile.
+        UsageError: a kernel does not compile, or no kernel and no pin is selected.
         StoreError: the disk refuses.
     """
     from rich.console import Console
@@ -40,6 +46,7 @@ def pin(arguments: argparse.Namespace) -> int:
     names = _targets(arguments)
     pins, unusable = _pins(arguments.out / FOLDER, names)
     old = [pin.record for pin in pins if arguments.only in f"{pin.record.kernel} {pin.record.variant}"]
+    _refuse_nothing(arguments, old, head)
     kept = [pin.record for pin in pins if arguments.only not in f"{pin.record.kernel} {pin.record.variant}"]
     for finding in unusable:
         console.print(f"replaced: {finding.what}")
@@ -80,7 +87,7 @@ def collect(arguments: argparse.Namespace) -> tuple[Fingerprint, ...]:
     """Fingerprints of the selection, compiled or from the cache.
 
     Raises:
-        UsageError: nothing is selected, or there is no Triton.
+        UsageError: there is no Triton.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -88,10 +95,7 @@ def collect(arguments: argparse.Namespace) -> tuple[Fingerprint, ...]:
     from lords_bench.static.cases import shipped_cases
     from lords_bench.static.fingerprint import fingerprints
 
-    names = _targets(arguments)
-    chosen = [case for case in shipped_cases(names) if arguments.only in case.label]
-    if not chosen:
-        raise UsageError(f"no kernel contains {arguments.only!r} on {', '.join(names)}; leave --only and --targets out")
+    chosen = [case for case in shipped_cases(_targets(arguments)) if arguments.only in case.label]
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("compiling", total=len(chosen))
         return fingerprints(
@@ -100,6 +104,13 @@ def collect(arguments: argparse.Namespace) -> tuple[Fingerprint, ...]:
             cache_dir=arguments.cache,
             on_result=lambda _result: progress.advance(task),
         )
+
+
+def _refuse_nothing(arguments: argparse.Namespace, pins: Sequence[object], head: Sequence[object]) -> None:
+    """A selection of nothing is a mistyped one; one of pins alone is of kernels that are gone."""
+    if not pins and not head:
+        names = ", ".join(_targets(arguments))
+        raise UsageError(f"no kernel contains {arguments.only!r} on {names}; leave --only and --targets out")
 
 
 def _targets(arguments: argparse.Namespace) -> tuple[str, ...]:

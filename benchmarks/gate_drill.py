@@ -1,0 +1,232 @@
+"""Break the project on purpose in a clone, and see what the gate says: `python benchmarks/gate_drill.py [--repeats N]`.
+
+Every break is an edit of a real file, followed by the real `lords-bench gate …`; then the file is restored and the same
+command must be green again. Last, the unchanged tree is gated over and over. Prints a Markdown table; the exit code is
+1 if anything came out other than expected. Half an hour of two cores, most of it for measuring accuracy.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ONE_KERNEL = ("--static", "--only", "scale_tile 4 bit M≤8 bfloat16", "--targets", "sm_80")
+NF4 = ("--accuracy", "--baseline", "HEAD", "--methods", "nf4", "--bits", "4")
+FAKE = (
+    "--latency",
+    "--fake",
+    "--baseline",
+    "HEAD",
+    "--cases",
+    "llama-3-8b/q_proj+o_proj-m1-b4-g64,llama-3-8b/q_proj+o_proj-m16-b4-g64",
+)
+KERNEL = "kernels/scale_tile/kernel.py"
+PINS = "reports/static/sm_80.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Break:
+    """A way to make the project worse.
+
+    Attributes:
+        name: what it is.
+        file: what is edited.
+        old: text that occurs in the file; its first occurrence becomes `new`.
+        gate: arguments of the gate that must catch it.
+        exit_code: what the gate must end with.
+        message: what it must print.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    gate: tuple[str, ...]
+    exit_code: int
+    message: str
+
+
+BREAKS = (
+    Break(
+        name="a spill: four times the rows per warp",
+        file="kernels/scale_tile/space.py",
+        old="        blocks_k=blocks_k, tiles_per_program=per_program,\n",
+        new="        block_n=256, blocks_k=blocks_k, tiles_per_program=per_program,\n",
+        gate=ONE_KERNEL,
+        exit_code=1,
+        message=r"kernels/scale_tile/kernel.py\): spills appeared: 0 → [1-9]",
+    ),
+    Break(
+        name="a lost tl.dot: the product summed element by element",
+        file=KERNEL,
+        old='total = tl.dot(levels[position] * scale, x_tiles[position], total, input_precision="ieee")',
+        new="total += tl.sum((levels[position] * scale).to(tl.float32), axis=1)[:, None]",
+        gate=ONE_KERNEL,
+        exit_code=1,
+        message=r"kernels/scale_tile/kernel.py\): tensor-core work lost",
+    ),
+    Break(
+        name="a narrowed load: codes from an odd address",
+        file=KERNEL,
+        old="load_words(tile_ptr + ",
+        new="load_words(tile_ptr + 1 + ",
+        gate=ONE_KERNEL,
+        exit_code=1,
+        message=r"kernels/scale_tile/kernel.py\): global loads narrowed",
+    ),
+    Break(
+        name="a worse codebook: one of NF4's levels moved",
+        file="lords_bench/spec/codebook.py",
+        old="-0.28444138169288635",
+        new="-0.34",
+        gate=NF4,
+        exit_code=1,
+        message=r"regression: nf4-b4-g64: KL ",
+    ),
+    Break(
+        name="a missing benchmark: a kernel's case is gone",
+        file="lords_bench/static/cases.py",
+        old="_peft_backward, _fake_quantize, _blockwise,",
+        new="_peft_backward, _blockwise,",
+        gate=("--static", "--only", "fake_quantize", "--targets", "sm_80"),
+        exit_code=1,
+        message=r"regression: fake_quantize 4 bit on sm_80: vanished: it is pinned",
+    ),
+    Break(
+        name="a missing benchmark of the latency suite",
+        file="lords_bench/spec/latency.py",
+        old='label="QLoRA, merged and quantized again", bits=BITS',
+        new='label="QLoRA, merged and quantized again", bits=(3, 2)',
+        gate=FAKE,
+        exit_code=1,
+        message=r"vanished: the baseline times it in 3 processes, this tree in 0",
+    ),
+    Break(
+        name="a doctored baseline: a pin's registers",
+        file=PINS,
+        old='"registers":',
+        new='"registers":1',
+        gate=ONE_KERNEL,
+        exit_code=2,
+        message=r"sm_80\.jsonl, line 1 is not believed: checksum does not fit the record",
+    ),
+    Break(
+        name="a stale schema: a pin of major version 0",
+        file=PINS,
+        old="lords-bench/fingerprint/1.",
+        new="lords-bench/fingerprint/0.",
+        gate=ONE_KERNEL,
+        exit_code=2,
+        message=r"schema 'lords-bench/fingerprint/0\.\d+' has major version 0",
+    ),
+    Break(
+        name="a device 2 % slower",
+        file="suites/latency_fake.py",
+        old="    return max(call, ",
+        new="    return (1.02 if method == SUBJECT else 1.0) * max(call, ",
+        gate=FAKE,
+        exit_code=1,
+        message=r"regression: .* lords \((cold|hot)\): slower: time \+",
+    ),
+)
+
+# An unchanged tree, gated by all layers, and with the numbers really made again.
+UNCHANGED = (
+    ("--static", "--accuracy", "--latency", "--fake", "--baseline", "HEAD", "--strict"),
+    (*FAKE, "--measure-anyway"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a gate ended with, what it printed, and how long it took."""
+
+    exit_code: int
+    output: str
+    seconds: float
+
+
+def main() -> int:
+    """Run the drill; 0 if everything came out as expected."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--repeats", type=int, default=20, metavar="N", help="gates of the unchanged tree (default: 20)"
+    )
+    parser.add_argument("--only", default="", metavar="TEXT", help="breaks whose name contains TEXT")
+    arguments = parser.parse_args()
+    right = True
+    with tempfile.TemporaryDirectory(prefix="lords-bench-drill-") as folder:
+        clone = Path(folder) / "clone"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        say("| break | gate | exit code | after the revert | what it says |\n|---|---|--:|--:|---|")
+        for item in BREAKS:
+            if arguments.only in item.name:
+                right = drill(clone, item) and right
+        for words in UNCHANGED if not arguments.only else ():
+            right = unchanged(clone, words, arguments.repeats) and right
+    return 0 if right else 1
+
+
+def drill(clone: Path, item: Break) -> bool:
+    """Break, gate, revert, gate; prints a row."""
+    path = clone / item.file
+    text = path.read_text("utf-8")
+    path.write_text(broken(text, item), "utf-8")
+    red = gate(clone, item.gate)
+    path.write_text(text, "utf-8")
+    green = gate(clone, item.gate)
+    said = next((line for line in red.output.splitlines() if re.search(item.message, line)), None)
+    is_right = (red.exit_code, green.exit_code) == (item.exit_code, 0) and said is not None
+    shown = said if said is not None else f"NOT {item.message}, but: {' '.join(red.output.split())[-300:]}"
+    cells = (item.name, " ".join(item.gate), red.exit_code, green.exit_code, shown.replace("|", "\\|"))
+    say("| " + " | ".join(map(str, cells)) + " |")
+    if green.exit_code:
+        say(f"after the revert: {green.output}")
+    return is_right
+
+
+def broken(text: str, item: Break) -> str:
+    """The file's text with the break in it.
+
+    Raises:
+        ValueError: the file no longer has the text that is edited.
+    """
+    if item.old not in text:
+        raise ValueError(f"{item.file} has no {item.old!r}: mend the break {item.name!r}")
+    return text.replace(item.old, item.new, 1)
+
+
+def unchanged(clone: Path, words: tuple[str, ...], repeats: int) -> bool:
+    """Gate the unchanged tree over and over; prints a line."""
+    found = [gate(clone, words) for _ in range(repeats)]
+    green = sum(outcome.exit_code == 0 for outcome in found)
+    seconds = sorted(outcome.seconds for outcome in found)
+    median = seconds[len(seconds) // 2]
+    say(f"\nunchanged, `gate {' '.join(words)}`: exit code 0 in {green} of {repeats}, {median:.0f} s each")
+    for outcome in found:
+        if outcome.exit_code:
+            say(outcome.output)
+    return green == repeats
+
+
+def gate(clone: Path, words: tuple[str, ...]) -> Outcome:
+    """Run `lords-bench gate` of the clone."""
+    begin = time.monotonic()
+    command = [sys.executable, "-m", "lords_bench", "gate", *words]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
+    return Outcome(exit_code=done.returncode, output=done.stdout + done.stderr, seconds=time.monotonic() - begin)
+
+
+def say(text: str) -> None:
+    """Print at once: a row is minutes of work."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
