@@ -46,11 +46,12 @@ class MachineCode:
         shared_bytes: shared memory of a block.
         warps: warps of a block.
         resident_warps: warps that one multiprocessor holds at a time, by registers, shared memory and its own limit;
-            None where that is not known (AMD).
-        matrix_opcodes: tensor-core opcode to number in the loop, sorted.
-        load_bytes: (bytes per thread, number) of the loop's global loads, widest first.
-        loop_opcodes: opcode to number in the loop, sorted; empty for AMD.
-        pipes: (pipe, instructions) of the loop, sorted; empty for AMD.
+            on AMD waves of a compute unit, of RDNA's workgroup processor, by registers and shared memory. None where
+            that is not known.
+        matrix_opcodes: tensor-core opcode to number in the loop, sorted; on AMD in the whole program.
+        load_bytes: (bytes per thread, number) of the loop's global loads, widest first; on AMD of the whole program's.
+        loop_opcodes: opcode to number in the loop, sorted.
+        pipes: (pipe, instructions) of the loop, sorted.
         loop_units: groups of 32 weights that a warp decodes in one turn; None where the loop decodes no weights.
     """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lords_bench.errors import UsageError
 from lords_bench.records.fingerprint import Fingerprint, MachineCode, Toolchain
-from lords_bench.static.amdgcn import parse_amdgcn
+from lords_bench.static.amdgcn import parse_amdgcn, pipe_of, resident_waves
 from lords_bench.static.cases import StaticCase
 from lords_bench.static.compile import CompiledKernel, compile_all
 from lords_bench.static.request import CompileRequest, TritonDtype, request_from_signature
@@ -26,10 +26,6 @@ from lords_bench.static.target import REGISTER_GRANULE, REGISTERS_PER_SM, Target
 _SASS_TEXT = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(.*?;)?")
 _SASS_ENCODING = re.compile(r"/\* (0x[0-9a-f]{16}) \*/")
 _VERSION = re.compile(r"V(\d+\.\d+\.\d+)")
-_AMD_LOAD = re.compile(
-    r"^\s*(?:global|buffer|flat)_load_(?:lds_)?(?:dwordx(?P<words>\d)|(?P<word>dword)|b(?P<bits>\d+)|(?P<narrow>\w+))\b",
-    re.MULTILINE,
-)
 # Blocks get no more than this of a multiprocessor's shared memory; the system keeps 1 KiB of it for each.
 _RESERVED_SHARED_BYTES = 1024
 _MOST_WARPS = {"86": 48, "89": 48, "120": 48}
@@ -158,33 +154,26 @@ def _nvidia_code(compiled: CompiledKernel) -> MachineCode:
 
 
 def _amd_code(compiled: CompiledKernel) -> MachineCode:
+    request = compiled.request
     facts = parse_amdgcn(compiled.assembly)
+    decoded = request.weights_per_iteration
+    shared = max(facts.shared_bytes, compiled.shared_bytes or 0)
     return MachineCode(
         sha256=code_sha256(compiled.assembly),
         registers=facts.vector_registers,
         spills=facts.spilled_registers,
         stack_bytes=facts.scratch_bytes,
-        shared_bytes=max(facts.shared_bytes, compiled.shared_bytes or 0),
-        warps=compiled.request.num_warps,
-        resident_warps=None,
-        matrix_opcodes=tuple(sorted(facts.matrix_opcodes.items())),
-        load_bytes=tuple(
-            sorted(Counter(map(_amd_load_bytes, _AMD_LOAD.finditer(compiled.assembly))).items(), reverse=True)
+        shared_bytes=shared,
+        warps=request.num_warps,
+        resident_warps=resident_waves(
+            request.target, waves_per_simd=facts.waves_per_simd, shared_bytes=shared, warps=request.num_warps
         ),
-        loop_opcodes=(),
-        pipes=(),
-        loop_units=None,
+        matrix_opcodes=tuple(sorted(facts.matrix_opcodes.items())),
+        load_bytes=facts.load_bytes,
+        loop_opcodes=_sorted(facts.loop),
+        pipes=_sorted(pipe_of(opcode).value for opcode in facts.loop),
+        loop_units=None if decoded is None else decoded / (32 * request.num_warps),
     )
-
-
-def _amd_load_bytes(match: re.Match[str]) -> int:
-    if match["words"]:
-        return 4 * int(match["words"])
-    if match["word"]:
-        return 4
-    if match["bits"]:
-        return int(match["bits"]) // 8
-    return 2 if any(part in match["narrow"] for part in ("short", "16")) else 1
 
 
 def _config(request: CompileRequest) -> tuple[tuple[str, str], ...]:
