@@ -44,7 +44,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fingerprint]
         assert not old or source.count(old) == 1, f"{old!r} occurs {source.count(old)} times in {KERNEL}"
         (folder / f"edited_{index}.py").write_text(source.replace(old, new) if old else source)
         requests[name] = replace(plain, function=f"edited_{index}:{KERNEL}_kernel")
-    wider = tuple((name, 4 * value if name == "BLOCK_N" else value) for name, value in plain.constants)
+    wider = tuple((name, 2 * value if name == "BLOCK_N" else value) for name, value in plain.constants)
     requests[CROWDED] = replace(requests["intact"], constants=wider, num_warps=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
