@@ -29,6 +29,13 @@ class Codebook:
     """A named, strictly increasing tuple of 2 to 16 levels in [-1, 1].
 
     Hashable, so that it can stand in a key. `levels[code]` is the value of a code before scaling.
+
+    Attributes:
+        name: for the reader and for error messages; any text.
+        levels: floats without a unit, those of the scaled weight W/S.
+
+    Raises:
+        SpecError: fewer or more levels, one outside [-1, 1], or levels out of order; the message names them.
     """
 
     name: str

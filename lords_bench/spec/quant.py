@@ -65,8 +65,11 @@ class QuantSpec:
         bits: bits per code: 4, 3 or 2. None is what the method name fixes, else 4.
         block: inputs per block scale; for low-rank scales the block size whose storage the rank must match.
         rank: rank R of B_NR and A_RK; None is parity with `block` (see `parity_rank`). Low-rank scales only.
+        scales: where S_NK comes from: `absmax`, `optimised`, `affine`, `low-rank` or `low-rank-paper`.
         levels: a codebook name, `nf`, `int` or `learned`; a `Codebook` for levels of your own. None is the method's.
-        scale_dtype: storage dtype of scales, B and A.
+        assignment: of codes: `nearest` level, or `feedback` of the error over calibration inputs, as GPTQ does.
+        refit_rounds: how often `feedback` alternates with a refit of the scales.
+        scale_dtype: storage dtype of scales, B and A: `float16`, `bfloat16` or `float32`.
         double_quant: absmax scales stored in 8 bits as bitsandbytes does (offset, blocks of 256, dynamic map).
         seed: fixes every random choice; the same spec and weight give the same bits.
 

@@ -183,7 +183,11 @@ def trainable_count(model: nn.Module) -> int:
 
 
 def export(model: nn.Module) -> dict[str, QuantizedWeight]:
-    """The weight of every prepared layer as it would be stored, by layer name.
+    """The weight of every prepared layer as it would be stored, by layer name, each on its layer's device.
+
+    A `LordsWeight` of layers with low-rank scales, else a `BlockwiseWeight` or `AffineWeight`: what `save_weights`
+    takes. A layer with an additive adapter (`qlora`, `loftq`, `qpissa`) gives an `AdaptedWeight`: base and adapter are
+    saved apart. The model stays as it is.
 
     Raises:
         UsageError: the model has no prepared layer.

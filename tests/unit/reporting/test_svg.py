@@ -103,8 +103,10 @@ def test_a_model_without_divergence_can_be_drawn() -> None:
     samples = make_samples(window_kl_nats=(0.0, 0.0, 0.0))
     records = [make_record(samples=samples), make_record("nf4-b4-g64", method="nf4", samples=samples)]
 
-    for kind in ("pareto", "changes"):
-        FIGURES[kind].draw(_groups(records), name="figure")
+    pareto, changes = (FIGURES[kind].draw(_groups(records), name="figure") for kind in ("pareto", "changes"))
+
+    assert pareto.startswith("<svg")
+    assert changes == ""  # nothing relates to a divergence of 0
 
 
 def test_without_rows_there_is_no_figure() -> None:
