@@ -68,10 +68,10 @@ class LayerResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Located(Generic[Noun]):
-    """A record and where it lies: `reports/static/sm_90.jsonl#L3`."""
+    """A record and where it lies: `reports/static/sm_90.jsonl#L3`; None if not in the repository."""
 
     record: Noun
-    place: str
+    place: str | None
 
 
 def located(file: NounFile[Noun], shown: Path | None = None) -> tuple[Located[Noun], ...]:

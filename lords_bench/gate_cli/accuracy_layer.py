@@ -80,10 +80,10 @@ def baseline_records(baseline: Checkout, arguments: argparse.Namespace) -> tuple
         RecordError: a line that cannot be believed.
     """
     file = _believed(measure(baseline.tree, f"gate-{baseline.commit[:12]}", arguments))
-    items = tuple(item for item in located(file) if item.record.environment.git_commit == baseline.commit)
-    if not items:
+    records = [record for record in file.records if record.environment.git_commit == baseline.commit]
+    if not records:
         raise UsageError(f"measuring {baseline.commit[:12]} gave no record of it; is PYTHONPATH another checkout's?")
-    return items
+    return tuple(Located(record=record, place=None) for record in records)
 
 
 def measure(tree: Path, name: str, arguments: argparse.Namespace) -> Path:

@@ -68,7 +68,8 @@ def test_a_commit_is_measured_here_and_a_loss_against_it_is_a_regression(
     measured.records = {"gate-head": [record(samples=WORSE)], f"gate-{COMMIT[:12]}": [record()]}
 
     assert gate() == 1
-    assert "bits per weight 4.250 → 4.500 (+0.250)" in capsys.readouterr().out
+    # No place of a record: nobody else has the file.
+    assert "regression: a: bits per weight 4.250 → 4.500 (+0.250)\n" in capsys.readouterr().out
     assert measured.asked == ["gate-head", f"gate-{COMMIT[:12]}"]
 
 
