@@ -9,7 +9,6 @@ warning says so.
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,11 +19,8 @@ from lords_bench.kernel_registry.kernel import kernel_module
 from lords_bench.prepared import REFERENCE, PreparedWeight
 from lords_bench.records.tuned import M_BUCKETS, Choice
 from lords_bench.tuning.active import active_entries
-from lords_bench.tuning.keys import ROUTED, block_problem_of, key_of, machine_of, problem_of
+from lords_bench.tuning.keys import ROUTED, key_of, machine_of, problem_of
 from lords_bench.tuning.lookup import Found, choose
-
-if TYPE_CHECKING:
-    from lords_bench.kernels.blockwise.launch import BlockwiseOperands
 
 Launch = Callable[[Tensor, PreparedWeight, Tensor | None], Tensor]
 
@@ -130,15 +126,6 @@ def served_by(m: int, weight: PreparedWeight) -> Found:
         key_of=lambda kernel: key_of(kernel, problem, machine),
         takes=lambda kernel: takes(kernel, tokens, weight),
     )
-
-
-def blocks_served_by(m: int, operands: "BlockwiseOperands") -> Found:
-    """Settings of the block-wise kernel for M tokens: from a tuned table, or () for the kernel's own rule."""
-    machine = machine_of(operands.packed.device)
-    formula = Found(choice=Choice(kernel="blockwise"), origin="formula")
-    if machine is None:
-        return formula
-    return active_entries().find(key_of("blockwise", block_problem_of(m, operands), machine)) or formula
 
 
 def kernel_name(m: int, dtype: torch.dtype, weight: PreparedWeight) -> str:

@@ -73,8 +73,6 @@ def blockwise_kernel(
                 for position in tl.static_range(first, first + TOGETHER):
                     part = tl.dot(levels[position], x_tiles[block * POSITIONS + position], part, input_precision="ieee")
                 number = (k_of_block * KB + first * 16) // BLOCK
-                if not EVEN_K:
-                    number = tl.minimum(number, SCALES_PER_ROW - 1)
                 if HAS_ZERO:
                     inputs = tl.zeros((BLOCK_M,), tl.float32)
                     for position in tl.static_range(first, first + TOGETHER):
@@ -118,7 +116,7 @@ def blockwise_dequantize_kernel(
 
     # A scale per group of SPAN columns, spread over them by a reshape: read per column they would be KB loads a row.
     SPAN: tl.constexpr = min(KB, BLOCK)
-    number = tl.minimum((block * KB + tl.arange(0, KB // SPAN) * SPAN) // BLOCK, scales_per_row - 1)
+    number = (block * KB + tl.arange(0, KB // SPAN) * SPAN) // BLOCK
     numbers = rows[:, None] * scales_per_row + number[None, :]
     first_scale = first_n.to(tl.int64) * scales_per_row
     w = tl.reshape(levels, (BLOCK_N, KB // SPAN, SPAN)).to(tl.float32)

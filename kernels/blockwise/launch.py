@@ -1,8 +1,6 @@
 """Launch of the block-wise baseline."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,89 +8,24 @@ import triton
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.blockwise.kernel import blockwise_dequantize_kernel, blockwise_kernel
+from lords_bench.kernels.blockwise.operands import BlockwiseOperands, scales_per_row
 from lords_bench.kernels.blockwise.space import MAX_TOKENS, BlockwiseConfig, block_m, default_config
 from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
-from lords_bench.kernels.common.operands import LevelTable, level_table
-from lords_bench.kernels.common.ptx import Decoder
 from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer, triton_dtype
 from lords_bench.kernels.common.split_k import launch_sum
 from lords_bench.kernels.common.support import Support, activation_support, no, require_matrix
 from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
+from lords_bench.kernels.dequantize.space import DequantizeConfig
+from lords_bench.kernels.dequantize.space import default_config as default_dequantize_config
 
 CONFIG = BlockwiseConfig
-
-# Rows per program of `dequantize`: with fewer, four warps would read packed codes in pieces below 16 bytes.
-DEQUANTIZE_ROWS = 64
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class BlockwiseOperands:
-    """A block-wise weight ready for the kernel: W = (level - zero) · scale.
-
-    Attributes:
-        packed: int16 (N, K blocks, planes, 16).
-        scale_NG: one scale per row and block of `block` inputs.
-        zero_NG: zero points in units of decoded levels, None without.
-    """
-
-    packed: torch.Tensor
-    scale_NG: torch.Tensor
-    zero_NG: torch.Tensor | None
-    levels: LevelTable
-    n: int
-    k: int
-    bits: int
-    block: int
-
-    @property
-    def k_blocks(self) -> int:
-        """K blocks of one packed row."""
-        return int(self.packed.shape[1])
-
-
-def blockwise_operands(
-    packed: torch.Tensor,
-    scale_NG: torch.Tensor,
-    levels_L: torch.Tensor,
-    *,
-    k: int,
-    bits: int,
-    block: int,
-    dtype: torch.dtype,
-    decoder: Decoder | None = None,
-    zero_NG: torch.Tensor | None = None,
-) -> BlockwiseOperands:
-    """A block-wise weight prepared for activations of `dtype`; `zero_NG` is in units of the levels.
-
-    Raises:
-        UsageError: a block size that no tile fits, or shapes that do not fit together.
-    """
-    kb = k_block(bits)
-    if block < 16 or (kb % block and block % kb):
-        raise UsageError(f"block {block} neither divides {kb} from 16 up nor is a multiple of it; use dequantize")
-    expected = (packed.shape[0], math.ceil(k / block))
-    if tuple(scale_NG.shape) != expected:
-        raise UsageError(f"scales {tuple(scale_NG.shape)} do not fit; expected {expected} for block {block}")
-    if zero_NG is not None and zero_NG.shape != scale_NG.shape:
-        raise UsageError(f"zero points {tuple(zero_NG.shape)} do not fit scales {tuple(scale_NG.shape)}")
-    levels = level_table(levels_L.to(packed.device), bits=bits, dtype=dtype, decoder=decoder)
-    return BlockwiseOperands(
-        packed=packed.contiguous(),
-        scale_NG=scale_NG.contiguous(),
-        zero_NG=None if zero_NG is None else (zero_NG.float() / levels.unit).contiguous(),
-        levels=levels,
-        n=packed.shape[0],
-        k=k,
-        bits=bits,
-        block=block,
-    )
 
 
 def supports(m: int, operands: BlockwiseOperands, dtype: torch.dtype) -> Support:
     """Up to 64 tokens; float32 activations through the portable decoder only."""
     if m > MAX_TOKENS:
-        return no(f"M = {m} is above {MAX_TOKENS}; use dequantize and a dense matmul")
+        return no(f"M = {m} is above {MAX_TOKENS}; use blockwise_gemm")
     return activation_support(dtype, operands.levels)
 
 
@@ -146,18 +79,27 @@ def launch(
 
 
 def dequantize(
-    operands: BlockwiseOperands, dtype: torch.dtype, *, block_n: int = DEQUANTIZE_ROWS, out: torch.Tensor | None = None
+    operands: BlockwiseOperands,
+    dtype: torch.dtype,
+    *,
+    config: DequantizeConfig | None = None,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """W_NK in `dtype` (float16, bfloat16 or float32), each element rounded once from float32."""
+    """W_NK in `dtype` (float16, bfloat16 or float32), each element rounded once from float32.
+
+    Its configurations are those of the LoRDS kernel of that name.
+    """
+    config = config or default_dequantize_config()
     w_NK = torch.empty(operands.n, operands.k, dtype=dtype, device=operands.packed.device) if out is None else out
     if w_NK.numel() == 0:
         return w_NK
-    blockwise_dequantize_kernel[(triton.cdiv(operands.n, block_n), operands.k_blocks)](
+    blockwise_dequantize_kernel[(triton.cdiv(operands.n, config.block_n), operands.k_blocks)](
         operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, w_NK,
         operands.levels.words, operands.n, operands.k, operands.k_blocks, operands.scale_NG.shape[1],
-        BLOCK=operands.block, BLOCK_N=block_n, BITS=operands.bits, DECODER=operands.levels.decoder,
+        BLOCK=operands.block, BLOCK_N=config.block_n, BITS=operands.bits, DECODER=operands.levels.decoder,
         DTYPE=triton_dtype(operands.levels.dtype), LEVEL_UNIT=operands.levels.unit,
-        HAS_ZERO=operands.zero_NG is not None, EVEN_N=operands.n % block_n == 0, num_warps=4, num_stages=1,
+        HAS_ZERO=operands.zero_NG is not None, EVEN_N=operands.n % config.block_n == 0, num_warps=config.num_warps,
+        num_stages=config.num_stages,
     )  # fmt: skip
     return w_NK
 
@@ -180,7 +122,8 @@ def signature(
     return KernelSignature(
         kernel=blockwise_kernel,
         types={
-            "packed_ptr": "*i16", "scale_ptr": pointer(scale_dtype), "zero_ptr": "*fp32" if has_zero else "*fp16",
+            "packed_ptr": "*i16", "scale_ptr": pointer(scale_dtype),
+            "zero_ptr": pointer(x_dtype if has_zero else scale_dtype),
             "x_ptr": pointer(x_dtype), "bias_ptr": pointer(x_dtype), "y_ptr": pointer(x_dtype), "partial_ptr": "*fp32",
             "arrivals_ptr": "*i32", "table_ptr": table_pointer(decode_dtype(x_dtype, decoder), decoder),
             "M": "i32", "N": "i32", "K": "i32", "tiles_per_program": "i32",
@@ -190,7 +133,8 @@ def signature(
             **_shape_constexprs(
                 config, m, bits=bits, decoder=decoder, block=block, level_unit=level_unit, has_zero=has_zero
             ),
-            "K_BLOCKS": k // k_block(bits), "SCALES_PER_ROW": k // block, "EVEN_N": True, "EVEN_K": True,
+            "K_BLOCKS": k // k_block(bits), "SCALES_PER_ROW": scales_per_row(k, bits=bits, block=block), "EVEN_N": True,
+            "EVEN_K": True,
             "HAS_BIAS": has_bias,
         },
         divisible_by_16=frozenset({"N", "K", "x_stride_m", "y_stride_m"}),
@@ -202,25 +146,32 @@ def signature(
 
 
 def dequantize_signature(
-    *, bits: int, decoder: str, block: int = 64, block_n: int = DEQUANTIZE_ROWS, dtype: torch.dtype = torch.bfloat16,
+    config: DequantizeConfig,
+    *,
+    bits: int,
+    decoder: str,
+    block: int = 64,
+    dtype: torch.dtype = torch.bfloat16,
     scale_dtype: torch.dtype = torch.float16,
-) -> KernelSignature:  # fmt: skip
+    has_zero: bool = False,
+) -> KernelSignature:
     """The specialisation of `dequantize` for ragged-free N. `dtype` is that of the result."""
     compute = decode_dtype(dtype, decoder)
     return KernelSignature(
         kernel=blockwise_dequantize_kernel,
         types={
-            "packed_ptr": "*i16", "scale_ptr": pointer(scale_dtype), "zero_ptr": pointer(scale_dtype),
-            "w_ptr": pointer(dtype), "table_ptr": table_pointer(compute, decoder), "N": "i32", "K": "i32",
-            "k_blocks": "i32", "scales_per_row": "i32",
+            "packed_ptr": "*i16", "scale_ptr": pointer(scale_dtype),
+            "zero_ptr": pointer(compute if has_zero else scale_dtype), "w_ptr": pointer(dtype),
+            "table_ptr": table_pointer(compute, decoder),
+            "N": "i32", "K": "i32", "k_blocks": "i32", "scales_per_row": "i32",
         },
         constexprs={
-            "BLOCK": block, "BLOCK_N": block_n, "BITS": bits, "DECODER": decoder, "DTYPE": triton_dtype(compute),
-            "LEVEL_UNIT": 1.0, "HAS_ZERO": False, "EVEN_N": True,
+            "BLOCK": block, "BLOCK_N": config.block_n, "BITS": bits, "DECODER": decoder, "DTYPE": triton_dtype(compute),
+            "LEVEL_UNIT": 1.0, "HAS_ZERO": has_zero, "EVEN_N": True,
         },
         divisible_by_16=frozenset({"N", "K"}),
-        num_warps=4,
-        num_stages=1,
+        num_warps=config.num_warps,
+        num_stages=config.num_stages,
     )  # fmt: skip
 
 

@@ -6,6 +6,8 @@ from lords_bench.kernels.common.gpu import ANY_GPU, Gpu
 from lords_bench.kernels.common.layout import k_block
 
 MAX_TOKENS = 64
+# One tile of tokens. Above, this kernel decodes every weight once per tile; the GEMM has larger tiles.
+FEW_TOKENS = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

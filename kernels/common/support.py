@@ -35,6 +35,18 @@ def activation_support(dtype: torch.dtype, levels: LevelTable) -> Support:
     return YES
 
 
+def require_tile(block_m: int, block_n: int, num_warps: int) -> None:
+    """Refuses a GEMM tile whose warps would decode the same weights twice.
+
+    Raises:
+        UsageError: with the sizes and what they need.
+    """
+    if block_n < 16 * num_warps or block_n < block_m:
+        raise UsageError(
+            f"block_n {block_n} needs at least 16 rows per warp ({num_warps} warps) and block_m {block_m}; raise it"
+        )
+
+
 def require_matrix(x: torch.Tensor, columns: int, device: torch.device, *, name: str = "x") -> None:
     """Refuses activations that no launch could take: not two-dimensional, of another width, or on another device.
 

@@ -3,7 +3,9 @@
 import torch
 
 from lords_bench.kernels.blockwise import launch as blockwise
-from lords_bench.kernels.blockwise.launch import BlockwiseOperands
+from lords_bench.kernels.blockwise.operands import BlockwiseOperands
+from lords_bench.kernels.blockwise.space import FEW_TOKENS
+from lords_bench.kernels.blockwise_gemm import launch as blockwise_gemm
 
 
 def fused(
@@ -15,11 +17,12 @@ def fused(
     scaling: float,
     bias_N: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The fair form for few tokens: the block-wise kernel, then the adapter added to its result by one `addmm`.
+    """The fair form: a fused block-wise kernel, then the adapter added to its result by one `addmm`.
 
     Three launches; x is read twice and y twice. `scaling` is α/r, folded into the small product.
     """
-    y_MN = blockwise.launch(x_MK, operands, bias_N=bias_N)
+    product = blockwise.launch if x_MK.shape[0] <= FEW_TOKENS else blockwise_gemm.launch
+    y_MN = product(x_MK, operands, bias_N=bias_N)
     return torch.addmm(y_MN, x_MK @ lora_a_RK.t(), lora_b_NR.t(), alpha=scaling)
 
 

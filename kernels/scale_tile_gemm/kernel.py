@@ -12,21 +12,8 @@ import triton.language as tl
 
 from lords_bench.kernels.common.decode import decode_words, load_joined, load_table, load_words, tile_k
 from lords_bench.kernels.common.layout import k_block, plane_count, position_count
+from lords_bench.kernels.common.results import store_transposed
 from lords_bench.kernels.common.tiles import load_a, load_b, load_transposed, local_lanes, local_rows
-
-
-@triton.jit
-def _store_tile(
-    y_ptr, bias_ptr, total, first_n, rows_m, M, N, y_stride_m,
-    BLOCK_N: tl.constexpr, LEVEL_UNIT: tl.constexpr, HAS_BIAS: tl.constexpr,
-):  # fmt: skip
-    """y[m, n] = LEVEL_UNIT · total[n, m] + bias[n]."""
-    rows_n = first_n + tl.arange(0, BLOCK_N)
-    y = total * LEVEL_UNIT
-    if HAS_BIAS:
-        y += tl.load(bias_ptr + rows_n, mask=rows_n < N, other=0.0).to(tl.float32)[:, None]
-    y_ptrs = y_ptr + rows_m.to(tl.int64)[None, :] * y_stride_m + rows_n[:, None]
-    tl.store(y_ptrs, y.to(y_ptr.dtype.element_ty), mask=(rows_n < N)[:, None] & (rows_m < M)[None, :])
 
 
 @triton.jit
@@ -61,7 +48,7 @@ def split_gemm_kernel(
             else:
                 scale = tl.dot(b, a, input_precision="ieee").to(DTYPE)
             total = tl.dot(levels[position] * scale, x, total, input_precision="ieee")
-    _store_tile(y_ptr, bias_ptr, total, first_n, rows_m, M, N, y_stride_m, BLOCK_N, LEVEL_UNIT, HAS_BIAS)
+    store_transposed(y_ptr, bias_ptr, total, first_n, rows_m, M, N, y_stride_m, BLOCK_N, LEVEL_UNIT, HAS_BIAS)
 
 
 @triton.jit
@@ -94,4 +81,4 @@ def joined_gemm_kernel(
         else:
             scale = tl.dot(b, a, input_precision="ieee").to(DTYPE)
         total = tl.dot(levels * scale, x, total, input_precision="ieee")
-    _store_tile(y_ptr, bias_ptr, total, first_n, rows_m, M, N, y_stride_m, BLOCK_N, LEVEL_UNIT, HAS_BIAS)
+    store_transposed(y_ptr, bias_ptr, total, first_n, rows_m, M, N, y_stride_m, BLOCK_N, LEVEL_UNIT, HAS_BIAS)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lords_bench.errors import UsageError
 from lords_bench.kernels.common.gpu import ANY_GPU, Gpu
+from lords_bench.kernels.common.support import require_tile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,11 +29,7 @@ class ScaleTileGemmConfig:
     num_stages: int = 2
 
     def __post_init__(self) -> None:
-        if self.block_n < 16 * self.num_warps or self.block_n < self.block_m:
-            raise UsageError(
-                f"block_n {self.block_n} needs at least 16 rows per warp ({self.num_warps} warps) and "
-                f"block_m {self.block_m}; raise it"
-            )
+        require_tile(self.block_m, self.block_n, self.num_warps)
 
 
 def default_config(m: int, *, gpu: Gpu = ANY_GPU) -> ScaleTileGemmConfig:

@@ -152,9 +152,11 @@ def _lords_bound(kernel: str, case: CheckCase, weight: PreparedWeight) -> tuple[
     return expected_MN, bound
 
 
-# Roundings to the dtype of x on the way to y: of W, of the product before it meets the adapter's, of x Aᵀ, of the
-# adapter's product, of that times its scale.
-_BLOCKWISE_ROUNDINGS = {"blockwise": 0, "blockwise_dequantize_matmul": 1, "qlora_fused": 2, "qlora_as_peft": 5}
+# Roundings to the dtype of x on the way to y: of the scale and of level · scale, or of W; of the product before it
+# meets the adapter's, of x Aᵀ, of the adapter's product, of that times its scale.
+_BLOCKWISE_ROUNDINGS = {
+    "blockwise": 0, "blockwise_gemm": 2, "blockwise_dequantize_matmul": 1, "qlora_fused": 4, "qlora_as_peft": 5,
+}  # fmt: skip
 
 
 def _blockwise_bound(kernel: str, case: CheckCase, weight: PreparedBlockwise) -> tuple[Tensor, Tensor]:
@@ -174,11 +176,13 @@ def _blockwise_bound(kernel: str, case: CheckCase, weight: PreparedBlockwise) ->
         expected_MN = expected_MN + SCALING * (x_MK @ a_RK.t()) @ b_NR.t()
         terms_MN = terms_MN + SCALING * (x_MK.abs() @ a_RK.abs().t()) @ b_NR.abs().t()
         inputs_MN = inputs_MN + b_NR.abs().sum(1)
-    # A table's levels are rounded to the compute dtype; zero points and the grid's are exact.
+    # Levels of a table and zero points are rounded to the compute dtype; where weights are scaled one by one, so are
+    # their differences. Levels on the grid are exact.
     table = weight.operands.levels.decoder in ("table", "table16")
+    zero = 0 if case.zero_NG is None else 2 if kernel in ("blockwise_gemm", "qlora_fused") else 1
     bound_MN = error_bound(
         expected_MN, Magnitudes(terms=terms_MN, factors=terms_MN, inputs=inputs_MN), steps=k, rank=1,
-        roundings=_BLOCKWISE_ROUNDINGS[kernel] + table, compute=case.x_MK.dtype, result=case.x_MK.dtype,
+        roundings=_BLOCKWISE_ROUNDINGS[kernel] + table + zero, compute=case.x_MK.dtype, result=case.x_MK.dtype,
     )  # fmt: skip
     return expected_MN, bound_MN
 

@@ -11,7 +11,7 @@ from lords_bench.kernel_registry.kernel import Cost, kernel_module, no, yes
 from lords_bench.prepared import forced_decoder
 
 if TYPE_CHECKING:
-    from lords_bench.kernels.blockwise.launch import BlockwiseOperands
+    from lords_bench.kernels.blockwise.operands import BlockwiseOperands
     from lords_bench.kernels.common.ptx import Decoder
     from lords_bench.kernels.common.support import Support
 
@@ -59,6 +59,11 @@ class PreparedBlockwise:
         """Of the activations that it was prepared for."""
         return self.operands.levels.dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Of every tensor."""
+        return self.operands.packed.device
+
 
 def prepare_blockwise(  # noqa: PLR0913  (the parts of a weight, as the kernel takes them)
     packed: Tensor,
@@ -83,7 +88,7 @@ def prepare_blockwise(  # noqa: PLR0913  (the parts of a weight, as the kernel t
         bits: bits per code.
         block: inputs per scale.
         dtype: of the activations to come.
-        zero_NG: zero points in units of the levels.
+        zero_NG: zero points in units of the levels; rounded to `dtype`.
         decoder: None is the fastest that fits: the portable one for float32 and on AMD GPUs.
         adapter: its factors must be of `dtype`.
 
@@ -97,7 +102,7 @@ def prepare_blockwise(  # noqa: PLR0913  (the parts of a weight, as the kernel t
             raise UsageError(f"adapter B {shapes[0]} and A {shapes[1]} do not fit a {packed.shape[0]}×{k} weight")
         if {adapter.a_RK.dtype, adapter.b_NR.dtype} != {dtype}:
             raise UsageError(f"adapter is {adapter.a_RK.dtype} and {adapter.b_NR.dtype}; convert it to {dtype}")
-    operands = kernel_module("blockwise.launch").blockwise_operands(
+    operands = kernel_module("blockwise.operands").blockwise_operands(
         packed, scale_NG, levels_L, k=k, bits=bits, block=block, dtype=dtype, decoder=decoder, zero_NG=zero_NG
     )
     counters = torch.zeros(-(-operands.n // _ROWS_PER_COUNTER), dtype=torch.int32, device=operands.packed.device)
@@ -120,6 +125,20 @@ def blockwise_launch(x_MK: Tensor, weight: PreparedBlockwise, bias_N: Tensor | N
     return y_MN
 
 
+def blockwise_gemm_supports(_m: int, weight: PreparedBlockwise, dtype: torch.dtype) -> "Support":
+    """Any number of tokens, and no adapter."""
+    if weight.adapter is not None:
+        return no("the weight has an adapter, which this kernel would leave out; use qlora_fused or qlora_as_peft")
+    found: Support = kernel_module("blockwise_gemm.launch").supports(weight.operands, dtype)
+    return found
+
+
+def blockwise_gemm_launch(x_MK: Tensor, weight: PreparedBlockwise, bias_N: Tensor | None, config: Any) -> Tensor:
+    """Fused, for many tokens."""
+    y_MN: Tensor = kernel_module("blockwise_gemm.launch").launch(x_MK, weight.operands, bias_N=bias_N, config=config)
+    return y_MN
+
+
 def blockwise_dequantize_supports(_m: int, weight: PreparedBlockwise, dtype: torch.dtype) -> "Support":
     """Any number of tokens, and no adapter."""
     if weight.adapter is not None:
@@ -127,17 +146,17 @@ def blockwise_dequantize_supports(_m: int, weight: PreparedBlockwise, dtype: tor
     return _dtype_supports(weight, dtype)
 
 
-def blockwise_dequantize_launch(x_MK: Tensor, weight: PreparedBlockwise, bias_N: Tensor | None, _config: Any) -> Tensor:
+def blockwise_dequantize_launch(x_MK: Tensor, weight: PreparedBlockwise, bias_N: Tensor | None, config: Any) -> Tensor:
     """W to memory, then a dense product."""
-    w_NK = kernel_module("blockwise.launch").dequantize(weight.operands, x_MK.dtype)
+    w_NK = kernel_module("blockwise.launch").dequantize(weight.operands, x_MK.dtype, config=config)
     return torch.nn.functional.linear(x_MK, w_NK, bias_N)
 
 
-def qlora_fused_supports(m: int, weight: PreparedBlockwise, dtype: torch.dtype) -> "Support":
-    """As the block-wise kernel, with an adapter."""
+def qlora_fused_supports(_m: int, weight: PreparedBlockwise, dtype: torch.dtype) -> "Support":
+    """As the block-wise kernels, with an adapter."""
     if weight.adapter is None:
-        return no("the weight has no adapter; use blockwise")
-    found: Support = kernel_module("blockwise.launch").supports(m, weight.operands, dtype)
+        return no("the weight has no adapter; use blockwise or blockwise_gemm")
+    found: Support = kernel_module("blockwise_gemm.launch").supports(weight.operands, dtype)
     return found
 
 

@@ -39,6 +39,7 @@ class Problem:
         bits: bits per code.
         rank: rank of the scale as kernels pad it (16, 32 or 64); None for a block-wise scale.
         block: inputs per scale; None for a low-rank scale.
+        zero_points: whether each block has a zero point besides its scale.
         x_dtype, scale_dtype: as torch names them, without the prefix: `bfloat16`.
         decoder: how codes become levels, a name of `prepared.DECODERS`.
     """
@@ -49,6 +50,7 @@ class Problem:
     bits: int
     rank: int | None = None
     block: int | None = None
+    zero_points: bool = False
     x_dtype: str
     scale_dtype: str
     decoder: str
@@ -61,6 +63,8 @@ class Problem:
                 raise RecordError(f"problem.{name} is {getattr(self, name)}; it must be at least 1")
         if (self.rank is None) == (self.block is None):
             raise RecordError(f"problem has rank {self.rank} and block {self.block}; exactly one of them must be given")
+        if self.zero_points and self.block is None:
+            raise RecordError("problem has zero points and no block; only block-wise scales have zero points")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -139,9 +139,9 @@ KERNEL_PREFIX = "lords-"
 METHODS: tuple[LatencyMethod, ...] = (
     LatencyMethod(name=SUBJECT, label="LoRDS", bits=BITS, is_subject=True),
     LatencyMethod(name=DENSE, label="dense matmul", bits=BITS),
-    LatencyMethod(name="nf-block", label="NF blocks, fused (this project)", bits=BITS),
+    LatencyMethod(name="nf-block", label="NF blocks (this project)", bits=BITS),
     LatencyMethod(name="nf-dequantize", label="NF blocks, dequantize + matmul", bits=BITS),
-    LatencyMethod(name="int-block", label="int blocks, fused (this project)", bits=BITS),
+    LatencyMethod(name="int-block", label="int blocks (this project)", bits=BITS),
     LatencyMethod(name="bitsandbytes", label="bitsandbytes NF4", bits=(4,), needs="bitsandbytes"),
     LatencyMethod(
         name="bitsandbytes-dequantize", label="bitsandbytes NF4, dequantize + matmul", bits=(4,), needs="bitsandbytes"

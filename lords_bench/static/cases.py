@@ -103,6 +103,7 @@ def shipped_cases(targets: tuple[str, ...] = (*NVIDIA_TARGETS, *AMD_TARGETS)) ->
     gpus = [Gpu(arch=target, sm_count=SM_COUNTS[target]) for target in targets]
     families = (
         _rank_expanded, _scale_tile, _scale_tile_gemm, _dequantize, _peft_backward, _fake_quantize, _blockwise,
+        _blockwise_gemm,
     )  # fmt: skip
     return tuple(case for family in families for gpu in gpus for case in family(gpu))
 
@@ -220,6 +221,7 @@ def _fake_quantize(gpu: "Gpu") -> Iterator[StaticCase]:
 
 def _blockwise(gpu: "Gpu") -> Iterator[StaticCase]:
     from lords_bench.kernels.blockwise import launch, space
+    from lords_bench.kernels.dequantize.space import default_config as default_dequantize_config
 
     def case(bits: int, decoder: str, *, has_zero: bool) -> StaticCase:
         config = space.default_config(LAYER, LAYER, bits=bits, gpu=gpu)
@@ -229,7 +231,7 @@ def _blockwise(gpu: "Gpu") -> Iterator[StaticCase]:
             target=gpu.arch,
             budget="fused",
             signature=launch.signature(config, bits=bits, decoder=decoder, block=BLOCK, k=LAYER, has_zero=has_zero),
-            bits_per_weight=bits + BLOCK_SCALE_BITS,
+            bits_per_weight=bits + BLOCK_SCALE_BITS * (1 + has_zero),
         )
 
     yield from (case(bits, _decoder(gpu), has_zero=False) for bits in _bits_of(gpu))
@@ -241,5 +243,30 @@ def _blockwise(gpu: "Gpu") -> Iterator[StaticCase]:
             variant=f"dequantize nf{bits} G={BLOCK}",
             target=gpu.arch,
             budget="elementwise",
-            signature=launch.dequantize_signature(bits=bits, decoder=_decoder(gpu), block=BLOCK),
+            signature=launch.dequantize_signature(
+                default_dequantize_config(), bits=bits, decoder=_decoder(gpu), block=BLOCK
+            ),
         )
+
+
+def _blockwise_gemm(gpu: "Gpu") -> Iterator[StaticCase]:
+    from lords_bench.kernels.blockwise_gemm import launch, space
+
+    def case(bits: int, m: int, block: int, decoder: str, *, has_zero: bool = False) -> StaticCase:
+        config = space.default_config(m, decoder=decoder, gpu=gpu)
+        return StaticCase(
+            kernel="blockwise_gemm",
+            variant=f"{'int' if has_zero else 'nf'}{bits} G={block} M={m} {config.form}"
+            + (" exact levels" if decoder == "table16" else ""),
+            target=gpu.arch,
+            budget="fused",
+            signature=launch.signature(config, bits=bits, decoder=decoder, block=block, k=LAYER, has_zero=has_zero),
+            bits_per_weight=bits + BLOCK_SCALE_BITS * BLOCK / block * (1 + has_zero),
+        )
+
+    yield from (case(bits, 64, BLOCK, _decoder(gpu)) for bits in _bits_of(gpu))
+    if not gpu.is_amd:
+        yield case(4, 64, BLOCK, "uniform", has_zero=True)
+        yield case(4, 64, 2 * BLOCK, "grid7")
+        # The exact levels of a checkpoint of other libraries, off the 7-bit grid.
+        yield case(4, 128, BLOCK, "table16")

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from lords_bench.kernel_registry import config_of
 from lords_bench.records.status import Status
 from lords_bench.records.trial import MachineCode, Settings
 from lords_bench.records.tuned import Problem
@@ -29,7 +30,18 @@ LAUNCH_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "scale_tile": ("tiles_per_program",),
         "blockwise": ("tiles_per_program",),
         "scale_tile_gemm": (),
+        "blockwise_gemm": (),
         "dequantize_matmul": (),
+        "blockwise_dequantize_matmul": (),
+    }
+)
+
+
+# Kernel to the folder and function of its signature, where they are not its name and `signature`.
+_SIGNATURES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "dequantize_matmul": ("dequantize", "signature"),
+        "blockwise_dequantize_matmul": ("blockwise", "dequantize_signature"),
     }
 )
 
@@ -87,19 +99,21 @@ def _signature(kernel: str, config: Settings, problem: Problem) -> Any:
 
     import torch
 
-    folder = "dequantize" if kernel == "dequantize_matmul" else kernel
-    launch = import_module(f"lords_bench.kernels.{folder}.launch")
-    built = launch.CONFIG(**dict(config))
+    dtype = getattr(torch, problem.x_dtype)
     arguments: dict[str, Any] = {"bits": problem.bits, "decoder": problem.decoder}
     if problem.block is None:
         arguments |= {"rank": problem.rank}
     else:
-        arguments |= {"block": problem.block, "k": problem.k, "has_zero": problem.decoder == "uniform"}
+        arguments |= {"block": problem.block, "has_zero": problem.zero_points}
+    if kernel in ("blockwise", "blockwise_gemm"):
+        arguments |= {"k": problem.k}
     if kernel in ("scale_tile", "blockwise"):
         arguments |= {"m": problem.m_bucket}
-    if kernel in ("scale_tile", "scale_tile_gemm", "rank_expanded", "blockwise"):
-        arguments |= {"x_dtype": getattr(torch, problem.x_dtype)}
-    return launch.signature(built, **arguments)
+    if kernel in ("scale_tile", "scale_tile_gemm", "rank_expanded", "blockwise", "blockwise_gemm"):
+        arguments |= {"x_dtype": dtype}
+    folder, function = _SIGNATURES.get(kernel, (kernel, "signature"))
+    signature = getattr(import_module(f"lords_bench.kernels.{folder}.launch"), function)
+    return signature(config_of(kernel, config), **arguments)
 
 
 def _facts(result: CompiledKernel) -> Compiled:

@@ -155,6 +155,7 @@ def _when(found: Found) -> str:
 
 def _problem(problem: Problem) -> str:
     scale = f"rank {problem.rank}" if problem.block is None else f"block {problem.block}"
+    scale += " with zero points" if problem.zero_points else ""
     bucket = "2049 and more" if problem.m_bucket == 4096 else f"up to {problem.m_bucket}"
     return (
         f"M {bucket}, N {problem.n}, K {problem.k}, {problem.bits} bit, {scale}, x {problem.x_dtype}, "

@@ -7,13 +7,12 @@ is expected is computed once per problem.
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from lords_bench.kernel_check import expected_and_bound, make_case, prepared_for
-from lords_bench.kernel_registry import PreparedBlockwise, named_kernel
+from lords_bench.kernel_registry import PreparedBlockwise, config_of, named_kernel
 from lords_bench.prepared import PreparedWeight
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
@@ -25,8 +24,6 @@ from lords_bench.timing.device import CandidateError, rotation_slots
 
 if TYPE_CHECKING:
     from lords_bench.kernels.common.ptx import Decoder
-
-_FOLDERS = {"dequantize_matmul": "dequantize"}
 
 
 def candidate_maker(
@@ -46,7 +43,7 @@ def candidate_maker(
     dtype: torch.dtype = getattr(torch, problem.x_dtype)
     case = make_case(
         problem.m_bucket, problem.n, problem.k, bits=problem.bits, rank=problem.rank or 1, dtype=dtype, device=device,
-        seed=int(problem.decoder == "uniform"), block=problem.block,
+        seed=int(problem.zero_points), block=problem.block,
     )  # fmt: skip
     decoder = None if device.type == "cpu" and problem.block is None else cast("Decoder", problem.decoder)
     weight = prepared_for(chosen, case, decoder)
@@ -86,14 +83,6 @@ def candidate_maker(
         )
 
     return make
-
-
-def config_of(kernel: str, settings: Settings) -> Any:
-    """The kernel's config dataclass; None for a kernel that has none."""
-    if not settings:
-        return None
-    launch = import_module(f"lords_bench.kernels.{_FOLDERS.get(kernel, kernel)}.launch")
-    return launch.CONFIG(**dict(settings))
 
 
 def _copy(weight: PreparedWeight | PreparedBlockwise) -> PreparedWeight | PreparedBlockwise:

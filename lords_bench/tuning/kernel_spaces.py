@@ -49,6 +49,12 @@ def _blockwise(problem: Problem, machine: Machine) -> SearchSpace:
     return listed_space(module.space(bits=problem.bits), default=default)
 
 
+def _blockwise_gemm(problem: Problem, machine: Machine) -> SearchSpace:
+    module = _module("blockwise_gemm")
+    default = module.default_config(problem.m_bucket, decoder=problem.decoder, gpu=_gpu(machine))
+    return listed_space(module.space(), default=default)
+
+
 SPACES: Mapping[str, _Make] = MappingProxyType(
     {
         "rank_expanded": _rank_expanded,
@@ -56,6 +62,8 @@ SPACES: Mapping[str, _Make] = MappingProxyType(
         "scale_tile_gemm": _scale_tile_gemm,
         "dequantize_matmul": _dequantize,
         "blockwise": _blockwise,
+        "blockwise_gemm": _blockwise_gemm,
+        "blockwise_dequantize_matmul": _dequantize,
         cpu_product.NAME: lambda _problem, _machine: cpu_product.space(),
         fake.CLEAN: lambda _problem, _machine: fake.space(),
         fake.FAULTY: lambda _problem, _machine: fake.space(),

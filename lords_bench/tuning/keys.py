@@ -13,10 +13,12 @@ from lords_bench.records.tuned import ROUTE, Machine, Problem, TunedKey, m_bucke
 from lords_bench.tuning.sources import source_sha256
 
 if TYPE_CHECKING:
-    from lords_bench.kernels.blockwise.launch import BlockwiseOperands
+    from lords_bench.kernels.blockwise.operands import BlockwiseOperands
 
-# Kernels that a route may choose: a change of one of them makes every comparison between them void.
+# Kernels that a route may choose, of a LoRDS and of a block-wise product: a change of one of them makes every
+# comparison between them void.
 ROUTED = ("rank_expanded", "scale_tile", "scale_tile_gemm", "dequantize_matmul")
+BLOCK_ROUTED = ("blockwise", "blockwise_gemm", "blockwise_dequantize_matmul")
 
 
 def problem_of(m: int, weight: PreparedWeight) -> Problem:
@@ -43,6 +45,7 @@ def block_problem_of(m: int, operands: "BlockwiseOperands") -> Problem:
         k=operands.k,
         bits=operands.bits,
         block=operands.block,
+        zero_points=operands.zero_NG is not None,
         x_dtype=str(operands.levels.dtype).removeprefix("torch."),
         scale_dtype=str(operands.scale_NG.dtype).removeprefix("torch."),
         decoder=operands.levels.decoder,
@@ -55,18 +58,27 @@ def key_of(kernel: str, problem: Problem, machine: Machine) -> TunedKey:
     Raises:
         UsageError: unknown kernel.
     """
-    return TunedKey(kernel=kernel, source_sha256=kernel_source(kernel), problem=problem, machine=machine)
+    source = route_source(problem) if kernel == ROUTE else kernel_source(kernel)
+    return TunedKey(kernel=kernel, source_sha256=source, problem=problem, machine=machine)
 
 
 def kernel_source(kernel: str) -> str:
-    """Hash of a kernel's source, for `ROUTE` of all kernels that a route may choose.
+    """Hash of a kernel's source.
 
     Raises:
         UsageError: unknown kernel.
     """
-    if kernel == ROUTE:
-        return _joined(named_kernel(name).roots for name in ROUTED)
     return source_sha256(named_kernel(kernel).roots)
+
+
+def route_source(problem: Problem) -> str:
+    """Hash of the source of all kernels that a route may choose for the problem."""
+    return _joined(named_kernel(name).roots for name in routed(problem))
+
+
+def routed(problem: Problem) -> tuple[str, ...]:
+    """The kernels that a route may choose for the problem."""
+    return ROUTED if problem.block is None else BLOCK_ROUTED
 
 
 def _joined(all_roots: Iterable[tuple[str, ...]]) -> str:

@@ -2,9 +2,10 @@
 
 Pure functions of entries and a key: total, deterministic, and without a device.
 
-*Exact*: every field of the key agrees. *Nearest*: the kernel's source, the M bucket, bits, rank, dtypes and decoder
-agree and the compute capability does; GPU, driver, Triton, N and K may differ, but N and K must lie within the tuned
-ones of such entries: outside that hull, and between tuned M buckets, nothing was measured that speaks for a choice.
+*Exact*: every field of the key agrees. *Nearest*: the kernel's source, the M bucket, bits, the kind of scale (rank, or
+block and zero points), dtypes and decoder agree and the compute capability does; GPU, driver, Triton, N and K may
+differ, but N and K must lie within the tuned ones of such entries: outside that hull, and between tuned M buckets,
+nothing was measured that speaks for a choice.
 An entry of a kernel that has changed since serves nobody.
 """
 
@@ -131,8 +132,8 @@ def _agreed(key: TunedKey) -> object:
     """What an answer must agree in with the question."""
     problem = key.problem
     return (
-        key.kernel, key.source_sha256, problem.m_bucket, problem.bits, problem.rank, problem.block, problem.x_dtype,
-        problem.scale_dtype, problem.decoder, key.machine.capability,
+        key.kernel, key.source_sha256, problem.m_bucket, problem.bits, problem.rank, problem.block, problem.zero_points,
+        problem.x_dtype, problem.scale_dtype, problem.decoder, key.machine.capability,
     )  # fmt: skip
 
 

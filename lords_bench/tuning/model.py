@@ -128,14 +128,14 @@ def work_of(kernel: str, settings: Settings, problem: Problem) -> Work:
     """
     if kernel in ("rank_expanded", "scale_tile", "blockwise"):
         return _split_k_work(kernel, settings, problem)
-    if kernel in ("scale_tile_gemm", "dequantize_matmul"):
+    if kernel in ("scale_tile_gemm", "dequantize_matmul", "blockwise_gemm", "blockwise_dequantize_matmul"):
         return _tile_work(kernel, settings, problem)
     raise UsageError(f"no model of kernel {kernel!r}; search it with --strategy random or exhaustive")
 
 
 def _split_k_work(kernel: str, settings: Settings, problem: Problem) -> Work:
     config = dict(settings)
-    m, n, k, rank = problem.m_bucket, problem.n, problem.k, problem.rank or 1
+    m, n, k, rank = problem.m_bucket, problem.n, problem.k, problem.rank or 0
     tokens = m if kernel == "rank_expanded" else 8 if m <= 8 else 16 if m <= 16 else 32
     block_n, tiles = int(config["block_n"]), int(config["tiles_per_program"])
     chunk = int(config["blocks_k"]) * _k_block(problem.bits)
@@ -152,11 +152,11 @@ def _split_k_work(kernel: str, settings: Settings, problem: Problem) -> Work:
         weights_per_turn=block_n * chunk,
         tokens=tokens,
         setup_bytes=setup_bytes,
-        memory_bytes=packed_bytes * token_tiles + (n + k) * rank * 2 + m * (n + k) * 2,
+        memory_bytes=packed_bytes * token_tiles + _scale_bytes(problem) + m * (n + k) * 2,
         cache_bytes=groups * splits * setup_bytes * token_tiles
         + splits * n * rank * 2 * token_tiles
         + 2 * partial_bytes,
-        bits_per_weight=problem.bits + (n + k) * rank * 16 / (n * k),
+        bits_per_weight=problem.bits + 8 * _scale_bytes(problem) / (n * k),
         tail_ns=last if config["last_sums"] else _LAUNCH_NS + _MEMORY_LATENCY_NS,
         num_warps=int(config["num_warps"]),
         num_stages=int(config["num_stages"]),
@@ -165,9 +165,9 @@ def _split_k_work(kernel: str, settings: Settings, problem: Problem) -> Work:
 
 def _tile_work(kernel: str, settings: Settings, problem: Problem) -> Work:
     config = dict(settings)
-    m, n, k, rank = problem.m_bucket, problem.n, problem.k, problem.rank or 1
+    m, n, k, rank = problem.m_bucket, problem.n, problem.k, problem.rank or 0
     block_n, block_k = int(config["block_n"]), _k_block(problem.bits)
-    fused = kernel == "scale_tile_gemm"
+    fused = kernel in ("scale_tile_gemm", "blockwise_gemm")
     tokens = int(config["block_m"]) if fused else 16
     token_tiles, row_tiles, chunks = ceil(m / tokens) if fused else 1, ceil(n / block_n), ceil(k / block_k)
     packed_bytes = n * k * problem.bits // 8
@@ -179,13 +179,20 @@ def _tile_work(kernel: str, settings: Settings, problem: Problem) -> Work:
         weights_per_turn=block_n * block_k,
         tokens=tokens,
         setup_bytes=block_n * rank * 2,
-        memory_bytes=packed_bytes + scratch_bytes + (n + k) * rank * 2 + m * (n + k) * 2,
+        memory_bytes=packed_bytes + scratch_bytes + _scale_bytes(problem) + m * (n + k) * 2,
         cache_bytes=packed_bytes * token_tiles + row_tiles * (m + rank) * k * 2,
-        bits_per_weight=problem.bits + (n + k) * rank * 16 / (n * k),
+        bits_per_weight=problem.bits + 8 * _scale_bytes(problem) / (n * k),
         tail_ns=0.0,
         num_warps=int(config["num_warps"]),
         num_stages=int(config["num_stages"]),
     )
+
+
+def _scale_bytes(problem: Problem) -> int:
+    """Of the factors of S, or of scales and zero points, in 16 bits."""
+    if problem.block is None:
+        return 2 * (problem.n + problem.k) * (problem.rank or 0)
+    return 2 * problem.n * ceil(problem.k / problem.block) * (1 + problem.zero_points)
 
 
 def _expected_code(kernel: str, settings: Settings, work: Work, problem: Problem, gpu: GpuModel) -> Code:
@@ -195,7 +202,7 @@ def _expected_code(kernel: str, settings: Settings, work: Work, problem: Problem
     for 8 ranks and one of two parts.
     """
     rates = PIPE_RATES[gpu.arch]
-    config, ranks = dict(settings), (problem.rank or 16) / 16
+    config, ranks = dict(settings), (problem.rank or 0) / 16
     chunk = work.weights_per_turn // int(config["block_n"])
     # Half a register per weight that a thread decodes in a turn, beside 32 for addresses and sums.
     registers = 32 + work.weights_per_turn / (32 * work.num_warps) / 2
@@ -205,7 +212,8 @@ def _expected_code(kernel: str, settings: Settings, work: Work, problem: Problem
         tensor = rates.imma * 0.25 * ranks * (1 + 32 / chunk)
         setup, kept = max(960, 500 + 8.2 * chunk / work.num_warps), 0
     else:
-        issue = 4.7
+        # A scale that is read instead of multiplied saves its conversion; the small kernel scales sums, not weights.
+        issue = {"blockwise": 3.0, "blockwise_gemm": 4.5}.get(kernel, 4.7)
         tensor = rates.hmma_fp32 * (0.25 * ranks + work.tokens / 64)
         setup, kept = 500, chunk * work.tokens * 2
     return Code(

@@ -20,11 +20,19 @@ from lords_bench.tuning.space import SearchSpace
 from lords_bench.tuning.strategies import Guess
 from lords_bench.tuning.tasks import Inspected, RouteTask, Task
 
-# What is tuned where nothing is named: the kernels that the route of a product takes and the
-# block-wise one, since a baseline that is not tuned would lose for that; one stand-in elsewhere.
+# What is tuned where nothing is named: the kernels that the route of a product takes, of LoRDS and of the block-wise
+# baselines, since a baseline that is not tuned would lose for that; one stand-in elsewhere.
 DEFAULT_KERNELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "cuda": ("rank_expanded", "scale_tile", "scale_tile_gemm", "dequantize_matmul", "blockwise"),
+        "cuda": (
+            "rank_expanded",
+            "scale_tile",
+            "scale_tile_gemm",
+            "dequantize_matmul",
+            "blockwise",
+            "blockwise_gemm",
+            "blockwise_dequantize_matmul",
+        ),
         "cpu": (cpu_product.NAME,),
         "fake": (fake.FAULTY,),
     }

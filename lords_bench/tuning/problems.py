@@ -1,15 +1,21 @@
 """Problems as a look-up will ask for them, and weights of a problem without memory behind them."""
 
+from typing import TYPE_CHECKING, cast
+
 import torch
 
 from lords_bench.errors import UsageError
+from lords_bench.kernel_registry import PreparedBlockwise
 from lords_bench.prepared import DECODERS, PreparedWeight, forced_decoder
 from lords_bench.records.tuned import Problem, m_bucket
 
+if TYPE_CHECKING:
+    from lords_bench.kernels.common.ptx import Decoder
+
 # Scales are stored in it; `prepare` keeps it.
 SCALE_DTYPE = "float16"
-# Of NormalFloat levels, which are off the 7-bit grid, and of integers.
-BLOCK_DECODERS = ("table16", "uniform")
+# Decoder and whether there are zero points: of NormalFloat levels on the 7-bit grid, and of integers.
+BLOCK_FORMATS = (("grid7", False), ("uniform", True))
 DTYPES = ("float16", "bfloat16", "float32")
 
 
@@ -43,8 +49,6 @@ def lords_problem(
 def block_problems(*, m: int, n: int, k: int, bits: int, block: int, x_dtype: str) -> tuple[Problem, ...]:
     """A product with each block-wise baseline as `keys.block_problem_of` names it: NormalFloat, integers with zeros.
 
-    They differ in the decoder, except in float32, where both go through the portable one and share an entry.
-
     Raises:
         UsageError: a dtype that no product has.
     """
@@ -53,11 +57,50 @@ def block_problems(*, m: int, n: int, k: int, bits: int, block: int, x_dtype: st
     forced = forced_decoder(getattr(torch, x_dtype))
     return tuple(
         Problem(
-            m_bucket=m_bucket(m), n=n, k=k, bits=bits, block=block, x_dtype=x_dtype, scale_dtype=SCALE_DTYPE,
-            decoder=decoder,
+            m_bucket=m_bucket(m), n=n, k=k, bits=bits, block=block, zero_points=zero_points, x_dtype=x_dtype,
+            scale_dtype=SCALE_DTYPE, decoder=forced or decoder,
         )
-        for decoder in ((forced,) if forced else BLOCK_DECODERS)
+        for decoder, zero_points in BLOCK_FORMATS
     )  # fmt: skip
+
+
+def blocks_without_memory(problem: Problem) -> PreparedBlockwise:
+    """A weight of a block-wise problem, on the meta device: it answers what takes it, on any machine.
+
+    Raises:
+        KeyError: the problem is of a LoRDS weight.
+    """
+    from lords_bench.kernels.blockwise.operands import BlockwiseOperands, scales_per_row
+    from lords_bench.kernels.common.layout import k_block, plane_count
+    from lords_bench.kernels.common.operands import LevelTable
+
+    if problem.block is None:
+        raise KeyError("block")
+    dtype = getattr(torch, problem.x_dtype)
+
+    def meta(*shape: int, dtype: torch.dtype) -> torch.Tensor:
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    groups = scales_per_row(problem.k, bits=problem.bits, block=problem.block)
+    levels = LevelTable(
+        decoder=cast("Decoder", problem.decoder), words=meta(1, dtype=torch.int32), dtype=dtype, grid7_bytes=None,
+        unit=1.0,
+    )  # fmt: skip
+    return PreparedBlockwise(
+        operands=BlockwiseOperands(
+            packed=meta(
+                problem.n, -(-problem.k // k_block(problem.bits)), plane_count(problem.bits), 16, dtype=torch.int16
+            ),
+            scale_NG=meta(problem.n, groups, dtype=getattr(torch, problem.scale_dtype)),
+            zero_NG=meta(problem.n, groups, dtype=dtype) if problem.zero_points else None,
+            shifts=meta(2, dtype=torch.int32),
+            levels=levels,
+            n=problem.n,
+            k=problem.k,
+            bits=problem.bits,
+            block=problem.block,
+        )
+    )
 
 
 def weight_without_memory(problem: Problem) -> PreparedWeight:

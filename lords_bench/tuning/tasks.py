@@ -6,7 +6,7 @@ from typing import Protocol
 
 from lords_bench.records.status import Status
 from lords_bench.records.trial import Evidence, MachineCode, Settings, Trial, TuningRecord
-from lords_bench.records.tuned import TunedKey
+from lords_bench.records.tuned import Problem, TunedKey
 from lords_bench.tuning.space import SearchSpace
 from lords_bench.tuning.strategies import Guess
 from lords_bench.tuning.winner import Winner
@@ -44,9 +44,7 @@ class Task:
     @property
     def label(self) -> str:
         """For people."""
-        problem = self.key.problem
-        scale = f"r{problem.rank}" if problem.block is None else f"g{problem.block} {problem.decoder}"
-        return f"{self.key.kernel} M{problem.m_bucket} {problem.n}×{problem.k} {problem.bits}b {scale}"
+        return f"{self.key.kernel} {_label(self.key.problem)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,8 +63,14 @@ class RouteTask:
     @property
     def label(self) -> str:
         """For people."""
-        problem = self.key.problem
-        return f"route M{problem.m_bucket} {problem.n}×{problem.k} {problem.bits}b r{problem.rank}"
+        return f"route {_label(self.key.problem)}"
+
+
+def _label(problem: Problem) -> str:
+    scale = f"r{problem.rank}"
+    if problem.block is not None:
+        scale = f"g{problem.block} {problem.decoder}" + (" zero points" if problem.zero_points else "")
+    return f"M{problem.m_bucket} {problem.n}×{problem.k} {problem.bits}b {scale}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -94,14 +94,18 @@ def _routes(problem: "Problem", made: "dict[str, Task]", device: str) -> "list[R
     """The choice between the kernels of a problem, with the rows that earlier runs left of those not tuned now."""
     from lords_bench.tuning.plan import STAND_INS, make_route, make_task
 
-    if not made or set(made) <= STAND_INS or problem.block is not None:
+    if not made or set(made) <= STAND_INS:
         return []
+    from lords_bench.block_dispatch import block_kernels_for
     from lords_bench.dispatch import kernels_for
-    from lords_bench.tuning.keys import ROUTED
-    from lords_bench.tuning.problems import weight_without_memory
+    from lords_bench.tuning.keys import routed
+    from lords_bench.tuning.problems import blocks_without_memory, weight_without_memory
 
-    kernels = kernels_for(problem.m_bucket, weight_without_memory(problem))
-    if kernels[0] not in ROUTED or not set(kernels) & set(made):
+    if problem.block is None:
+        kernels = kernels_for(problem.m_bucket, weight_without_memory(problem))
+    else:
+        kernels = block_kernels_for(problem.m_bucket, blocks_without_memory(problem))
+    if kernels[0] not in routed(problem) or not set(kernels) & set(made):
         return []
     machine = next(iter(made.values())).key.machine
     return [make_route(problem, [made.get(name) or make_task(name, problem, machine, device) for name in kernels])]

@@ -19,6 +19,7 @@ def problems_of(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "lis
     Raises:
         UsageError: sizes, ranks or numbers of tokens that cannot be read.
     """
+    from lords_bench.tuning.keys import BLOCK_ROUTED
     from lords_bench.tuning.plan import STAND_INS
 
     dtype = arguments.dtype or _DEFAULT_DTYPE[arguments.device]
@@ -29,7 +30,7 @@ def problems_of(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "lis
         for n, k, rank in _shapes_and_ranks(arguments)
         for m in sorted(set(_numbers("--m", arguments.m or _DEFAULT_M[arguments.device])))
     ]
-    if "blockwise" in kernels:
+    if set(kernels) & set(BLOCK_ROUTED):
         found += _block_problems(arguments, dtype)
     # Ranks and numbers of tokens that kernels pad to the same size are one problem.
     return list(dict.fromkeys(found))
@@ -75,7 +76,9 @@ def _stand_in_problem(m: int, n: int, k: int, bits: int, rank: int, dtype: str) 
 
 def serves(kernel: str, problem: "Problem") -> bool:
     """Whether a kernel is worth tuning for that many tokens, as the kernels themselves say."""
-    if (kernel == "blockwise") != (problem.block is not None):
+    from lords_bench.tuning.keys import BLOCK_ROUTED
+
+    if (kernel in BLOCK_ROUTED) != (problem.block is not None):
         return False
     most = {"rank_expanded": 4, "scale_tile": 64, "blockwise": 64}.get(kernel)
     return most is None or problem.m_bucket <= most

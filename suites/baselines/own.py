@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from lords_bench.dispatch import blocks_served_by, served_by
+from lords_bench.block_dispatch import blocks_served_by
+from lords_bench.dispatch import served_by
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import CheckCase, expected_and_bound
-from lords_bench.kernel_registry import config_of, named_kernel
+from lords_bench.kernel_registry import PreparedBlockwise, config_of, named_kernel, prepare_blockwise
 from lords_bench.ops import lords_matmul
-from lords_bench.prepared import PreparedWeight, prepare
+from lords_bench.prepared import PreparedWeight, forced_decoder, prepare
+from lords_bench.records.tuned import Choice
 from lords_bench.suites.baselines.problem import Expected, LordsTensors, Problem, Way, expected_of
+from lords_bench.tuning.lookup import Found
 
 
 def dense(problem: Problem) -> Way:
@@ -71,35 +74,34 @@ def lords_kernel(problem: Problem, name: str) -> Way:
 
 
 def nf_block(problem: Problem) -> Way:
-    """NormalFloat blocks through the fused block-wise kernel.
+    """NormalFloat blocks through the kernel that serves the number of tokens: fused, or for many dequantize + matmul.
 
     Raises:
-        UsageError: no GPU, or more tokens than the kernel takes.
+        UsageError: no GPU.
     """
-    return _fused_blocks(problem, _nf_operands(problem), _nf_expected(problem), _stored_bytes(problem.blocks))
+    return _routed_blocks(problem, _nf_weight(problem), _nf_expected(problem), _stored_bytes(problem.blocks))
 
 
 def int_block(problem: Problem) -> Way:
-    """Integer groups with zero points through the same kernel.
+    """Integer groups with zero points through the same kernels.
 
     Raises:
-        UsageError: no GPU, or more tokens than the kernel takes.
+        UsageError: no GPU.
     """
     _require_gpu(problem)
-    from lords_bench.kernels.blockwise.launch import blockwise_operands
-
     weight, bits = problem.integers, problem.case.bits
     # (code − zero) · scale = (level − zero/half + 1) · (scale · half) with levels (code − half)/half.
     half = 1 << (bits - 1)
     levels_L = (torch.arange(1 << bits, device=problem.device) - half) / half
-    operands = blockwise_operands(
+    prepared = prepare_blockwise(
         weight.packed, weight.scale_NG * half, levels_L, k=problem.case.k, bits=bits, block=problem.case.block,
-        dtype=problem.dtype, decoder="uniform", zero_NG=weight.zeros().view(weight.scale_NG.shape).float() / half - 1,
+        dtype=problem.dtype, decoder=forced_decoder(problem.dtype) or "uniform",
+        zero_NG=weight.zeros().view(weight.scale_NG.shape).float() / half - 1,
     )  # fmt: skip
     expected = expected_of(
         lambda: weight.dequantize(torch.float64), result=problem.dtype, roundings=4, compute=problem.dtype
     )
-    return _fused_blocks(problem, operands, expected, _stored_bytes(weight))
+    return _routed_blocks(problem, prepared, expected, _stored_bytes(weight))
 
 
 def nf_dequantize(problem: Problem) -> Way:
@@ -113,15 +115,11 @@ def nf_dequantize(problem: Problem) -> Way:
             expected=_nf_expected(problem),
             stored_bytes=_stored_bytes(problem.blocks),
         )
-    from lords_bench.kernels.blockwise import launch as blockwise
-
-    return Way(
-        kernel="blockwise_dequantize + torch.nn.functional.linear",
-        operands=_nf_operands(problem),
-        apply=lambda operands, x_MK: linear(x_MK, blockwise.dequantize(operands, dtype)),
-        expected=_nf_expected(problem),
-        stored_bytes=_stored_bytes(problem.blocks),
-        config_origin="formula",
+    return _block_way(
+        Found(choice=Choice(kernel="blockwise_dequantize_matmul"), origin="formula"),
+        _nf_weight(problem),
+        _nf_expected(problem),
+        _stored_bytes(problem.blocks),
     )
 
 
@@ -175,51 +173,32 @@ def adapter_expected(
 
 
 def _best_blocks(problem: Problem) -> Way:
-    """The fused kernel where it takes the problem, else dequantize + matmul."""
-    try:
-        return nf_block(problem)
-    except UsageError:
-        return nf_dequantize(problem)
+    return nf_dequantize(problem) if problem.device.type == "cpu" else nf_block(problem)
 
 
-def _fused_blocks(problem: Problem, operands: Any, expected: Expected, stored_bytes: int) -> Way:
-    from lords_bench.kernels.blockwise import launch as blockwise
-    from lords_bench.kernels.blockwise.space import default_config
-    from lords_bench.kernels.common.gpu import gpu_of
-    from lords_bench.kernels.common.workspace import arrival_counters
+def _routed_blocks(problem: Problem, weight: PreparedBlockwise, expected: Expected, stored_bytes: int) -> Way:
+    return _block_way(blocks_served_by(problem.case.m, weight), weight, expected, stored_bytes)
 
-    case = problem.case
-    support = blockwise.supports(case.m, operands, problem.dtype)
-    if not support.ok:
-        raise UsageError(support.reason or "the block-wise kernel does not take the problem")
-    found = blocks_served_by(case.m, operands)
-    config = config_of("blockwise", found.choice.settings) or default_config(
-        case.n, case.k, bits=case.bits, gpu=gpu_of(problem.device)
-    )
-    counters = arrival_counters(case.n * case.m, problem.device)
 
-    def apply(held: Any, x_MK: Tensor) -> Tensor:
-        weight, arrivals = held
-        return blockwise.launch(x_MK, weight, config=config, arrivals=arrivals)
-
+def _block_way(found: Found, weight: PreparedBlockwise, expected: Expected, stored_bytes: int) -> Way:
+    choice = found.choice
+    kernel, config = named_kernel(choice.kernel), config_of(choice.kernel, choice.settings)
     return Way(
-        kernel="blockwise",
-        operands=(operands, counters),
-        apply=apply,
+        kernel=choice.kernel,
+        operands=weight,
+        apply=lambda operands, x_MK: kernel.launch(x_MK, operands, None, config),
         expected=expected,
         stored_bytes=stored_bytes,
-        config=tuple((field.name, getattr(config, field.name)) for field in dataclasses.fields(config)),
+        config=choice.settings,
         config_origin=found.origin,
     )
 
 
-def _nf_operands(problem: Problem) -> Any:
+def _nf_weight(problem: Problem) -> PreparedBlockwise:
     _require_gpu(problem)
-    from lords_bench.kernels.blockwise.launch import blockwise_operands
-
     weight = problem.blocks
     assert isinstance(weight.scale_NG, Tensor)
-    return blockwise_operands(
+    return prepare_blockwise(
         weight.packed, weight.scale_NG, weight.levels(), k=problem.case.k, bits=problem.case.bits,
         block=problem.case.block, dtype=problem.dtype,
     )  # fmt: skip

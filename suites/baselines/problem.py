@@ -141,8 +141,9 @@ class Problem:
 
     @cached_property
     def blocks(self) -> BlockwiseWeight:
-        """NormalFloat blocks by largest magnitude."""
-        spec = QuantSpec(method=f"nf{self.case.bits}", bits=self.case.bits, block=self.case.block)
+        """NormalFloat blocks by largest magnitude, levels on the 7-bit grid as LoRDS has them: the same decoder."""
+        bits = self.case.bits
+        spec = QuantSpec(method=f"nf{bits}", bits=bits, block=self.case.block, levels=f"nf{bits}-grid7")
         weight = quantize(self.weight_NK, spec)
         assert isinstance(weight, BlockwiseWeight)
         return weight

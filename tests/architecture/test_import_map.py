@@ -23,6 +23,7 @@ ORDER = (
     "static",
     "tuning",
     "dispatch",
+    "block_dispatch",
     "ops",
     "integrations",
     "training",

@@ -1,6 +1,6 @@
 """The checks can fail: every kernel is broken in five ways, and its own check sees each of them.
 
-Wrong nibble, dropped tail, missing rank (for kernels without factors: wrong scale), wrong block, stale accumulator.
+Wrong nibble, dropped tail, missing rank, wrong block, stale accumulator. Block-wise kernels: `test_block_mutations`.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ import pytest
 import torch
 from mutation import Edits, import_edited
 from problems import make_problem, make_x
-from test_blockwise import check as check_blockwise
 from test_dequantize import check as check_dequantize
 from test_fake_quantize import check as check_fake_quantize
 from test_fake_quantize import weights_near
@@ -20,8 +19,6 @@ from test_rank_expanded import check as check_rank_expanded
 from test_scale_tile import check as check_scale_tile
 from test_scale_tile_gemm import check as check_gemm
 
-from lords_bench.kernels.blockwise import launch as blockwise
-from lords_bench.kernels.blockwise.space import BlockwiseConfig
 from lords_bench.kernels.dequantize import launch as dequantize
 from lords_bench.kernels.dequantize.space import DequantizeConfig
 from lords_bench.kernels.fake_quantize import launch as fake_quantize
@@ -82,13 +79,6 @@ def run_fake_quantize() -> None:
     check_fake_quantize(PROBLEM, weights_near(PROBLEM, torch.float32), FakeQuantizeConfig(block_n=16, block_k=128))
 
 
-def run_blockwise() -> None:
-    check_blockwise(
-        n=37, k=300, bits=4, block=64, decoder="table", levels="grid7", has_zero=True, x_MK=x_of(3),
-        config=BlockwiseConfig(block_n=16, tiles_per_program=2),
-    )  # fmt: skip
-
-
 KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edits]]] = {
     "dequantize": (
         run_dequantize,
@@ -137,7 +127,7 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
             "missing rank": MISSING_RANK,
             "wrong block": {"scale_tile_gemm.kernel": ("row_ptrs + first_block * BLOCK_WORDS", "row_ptrs")},
             "stale accumulator": {
-                "scale_tile_gemm.kernel": ("y = total * LEVEL_UNIT", "y = total * LEVEL_UNIT + rows_m[None, :]")
+                "common.results": ("y = total * LEVEL_UNIT", "y = total * LEVEL_UNIT + rows_m[None, :]")
             },
         },
     ),
@@ -152,7 +142,7 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
             "missing rank": MISSING_RANK,
             "wrong block": {"scale_tile_gemm.kernel": ("row_ptrs + block * BLOCK_WORDS", "row_ptrs")},
             "stale accumulator": {
-                "scale_tile_gemm.kernel": ("y = total * LEVEL_UNIT", "y = total * LEVEL_UNIT + rows_m[None, :]")
+                "common.results": ("y = total * LEVEL_UNIT", "y = total * LEVEL_UNIT + rows_m[None, :]")
             },
         },
     ),
@@ -240,31 +230,6 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
             "wrong sign": {"fake_quantize.kernel": ("tl.where(scale < 0, -guarded, guarded)", "guarded")},
             "wrong mask": {
                 "fake_quantize.kernel": ("(quotient >= lowest) & (quotient <= highest)", "(quotient >= lowest)")
-            },
-        },
-    ),
-    "blockwise": (
-        run_blockwise,
-        blockwise,
-        "blockwise.kernel",
-        "blockwise_kernel",
-        {
-            "wrong nibble": WRONG_NIBBLE,
-            "dropped tail": {
-                "blockwise.kernel": ("x_ptr, rows_m, k, M, K, x_stride_m", "x_ptr, rows_m, k, M, K - 1, x_stride_m")
-            },
-            "wrong scale": {
-                "blockwise.kernel": (
-                    "number = (k_of_block * KB + first * 16) // BLOCK",
-                    "number = (k_of_block * KB) // BLOCK",
-                )
-            },
-            "wrong block": {"blockwise.kernel": ("row_ptrs + k_of_block * (16 * PLANES)", "row_ptrs")},
-            "stale accumulator": {
-                "blockwise.kernel": (
-                    "        total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)",
-                    "        total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32) + first_n",
-                )
             },
         },
     ),

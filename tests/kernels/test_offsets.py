@@ -12,7 +12,10 @@ from problems import Problem, make_problem, make_x
 from triton.runtime import interpreter
 
 from lords_bench.kernels.blockwise import launch as blockwise
+from lords_bench.kernels.blockwise.operands import BlockwiseOperands
 from lords_bench.kernels.blockwise.space import BlockwiseConfig
+from lords_bench.kernels.blockwise_gemm import launch as blockwise_gemm
+from lords_bench.kernels.blockwise_gemm.space import BlockwiseGemmConfig
 from lords_bench.kernels.common.operands import LordsOperands
 from lords_bench.kernels.dequantize import launch as dequantize
 from lords_bench.kernels.fake_quantize import launch as fake_quantize
@@ -101,21 +104,24 @@ def test_rows_beyond_2_to_the_31_elements_are_read(kernel: str, huge: tuple[Lord
 
 
 @pytest.mark.usefixtures("last_program_only")
-@pytest.mark.parametrize("dense", [False, True])
-def test_block_wise_rows_beyond_2_to_the_31_elements_are_read(dense: bool, huge: tuple[LordsOperands, Problem]) -> None:
+@pytest.mark.parametrize("kernel", ["dequantize", "blockwise", "blockwise_gemm"])
+def test_block_wise_rows_beyond_2_to_the_31_elements_are_read(kernel: str, huge: tuple[LordsOperands, Problem]) -> None:
     operands, small = huge
-    scale_NG = torch.rand(TOUCHED, 1, generator=torch.Generator().manual_seed(0)).half()
-    weight = blockwise.BlockwiseOperands(
-        packed=operands.packed, scale_NG=last_rows(scale_NG), zero_NG=None, levels=operands.levels, n=ROWS, k=K,
-        bits=4, block=64,
+    scale_NG = torch.rand(TOUCHED, 2, generator=torch.Generator().manual_seed(0)).half()
+    weight = BlockwiseOperands(
+        packed=operands.packed, scale_NG=last_rows(scale_NG), zero_NG=None, shifts=torch.tensor((0, 16)).int(),
+        levels=operands.levels, n=ROWS, k=K, bits=4, block=64,
     )  # fmt: skip
 
-    if dense:
+    if kernel == "dequantize":
         found = blockwise.dequantize(weight, torch.bfloat16)[-LAST:, -1]
-    else:
+    elif kernel == "blockwise":
         found = blockwise.launch(last_column(), weight, config=BlockwiseConfig(tiles_per_program=1))[0, -LAST:]
+    else:
+        gemm_config = BlockwiseGemmConfig(block_m=16, block_n=64)
+        found = blockwise_gemm.launch(last_column(), weight, config=gemm_config)[0, -LAST:]
 
-    expected = (small.values_NK * scale_NG.double())[-LAST:, -1]
+    expected = (small.values_NK * scale_NG.double()[:, :1])[-LAST:, -1]
     torch.testing.assert_close(found.double(), expected, rtol=2e-2, atol=1e-6)
 
 

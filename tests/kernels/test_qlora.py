@@ -4,7 +4,7 @@ import pytest
 import torch
 from problems import levels_of, make_x
 
-from lords_bench.kernels.blockwise.launch import blockwise_operands
+from lords_bench.kernels.blockwise.operands import blockwise_operands
 from lords_bench.kernels.qlora import launch
 from lords_bench.reference.packing import pack_codes
 

@@ -99,6 +99,19 @@ def test_eight_and_sixteen_tokens_take_no_more_instructions_than_the_prototype_d
 
 
 @counted
+def test_the_block_wise_gemm_takes_fewer_instructions_than_that_of_lords(found: Found) -> None:
+    """The comparison is of formats: reading a scale per block must not cost more than multiplying one per weight."""
+    for target in NVIDIA_TARGETS:
+        form = "joined" if target == "sm_90" else "split"
+        ours = found[f"scale_tile_gemm 4 bit M=64 {form}", target][1].loop
+        for label in ("nf4 G=64", "nf4 G=128", "int4 G=64"):
+            theirs = found[f"blockwise_gemm {label} M=64 {form}", target][1].loop
+            assert ours is not None
+            assert theirs is not None
+            assert theirs.instructions_per_32_weights < ours.instructions_per_32_weights, (label, target)
+
+
+@counted
 def test_one_token_is_predicted_to_wait_for_memory_on_every_gpu(found: Found) -> None:
     bounds = [bound for report in reports_of(found, "rank_expanded") for bound in report.bounds]
 
@@ -113,8 +126,9 @@ def test_the_integer_path_multiplies_in_int8_and_everything_else_in_16_bits(foun
         assert all(opcode.startswith("HMMA.16816") for opcode in report.tensor_opcodes), report.target
 
 
-def test_the_gemm_uses_wgmma_with_w_in_registers_on_hopper_and_mma_sync_elsewhere(found: Found) -> None:
-    for report in reports_of(found, "scale_tile_gemm"):
+@pytest.mark.parametrize("kernel", ["scale_tile_gemm", "blockwise_gemm"])
+def test_a_gemm_uses_wgmma_with_w_in_registers_on_hopper_and_mma_sync_elsewhere(found: Found, kernel: str) -> None:
+    for report in reports_of(found, kernel):
         family = "HGMMA.64x" if report.target == "sm_90" else "HMMA.16816"
         assert report.loop is not None
         assert all(opcode.startswith(family) for opcode in report.tensor_opcodes), report.target
@@ -148,7 +162,15 @@ def test_packed_codes_are_loaded_16_bytes_at_a_time(found: Found) -> None:
 
 
 def test_amd_kernels_compile_with_matrix_instructions(found: Found) -> None:
-    for kernel in ("rank_expanded", "scale_tile", "scale_tile_gemm", "dequantize", "peft_backward", "blockwise"):
+    for kernel in (
+        "rank_expanded",
+        "scale_tile",
+        "scale_tile_gemm",
+        "dequantize",
+        "peft_backward",
+        "blockwise",
+        "blockwise_gemm",
+    ):
         for target in AMD_TARGETS:
             with_matrix = any(
                 report.amd and report.amd.matrix_opcodes for report in reports_of(found, kernel, (target,))

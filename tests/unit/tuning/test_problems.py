@@ -8,8 +8,7 @@ import torch
 
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import make_case
-from lords_bench.kernel_registry import config_of
-from lords_bench.kernels.blockwise.launch import BlockwiseOperands
+from lords_bench.kernel_registry import PreparedBlockwise, config_of
 from lords_bench.kernels.common.operands import level_table
 from lords_bench.prepared import forced_decoder, prepare
 from lords_bench.records.tuned import ROUTE, Choice, Problem, Summary, TunedEntry
@@ -20,11 +19,13 @@ from lords_bench.suites.baselines.problem import Problem as SuiteProblem
 from lords_bench.tuning import fake
 from lords_bench.tuning.code import request_of
 from lords_bench.tuning.kernel_candidates import candidate_maker
-from lords_bench.tuning.keys import block_problem_of, key_of, problem_of
+from lords_bench.tuning.keys import BLOCK_ROUTED, block_problem_of, key_of, problem_of
 from lords_bench.tuning.lookup import Entries, Found
-from lords_bench.tuning.plan import FAKE_MACHINE, make_task
-from lords_bench.tuning.problems import block_problems, lords_problem, weight_without_memory
-from lords_bench.tuning_cli.asked import problems_of
+from lords_bench.tuning.plan import DEFAULT_KERNELS, FAKE_MACHINE, make_task
+from lords_bench.tuning.problems import block_problems, blocks_without_memory, lords_problem, weight_without_memory
+from lords_bench.tuning_cli import _routes
+from lords_bench.tuning_cli.asked import problems_of, serves
+from tuned_builders import make_entry
 
 N, K = 48, 300
 TIME = Summary(samples=9, median_ns=9.0, low_ns=9.0, high_ns=9.0)
@@ -111,8 +112,8 @@ def test_the_block_wise_baselines_that_are_tuned_are_those_of_the_latency_suite(
 ) -> None:
     asked_for: list[Problem] = []
 
-    def look_up(m: int, operands: BlockwiseOperands) -> Found:
-        asked_for.append(block_problem_of(m, operands))
+    def look_up(m: int, weight: PreparedBlockwise) -> Found:
+        asked_for.append(block_problem_of(m, weight.operands))
         return Found(choice=Choice(kernel="blockwise"), origin="formula")
 
     monkeypatch.setattr(own, "blocks_served_by", look_up)
@@ -130,22 +131,70 @@ def test_the_block_wise_baselines_that_are_tuned_are_those_of_the_latency_suite(
 def test_a_baseline_is_tuned_by_its_own_configurations_and_not_by_those_of_lords(dtype: str) -> None:
     problems = [problem for problem in tuned("blockwise", dtype=dtype) if problem.block is not None]
 
-    assert [problem.decoder for problem in problems] == (["table"] if dtype == "float32" else ["table16", "uniform"])
+    decoders = ["table", "table"] if dtype == "float32" else ["grid7", "uniform"]
+    assert [(problem.decoder, problem.zero_points) for problem in problems] == [
+        (decoders[0], False),
+        (decoders[1], True),
+    ]
     for problem in problems:
         task = make_task("blockwise", problem, FAKE_MACHINE, "fake")
         assert type(config_of("blockwise", task.space.default)).__name__ == "BlockwiseConfig"
         assert task.key == key_of("blockwise", problem, FAKE_MACHINE)
 
 
-@pytest.mark.parametrize("problem", block_problems(m=8, n=512, k=512, bits=4, block=64, x_dtype="bfloat16"), ids=str)
-def test_configurations_of_a_baseline_have_signatures_and_candidates(problem: Problem) -> None:
-    task = make_task("blockwise", problem, FAKE_MACHINE, "fake")
+def test_tuning_a_block_wise_kernel_with_zero_points_says_nothing_of_one_without() -> None:
+    """In float32 both go through one decoder, so nothing but the zero points tells them apart."""
+    plain, with_zeros = block_problems(m=8, n=512, k=512, bits=4, block=64, x_dtype="float32")
+    entry = make_entry(
+        key=key_of("blockwise_gemm", with_zeros, FAKE_MACHINE), choice=Choice(kernel="blockwise_gemm"),
+        default=Choice(kernel="blockwise_gemm"), default_measured=TIME, measured=TIME, speedup=None,
+    )  # fmt: skip
 
-    request = request_of("blockwise", task.space.default, problem, TARGETS["sm_90"])
+    assert Entries([entry]).find(key_of("blockwise_gemm", with_zeros, FAKE_MACHINE)) is not None
+    assert Entries([entry]).find(key_of("blockwise_gemm", plain, FAKE_MACHINE)) is None
+    assert Entries([entry]).find(key_of("blockwise_gemm", replace(plain, n=500), FAKE_MACHINE)) is None
+
+
+@pytest.mark.parametrize(("m", "bits", "block"), [(5, 4, 64), (2000, 3, 128)])
+def test_a_block_wise_weight_without_memory_is_of_its_problem(m: int, bits: int, block: int) -> None:
+    for problem in block_problems(m=m, n=N, k=K, bits=bits, block=block, x_dtype="float16"):
+        assert block_problem_of(m, blocks_without_memory(problem).operands) == problem
+
+
+@pytest.mark.parametrize(
+    ("m", "first", "others"),
+    [
+        (8, "blockwise", {"blockwise_gemm", "blockwise_dequantize_matmul"}),
+        (64, "blockwise_gemm", {"blockwise", "blockwise_dequantize_matmul"}),
+        (512, "blockwise_gemm", {"blockwise_dequantize_matmul"}),
+        (4096, "blockwise_dequantize_matmul", {"blockwise_gemm"}),
+    ],
+)
+def test_the_switch_point_between_fused_and_dequantized_blocks_is_tuned(m: int, first: str, others: set[str]) -> None:
+    problem, _ = block_problems(m=m, n=512, k=512, bits=4, block=64, x_dtype="bfloat16")
+    names = [name for name in DEFAULT_KERNELS["cuda"] if serves(name, problem)]
+    made = {name: make_task(name, problem, FAKE_MACHINE, "fake") for name in names}
+
+    (route,) = _routes(problem, made, "fake")
+
+    assert route.members[0].key.kernel == first
+    assert {member.key.kernel for member in route.members[1:]} == others
+    assert route.key == key_of(ROUTE, problem, FAKE_MACHINE)
+    of_lords = lords_problem(m=m, n=512, k=512, bits=4, rank=16, x_dtype="bfloat16")
+    assert route.key.source_sha256 != key_of(ROUTE, of_lords, FAKE_MACHINE).source_sha256
+
+
+@pytest.mark.parametrize("kernel", BLOCK_ROUTED)
+@pytest.mark.parametrize("problem", block_problems(m=8, n=512, k=512, bits=4, block=64, x_dtype="bfloat16"), ids=str)
+def test_configurations_of_a_baseline_have_signatures_and_candidates(problem: Problem, kernel: str) -> None:
+    task = make_task(kernel, problem, FAKE_MACHINE, "fake")
+
+    request = request_of(kernel, task.space.default, problem, TARGETS["sm_90"])
     candidate = candidate_maker(
-        "blockwise", problem, cache_bytes=1 << 18, regime="cold", device=torch.device("cpu")
+        kernel, problem, cache_bytes=1 << 18, regime="cold", device=torch.device("cpu")
     )(task.space.default, "0")  # fmt: skip
 
     assert request.num_warps == dict(task.space.default)["num_warps"]
+    assert dict(request.constants)["HAS_ZERO"] is problem.zero_points
     assert candidate.slots > 1
     assert candidate.flops == 2 * 8 * 512 * 512

@@ -1,0 +1,114 @@
+"""Launch of the block-wise GEMM."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import triton
+
+from lords_bench.errors import UsageError
+from lords_bench.kernels.blockwise.operands import BlockwiseOperands, scales_per_row
+from lords_bench.kernels.blockwise_gemm.kernel import blockwise_gemm_kernel
+from lords_bench.kernels.blockwise_gemm.space import BlockwiseGemmConfig, default_config
+from lords_bench.kernels.common.gpu import gpu_of
+from lords_bench.kernels.common.layout import k_block
+from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer
+from lords_bench.kernels.common.support import Support, activation_support, require_matrix
+
+CONFIG = BlockwiseGemmConfig
+
+
+def supports(operands: BlockwiseOperands, dtype: torch.dtype) -> Support:
+    """Any number of tokens; float32 activations through the portable decoder only."""
+    return activation_support(dtype, operands.levels)
+
+
+def launch(
+    x_MK: torch.Tensor,
+    operands: BlockwiseOperands,
+    *,
+    bias_N: torch.Tensor | None = None,
+    config: BlockwiseGemmConfig | None = None,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """y_MN = x_MK @ W_NK^T + bias, in the dtype of x. x may have any strides; `out` must have contiguous rows.
+
+    Raises:
+        UsageError: a problem that `supports` refuses.
+    """
+    require_matrix(x_MK, operands.k, operands.packed.device)
+    support = supports(operands, x_MK.dtype)
+    if not support.ok:
+        raise UsageError(support.reason)
+    m = x_MK.shape[0]
+    y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
+    if y_MN.numel() == 0:
+        return y_MN
+    config = config or default_config(m, decoder=operands.levels.decoder, gpu=gpu_of(x_MK.device))
+    blockwise_gemm_kernel[(triton.cdiv(operands.n, config.block_n), triton.cdiv(m, config.block_m))](
+        operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, x_MK,
+        y_MN if bias_N is None else bias_N, y_MN, operands.levels.words, operands.shifts, m, operands.n, operands.k,
+        operands.k_blocks, x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
+        **_shape_constexprs(
+            config, bits=operands.bits, decoder=operands.levels.decoder, block=operands.block,
+            level_unit=operands.levels.unit, has_zero=operands.zero_NG is not None,
+        ),
+        SCALES_PER_ROW=operands.scale_NG.shape[1], EVEN_M=m % config.block_m == 0,
+        EVEN_N=operands.n % config.block_n == 0, EVEN_K=operands.k % k_block(operands.bits) == 0,
+        HAS_BIAS=bias_N is not None, num_warps=config.num_warps, num_stages=config.num_stages,
+    )  # fmt: skip
+    return y_MN
+
+
+def signature(
+    config: BlockwiseGemmConfig,
+    *,
+    bits: int,
+    decoder: str,
+    block: int = 64,
+    k: int = 4096,
+    x_dtype: torch.dtype = torch.bfloat16,
+    scale_dtype: torch.dtype = torch.float16,
+    level_unit: float = 1.0,
+    has_zero: bool = False,
+    has_bias: bool = False,
+) -> KernelSignature:
+    """The specialisation for contiguous x and ragged-free shapes, as `launch` runs it."""
+    return KernelSignature(
+        kernel=blockwise_gemm_kernel,
+        types={
+            "packed_ptr": "*i16", "scale_ptr": pointer(scale_dtype),
+            "zero_ptr": pointer(x_dtype if has_zero else scale_dtype), "x_ptr": pointer(x_dtype),
+            "bias_ptr": pointer(x_dtype), "y_ptr": pointer(x_dtype),
+            "table_ptr": table_pointer(decode_dtype(x_dtype, decoder), decoder), "shift_ptr": "*i32",
+            "M": "i32", "N": "i32", "K": "i32", "k_blocks": "i32", "x_stride_m": "i32", "x_stride_k": "i32",
+            "y_stride_m": "i32",
+        },
+        constexprs={
+            **_shape_constexprs(
+                config, bits=bits, decoder=decoder, block=block, level_unit=level_unit, has_zero=has_zero
+            ),
+            "SCALES_PER_ROW": scales_per_row(k, bits=bits, block=block),
+            "EVEN_M": True, "EVEN_N": True, "EVEN_K": True, "HAS_BIAS": has_bias,
+        },
+        divisible_by_16=frozenset({"M", "N", "K", "x_stride_m", "y_stride_m"}),
+        ones=frozenset({"x_stride_k"}),
+        num_warps=config.num_warps,
+        num_stages=config.num_stages,
+        weights_per_iteration=config.block_n * k_block(bits),
+    )  # fmt: skip
+
+
+def _shape_constexprs(
+    config: BlockwiseGemmConfig, *, bits: int, decoder: str, block: int, level_unit: float, has_zero: bool
+) -> Mapping[str, Any]:
+    return {
+        "JOINED": config.form == "joined",
+        "BLOCK": block,
+        "BLOCK_M": config.block_m,
+        "BLOCK_N": config.block_n,
+        "BITS": bits,
+        "DECODER": decoder,
+        "LEVEL_UNIT": level_unit,
+        "HAS_ZERO": has_zero,
+    }
