@@ -75,7 +75,7 @@ def blocks_served_by(m: int, weight: PreparedBlockwise) -> Found:
         active_entries(),
         formula,
         key_of=lambda kernel: key_of(kernel, problem, machine),
-        takes=lambda kernel: _takes(kernel, tokens, weight),
+        takes=lambda kernel: takes_blocks(kernel, tokens, weight),
     )
 
 
@@ -86,7 +86,7 @@ def formula_block_kernel(m: int, weight: PreparedBlockwise) -> str:
         UsageError: no kernel takes the weight.
     """
     route = next(route for route in ROUTES if route.max_m is None or m <= route.max_m)
-    found = next((name for name in route.kernels if _takes(name, m, weight)), None)
+    found = next((name for name in route.kernels if takes_blocks(name, m, weight)), None)
     if found is None:
         raise UsageError(KERNELS[route.kernels[-1]].supports(m, weight, weight.dtype).reason)
     return found
@@ -96,12 +96,13 @@ def block_kernels_for(bucket: int, weight: PreparedBlockwise) -> tuple[str, ...]
     """Every kernel that takes all of an M bucket, that of the formula first, then those of smaller M first."""
     tokens = _tokens(bucket)
     first = formula_block_kernel(tokens, weight)
-    return (first, *(name for name in BLOCK_ROUTED if name != first and _takes(name, tokens, weight)))
+    return (first, *(name for name in BLOCK_ROUTED if name != first and takes_blocks(name, tokens, weight)))
 
 
 def _tokens(bucket: int) -> int:
     return bucket if bucket < M_BUCKETS[-1] else _MANY
 
 
-def _takes(kernel: str, m: int, weight: PreparedBlockwise) -> bool:
+def takes_blocks(kernel: str, m: int, weight: PreparedBlockwise) -> bool:
+    """Whether a kernel of the route takes M tokens times the weight."""
     return kernel in BLOCK_ROUTED and KERNELS[kernel].supports(m, weight, weight.dtype).ok

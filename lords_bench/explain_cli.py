@@ -1,13 +1,16 @@
 """`lords-bench explain M N K`: which kernel and configuration serve a product, and why. Needs no GPU."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lords_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from lords_bench.records.tuned import Machine
+    from collections.abc import Callable
+
+    from lords_bench.records.tuned import Choice, Machine, Problem
     from lords_bench.tuning.lookup import Entries
 
 _DTYPES = ("bfloat16", "float16", "float32")
@@ -28,6 +31,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         parser.add_argument(name, metavar=name.upper(), type=int, help=text)
     parser.add_argument("--bits", type=int, choices=(4, 3, 2), default=4, help="bits per code (default: 4)")
     parser.add_argument("--rank", type=int, default=16, help="rank of the scale (default: 16)")
+    parser.add_argument(
+        "--block", type=int, metavar="G", help="ask about a block-wise baseline with G inputs per scale"
+    )
+    parser.add_argument("--zero-points", action="store_true", help="its blocks have zero points: integers, not NF")
     parser.add_argument("--dtype", choices=_DTYPES, default="bfloat16", help="of activations (default: %(default)s)")
     parser.add_argument(
         "--scale-dtype", choices=_DTYPES, default="float16", help="of the factors as stored (default: %(default)s)"
@@ -47,14 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
-    from lords_bench.dispatch import formula_kernel, takes
-    from lords_bench.records.tuned import M_BUCKETS, Choice
     from lords_bench.tuning.active import entries_of
     from lords_bench.tuning.explain import explanation, set_aside
     from lords_bench.tuning.kernel_spaces import SPACES
     from lords_bench.tuning.keys import key_of
     from lords_bench.tuning.lookup import choose
-    from lords_bench.tuning.problems import lords_problem, weight_without_memory
     from lords_bench.tuning.tables import read_tables
 
     for name in ("m", "n", "k"):
@@ -63,18 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     tables = read_tables(None if arguments.tables is None else (arguments.tables,))
     entries = entries_of(tables)
     machine = _machine(arguments.device, entries)
-    problem = lords_problem(
-        m=arguments.m, n=arguments.n, k=arguments.k, bits=arguments.bits, rank=arguments.rank,
-        x_dtype=arguments.dtype, scale_dtype=arguments.scale_dtype,
-    )  # fmt: skip
-    weight = weight_without_memory(problem)
-    tokens = problem.m_bucket if problem.m_bucket < M_BUCKETS[-1] else _MANY
-    found = choose(
-        entries,
-        Choice(kernel=formula_kernel(tokens, weight)),
-        key_of=lambda kernel: key_of(kernel, problem, machine),
-        takes=lambda kernel: takes(kernel, tokens, weight),
-    )
+    problem, formula, takes = _asked(arguments)
+    found = choose(entries, formula, key_of=lambda kernel: key_of(kernel, problem, machine), takes=takes)
     lines = explanation(
         found,
         entries=entries,
@@ -87,6 +81,33 @@ def run(arguments: argparse.Namespace) -> int:
     for line in (*lines, *set_aside(tables)):
         console.print(f"{line.label:14} {line.text}", markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _asked(arguments: argparse.Namespace) -> "tuple[Problem, Choice, Callable[[str], bool]]":
+    """The problem, what the formula takes for it, and which kernels take it."""
+    from lords_bench import block_dispatch, dispatch
+    from lords_bench.records.tuned import M_BUCKETS, Choice
+    from lords_bench.tuning.problems import block_problems, blocks_without_memory, lords_problem, weight_without_memory
+
+    m, n, k, bits = arguments.m, arguments.n, arguments.k, arguments.bits
+    if arguments.block is None:
+        if arguments.zero_points:
+            raise UsageError("--zero-points is about a block-wise baseline; give --block as well")
+        problem = lords_problem(
+            m=m, n=n, k=k, bits=bits, rank=arguments.rank, x_dtype=arguments.dtype, scale_dtype=arguments.scale_dtype
+        )
+    else:
+        both = block_problems(m=m, n=n, k=k, bits=bits, block=arguments.block, x_dtype=arguments.dtype)
+        problem = next(found for found in both if found.zero_points == arguments.zero_points)
+        problem = replace(problem, scale_dtype=arguments.scale_dtype)
+    tokens = problem.m_bucket if problem.m_bucket < M_BUCKETS[-1] else _MANY
+    if problem.block is None:
+        weight = weight_without_memory(problem)
+        formula = dispatch.formula_kernel(tokens, weight)
+        return problem, Choice(kernel=formula), lambda kernel: dispatch.takes(kernel, tokens, weight)
+    blocks = blocks_without_memory(problem)
+    formula = block_dispatch.formula_block_kernel(tokens, blocks)
+    return problem, Choice(kernel=formula), lambda kernel: block_dispatch.takes_blocks(kernel, tokens, blocks)
 
 
 def _machine(name: str | None, entries: "Entries") -> "Machine":

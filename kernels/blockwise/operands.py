@@ -12,6 +12,17 @@ from lords_bench.kernels.common.operands import LevelTable, level_table
 from lords_bench.kernels.common.ptx import Decoder
 
 
+def require_block(block: int, *, bits: int) -> None:
+    """Refuses a block size that no tile fits.
+
+    Raises:
+        UsageError: with the sizes that fit.
+    """
+    kb = k_block(bits)
+    if block < 16 or (kb % block and block % kb):
+        raise UsageError(f"block {block} neither divides {kb} from 16 up nor is a multiple of it; use dequantize")
+
+
 def scales_per_row(k: int, *, bits: int, block: int) -> int:
     """Scales of a row as kernels read them: one for every `block` inputs of whole K blocks, and an even number."""
     kb = k_block(bits)
@@ -77,8 +88,7 @@ def blockwise_operands(  # noqa: PLR0913  (the parts of a weight)
         UsageError: a block size that no tile fits, or shapes or dtypes that do not fit together.
     """
     kb = k_block(bits)
-    if block < 16 or (kb % block and block % kb):
-        raise UsageError(f"block {block} neither divides {kb} from 16 up nor is a multiple of it; use dequantize")
+    require_block(block, bits=bits)
     if packed.shape[1] != math.ceil(k / kb):
         raise UsageError(
             f"{packed.shape[1]} packed K blocks do not fit K = {k} at {bits} bits; expected {math.ceil(k / kb)}"

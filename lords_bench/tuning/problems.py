@@ -69,13 +69,15 @@ def blocks_without_memory(problem: Problem) -> PreparedBlockwise:
 
     Raises:
         KeyError: the problem is of a LoRDS weight.
+        UsageError: a block size that no tile fits.
     """
-    from lords_bench.kernels.blockwise.operands import BlockwiseOperands, scales_per_row
+    from lords_bench.kernels.blockwise.operands import BlockwiseOperands, require_block, scales_per_row
     from lords_bench.kernels.common.layout import k_block, plane_count
     from lords_bench.kernels.common.operands import LevelTable
 
     if problem.block is None:
         raise KeyError("block")
+    require_block(problem.block, bits=problem.bits)
     dtype = getattr(torch, problem.x_dtype)
 
     def meta(*shape: int, dtype: torch.dtype) -> torch.Tensor:

@@ -11,6 +11,7 @@ from lords_bench import explain_cli
 from lords_bench.errors import UsageError
 from lords_bench.records.tuned import ROUTE, Choice, Machine, TunedEntry
 from lords_bench.tuning.keys import key_of
+from lords_bench.tuning.problems import block_problems
 from lords_bench.tuning.tables import write_entry
 from tuned_builders import MACHINE, PROBLEM, make_entry
 
@@ -124,3 +125,49 @@ def test_without_a_gpu_a_device_must_be_named(tmp_path: Path, capsys: pytest.Cap
 def test_sizes_below_one_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="N is 0; it must be at least 1"):
         explain(capsys, "8", "0", "4096", "--tables", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("m", "words", "kernel", "problem"),
+    [
+        (8, ("--block", "64"), "blockwise", "block 64, x bfloat16"),
+        (100, ("--block", "128"), "blockwise_gemm", "block 128, x bfloat16"),
+        (100, ("--block", "64", "--zero-points"), "blockwise_gemm", "block 64 with zero points, x bfloat16"),
+        (5000, ("--block", "64"), "blockwise_dequantize_matmul", "block 64, x bfloat16"),
+    ],
+)
+def test_a_block_wise_baseline_is_explained_too(
+    capsys: pytest.CaptureFixture[str], m: int, words: tuple[str, ...], kernel: str, problem: str
+) -> None:
+    found = explain(capsys, str(m), "4096", "4096", "--device", "H200", *words)
+
+    assert found["kernel"] == kernel
+    assert problem in found["problem"]
+    assert found["origin"].startswith("formula")
+
+
+def test_a_tuned_choice_between_block_wise_kernels_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    problem, _ = block_problems(m=128, n=4096, k=4096, bits=4, block=64, x_dtype="bfloat16")
+    tuned = make_entry(
+        key=key_of(ROUTE, problem, MACHINE), choice=Choice(kernel="blockwise_dequantize_matmul"),
+        default=Choice(kernel="blockwise_gemm"),
+    )  # fmt: skip
+    write_entry(tuned, folder=tmp_path)
+    words = ("128", "4096", "4096", "--device", "some gpu", "--tables", str(tmp_path), "--block", "64")
+
+    assert explain(capsys, *words)["kernel"] == "blockwise_dequantize_matmul"
+    assert explain(capsys, *words, "--zero-points")["kernel"] == "blockwise_gemm"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--block", "48"), "block 48 neither divides 128"),
+        (("--zero-points",), "--zero-points is about a block-wise baseline; give --block as well"),
+    ],
+)
+def test_a_block_wise_question_without_sense_is_refused(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        explain(capsys, "8", "4096", "4096", "--device", "H200", *words)
