@@ -41,7 +41,7 @@ def truncated_svd(blocks: BlockField, rank: int, *, seed: int) -> LowRankField:
     Ranks beyond what the scales have begin with B = 0 and a small random A: S does not change, but they can grow.
     """
     scale_NG = blocks.scale_NG
-    left_NQ, sigma_Q, right_QG = torch.linalg.svd(scale_NG, full_matrices=False)
+    left_NQ, sigma_Q, right_QG = _svd(scale_NG)
     used = min(rank, len(sigma_Q))
     root_R = (sigma_Q[:used] * blocks.block**0.5).sqrt()
     b_NR = left_NQ[:, :used] * root_R
@@ -52,6 +52,20 @@ def truncated_svd(blocks: BlockField, rank: int, *, seed: int) -> LowRankField:
         a_RG = torch.cat((a_RG, extra_RG * (0.1 * a_RG.square().mean().sqrt())))
         b_NR = torch.nn.functional.pad(b_NR, (0, rank - used))
     return LowRankField(b_NR=b_NR.contiguous(), a_RK=a_RG.repeat_interleave(blocks.block, dim=1))
+
+
+def _svd(matrix_NG: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Thin singular value decomposition. On a GPU a tall matrix is first brought to its triangular factor.
+
+    Jacobi's rotations run over columns one pair after another; a factor of QR has as few rows as columns.
+    """
+    n, g = matrix_NG.shape
+    if matrix_NG.is_cuda and n > 2 * g:
+        basis_NG, factor_GG = torch.linalg.qr(matrix_NG)
+        left_GQ, sigma_Q, right_QG = torch.linalg.svd(factor_GG, full_matrices=False)
+        return basis_NG @ left_GQ, sigma_Q, right_QG
+    left_NQ, sigma_Q, right_QG = torch.linalg.svd(matrix_NG, full_matrices=False)
+    return left_NQ, sigma_Q, right_QG
 
 
 def nearest_field_values(weight_NK: Tensor, field: LowRankField, levels_L: Tensor) -> Tensor:

@@ -31,9 +31,19 @@ def problems_of(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "lis
         for m in sorted(set(_numbers("--m", arguments.m or _DEFAULT_M[arguments.device])))
     ]
     if set(kernels) & set(BLOCK_ROUTED):
-        found += _block_problems(arguments, dtype)
+        found = _beside(found, _block_problems(arguments, dtype))
     # Ranks and numbers of tokens that kernels pad to the same size are one problem.
     return list(dict.fromkeys(found))
+
+
+def _beside(found: "list[Problem]", blocks: "list[Problem]") -> "list[Problem]":
+    """The block-wise problems behind those of the same product: a budget that ends early has tuned both or neither."""
+
+    def product(problem: "Problem") -> tuple[int, int, int, int]:
+        return problem.bits, problem.n, problem.k, problem.m_bucket
+
+    place = {key: number for number, key in enumerate(dict.fromkeys(map(product, (*found, *blocks))))}
+    return sorted((*found, *blocks), key=lambda problem: place[product(problem)])
 
 
 def _shapes_and_ranks(arguments: argparse.Namespace) -> list[tuple[int, int, int]]:

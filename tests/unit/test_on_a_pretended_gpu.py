@@ -9,6 +9,8 @@ from lords_bench.kernel_check.check import expected_and_bound
 from lords_bench.kernel_registry import KERNELS
 from lords_bench.kernels.common.gpu import ANY_GPU
 from lords_bench.prepared import prepare
+from lords_bench.reference.fields import BlockField
+from lords_bench.reference.lowrank import truncated_svd
 from lords_bench.reference.methods import quantize
 from lords_bench.spec.latency import LatencyCase
 from lords_bench.spec.quant import QuantSpec
@@ -53,6 +55,16 @@ def test_a_weight_is_quantized_on_a_gpu_as_on_a_cpu(spec: QuantSpec, monkeypatch
     assert differing <= 0.02
     assert error == pytest.approx(expected, rel=0.01)
     assert stored_NK.isfinite().all()
+
+
+def test_the_start_of_a_low_rank_fit_is_the_same_by_the_way_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    scale_NG = torch.rand(40, 6, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    expected = truncated_svd(BlockField(scale_NG=scale_NG, block=2), 3, seed=0).expand()
+
+    with pretended_cuda(monkeypatch) as gpu:
+        found = truncated_svd(BlockField(scale_NG=scale_NG.to(gpu), block=2), 3, seed=0).expand()
+
+    torch.testing.assert_close(to_cpu(found), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_problems_of_the_latency_suite_are_built_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,3 +179,15 @@ def test_parity_ranks_are_those_of_each_shape_and_block() -> None:
 
     # 4096·4096 / (64 · 8192) = 32; 14336·4096 / (64 · 18432) = 49, which kernels pad to 64.
     assert problems == [(4096, 4096, 32), (14336, 4096, 64), (4096, 4096, 16), (14336, 4096, 32)]
+
+
+def test_a_product_s_block_wise_baseline_is_tuned_right_behind_it() -> None:
+    parser = build_parser()
+    arguments = parser.parse_args(["tune", "--shapes", "4096x4096,1024x4096", "--m", "1,16"])
+
+    problems = problems_of(arguments, ("scale_tile", "blockwise"))
+
+    products = [(p.n, p.m_bucket) for p in problems]
+    assert list(dict.fromkeys(products)) == [(4096, 1), (4096, 16), (1024, 1), (1024, 16)]
+    assert products == sorted(products, key=list(dict.fromkeys(products)).index)
+    assert {p.block is None for p in problems if (p.n, p.m_bucket) == (4096, 1)} == {True, False}
