@@ -70,7 +70,7 @@ def _all(device: VisitDevice, out: Path) -> tuple[Step, ...]:
     tuned = {
         "tune-one": (*tune, "rank_expanded", "scale_tile", "blockwise", "--m", "1", *parity),
         "tune-few": (*tune, "scale_tile", "blockwise", "--m", "16", *parity),
-        "tune-many": (*tune, "scale_tile_gemm", "dequantize_matmul", "--m", "256", *parity),
+        "tune-many": (*tune, "scale_tile_gemm", "dequantize_matmul", "blockwise_gemm", "--m", "256", *parity),
     }
     if device != "cuda":
         tuned["tune-one"] = tune
