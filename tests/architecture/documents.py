@@ -105,6 +105,13 @@ def missing_in_tree(text: str) -> list[str]:
     return missing
 
 
+def unnamed_in_tree(text: str) -> list[str]:
+    """Folders of the package that the README's tree leaves out."""
+    words = text.split("## The tree", 1)[1].split("\n\n", 2)[1].split()
+    folders = (path.name for path in sorted((ROOT / "lords_bench").iterdir()) if path.is_dir())
+    return [name for name in folders if not name.startswith(("_", ".")) and not {name, f"{name}/"} & set(words)]
+
+
 def _wrong_nox(arguments: list[str]) -> str | None:
     own, _, rest = " ".join(arguments).partition(" -- ")
     tree = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))

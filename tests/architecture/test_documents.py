@@ -11,6 +11,7 @@ from architecture.documents import (
     missing_in_tree,
     missing_paths,
     unknown_options,
+    unnamed_in_tree,
     written_documents,
     wrong_command,
 )
@@ -52,6 +53,10 @@ def test_every_file_that_is_named_exists(path: Path) -> None:
 
 def test_every_name_of_the_readme_tree_exists() -> None:
     assert missing_in_tree(README.read_text("utf-8")) == []
+
+
+def test_the_readme_tree_names_every_folder_of_the_package() -> None:
+    assert unnamed_in_tree(README.read_text("utf-8")) == []
 
 
 def test_enough_is_found_to_be_checked() -> None:
@@ -115,3 +120,5 @@ def test_an_option_file_or_folder_that_does_not_exist_is_found() -> None:
     assert unknown_options("`--budget 5m`, `--bugdet`") == ["--bugdet"]
     assert missing_paths(README, "`reference/methods.py` `reference/method.py`") == ["reference/method.py"]
     assert missing_in_tree(tree) == ["lords_bench/nothing.py", "gone/"]
+    assert {"records", "stats"} <= set(unnamed_in_tree(tree))
+    assert "spec" not in unnamed_in_tree(tree)
