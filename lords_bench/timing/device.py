@@ -31,12 +31,14 @@ class Border:
     """State of the device between two batches of rounds; counters count up, unknown is None.
 
     Attributes:
+        at_ns: when it was looked at, on a clock that only runs forward.
         violation_ns: time for which heat or a board limit has held the clock down, ever.
         power_cap_ns: time for which the power limit has; reported, never a cause to drop (decision on the protocol).
         foreign: names of processes of others that compute on the device.
         temperature_c: of the chip.
     """
 
+    at_ns: int | None = None
     violation_ns: int | None = None
     power_cap_ns: int | None = None
     foreign: tuple[str, ...] = ()

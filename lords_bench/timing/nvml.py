@@ -4,13 +4,15 @@ NVML refreshes its numbers every 20 to 100 ms, so it is asked between batches of
 """
 
 import os
+import time
 from importlib import import_module
 from typing import Any
 
 from lords_bench.timing.device import Border
 
-# Reasons other than the power limit for which the driver holds the clock down, with counters in ns.
-VIOLATIONS = ("NVML_PERF_POLICY_THERMAL", "NVML_PERF_POLICY_BOARD_LIMIT", "NVML_PERF_POLICY_RELIABILITY")
+# Reasons other than the power limit for which the driver holds the clock down, with counters in ns. Not among them is
+# the reliability voltage: it is what ends boosting where nothing else does, so that it may count all the time.
+VIOLATIONS = ("NVML_PERF_POLICY_THERMAL", "NVML_PERF_POLICY_BOARD_LIMIT")
 
 
 class Nvml:
@@ -30,6 +32,7 @@ class Nvml:
         held = [self._violation_ns(policy) for policy in VIOLATIONS]
         known = [value for value in held if value is not None]
         return Border(
+            at_ns=time.monotonic_ns(),
             violation_ns=sum(known) if known else None,
             power_cap_ns=self._violation_ns("NVML_PERF_POLICY_POWER"),
             foreign=tuple(f"process {p.pid}" for p in self._processes() if p.pid not in self._known | {os.getpid()}),

@@ -17,6 +17,9 @@ PRECISE: Final = "precise"
 SETTLED: Final = "settled"
 BUDGET: Final = "budget"
 MAX_ROUNDS: Final = "max-rounds"
+# Of the time between two looks, how much the clock must have been held down to make what was timed meanwhile unusable;
+# a slower sample is told by its own clock as well.
+LEAST_HELD_SHARE = 0.02
 # These end a run even if its last batch is unusable.
 FINAL = (BUDGET, MAX_ROUNDS)
 
@@ -61,7 +64,10 @@ def cause_between(before: Border, after: Border) -> str | None:
     """
     if after.foreign:
         return f"another process computed on the device: {', '.join(after.foreign)}"
-    known = before.violation_ns is not None and after.violation_ns is not None
-    if known and (after.violation_ns or 0) > (before.violation_ns or 0):
+    if before.violation_ns is None or after.violation_ns is None:
+        return None
+    held_ns = after.violation_ns - before.violation_ns
+    spent_ns = None if before.at_ns is None or after.at_ns is None else after.at_ns - before.at_ns
+    if held_ns > (0 if spent_ns is None else LEAST_HELD_SHARE * spent_ns):
         return "heat or a board limit held the clock down"
     return None

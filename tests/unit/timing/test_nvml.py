@@ -16,13 +16,13 @@ def opened(library: FakeNvmlLibrary) -> Nvml:
     return nvml
 
 
-def test_heat_and_board_limits_are_violations_and_the_power_limit_is_not() -> None:
+def test_heat_and_board_limits_are_violations_and_power_and_voltage_limits_are_not() -> None:
     library = FakeNvmlLibrary()
     library.violations_ns = {1: 10, 2: 20, 3: 30, 4: 4000}
 
     border = opened(library).border()
 
-    assert (border.violation_ns, border.power_cap_ns) == (60, 4000)
+    assert (border.violation_ns, border.power_cap_ns) == (30, 4000)
 
 
 def test_what_the_driver_does_not_support_is_unknown() -> None:

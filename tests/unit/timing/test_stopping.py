@@ -58,6 +58,12 @@ def test_rounds_without_an_interval_end_at_the_most() -> None:
     [
         (Border(violation_ns=5), Border(violation_ns=5), None),
         (Border(violation_ns=5), Border(violation_ns=6), "heat or a board limit held the clock down"),
+        (Border(at_ns=0, violation_ns=0), Border(at_ns=1000, violation_ns=20), None),
+        (
+            Border(at_ns=0, violation_ns=0),
+            Border(at_ns=1000, violation_ns=21),
+            "heat or a board limit held the clock down",
+        ),
         (Border(), Border(violation_ns=6), None),
         (Border(violation_ns=5), Border(), None),
         (Border(power_cap_ns=5), Border(power_cap_ns=9), None),
