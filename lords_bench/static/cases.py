@@ -40,8 +40,8 @@ KNOWN_EXCEPTIONS = MappingProxyType(
 )
 
 
-# The same for releases of Triton that differ, instead of the above where both name a case.
-# With 3.6.0 nothing more is outside on sm_90.
+# The same for releases of Triton that differ, instead of the above where both name a case: 3.6.0 comes with torch 2.11
+# from PyPI, 3.7.1 with torch 2.13. With neither is anything more outside on sm_90.
 _DX_SPILLS = "9 spill instructions, 16 B of stack, 0 B local; packed codes are loaded 8 B at a time < 16"
 _MORE_EXCEPTIONS = MappingProxyType(
     {
@@ -60,8 +60,27 @@ _MORE_EXCEPTIONS = MappingProxyType(
                     "141 registers spilled, 568 B of scratch memory; no matrix instruction; "
                     "8 of 8 products without tensor cores"
                 ),
+                ("blockwise_gemm nf4 G=64 M=64 split", "gfx1100"): "72 registers spilled, 292 B of scratch memory",
             }
-        )
+        ),
+        "3.7.1": MappingProxyType(
+            {
+                ("rank_expanded 3 bit M=1", "sm_86"): "8 spill instructions, 16 B of stack, 0 B local",
+                ("rank_expanded 3 bit M=1", "sm_89"): "8 spill instructions, 16 B of stack, 0 B local",
+                ("peft_backward 3 bit dX", "sm_80"): _DX_SPILLS,
+                ("peft_backward 3 bit dX", "sm_120"): (
+                    "15 spill instructions, 24 B of stack, 0 B local; packed codes are loaded 8 B at a time < 16"
+                ),
+                ("peft_backward 4 bit dA dB", "gfx1100"): "115 registers spilled, 336 B of scratch memory",
+                ("scale_tile 4 bit M≤8 bfloat16", "gfx1100"): (
+                    "235 registers spilled, 944 B of scratch memory; 8 of 16 products without tensor cores"
+                ),
+                ("blockwise nf4 G=64 M≤8", "gfx1100"): (
+                    "100 registers spilled, 404 B of scratch memory; no matrix instruction; "
+                    "8 of 8 products without tensor cores"
+                ),
+            }
+        ),
     }
 )
 
