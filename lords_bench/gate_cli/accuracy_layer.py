@@ -82,7 +82,7 @@ def baseline_records(baseline: Checkout, arguments: argparse.Namespace) -> tuple
     file = _believed(measure(baseline.tree, f"gate-{baseline.commit[:12]}", arguments))
     records = [record for record in file.records if record.environment.git_commit == baseline.commit]
     if not records:
-        raise UsageError(f"measuring {baseline.commit[:12]} gave no record of it; is PYTHONPATH another checkout's?")
+        raise UsageError(f"measuring {baseline.commit[:12]} gave no record of it; unset PYTHONSAFEPATH and PYTHONPATH")
     return tuple(Located(record=record, place=None) for record in records)
 
 

@@ -49,7 +49,7 @@ def result(arguments: argparse.Namespace) -> LayerResult:
         same = () if arguments.measure_anyway else same_methods(Path(), baseline.tree)
         if set(same) == gated_methods():
             return not_timed(planned(cases, fake=arguments.fake), commit=baseline.commit)
-        sides = side_of(Path(), options), side_of(baseline.tree, options)
+        sides = side_of(Path(), options), of_commit(side_of(baseline.tree, options), baseline.commit)
         return judged_sides(*sides, arguments, cases=cases, same=same)
 
 
@@ -128,6 +128,23 @@ def side_of(tree: Path, options: Sequence[str]) -> Collect:
             return read_benchmark_json(out)
 
     return collect
+
+
+def of_commit(collect: Collect, commit: str) -> Collect:
+    """The side, refusing what another commit's code gave: a process may import the project from elsewhere."""
+
+    def checked(cases: Sequence[str]) -> tuple[LatencyRecord, ...]:
+        records = collect(cases)
+        for record in records:
+            found = record.run.environment.git_commit
+            if found != commit:
+                raise UsageError(
+                    f"timing {commit[:12]} ran the code of {(found or 'no commit')[:12]}; unset PYTHONSAFEPATH and "
+                    "PYTHONPATH"
+                )
+        return records
+
+    return checked
 
 
 def read_benchmark_json(path: Path) -> tuple[LatencyRecord, ...]:

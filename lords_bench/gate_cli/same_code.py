@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lords_bench.tuning.sources import normalised
+from lords_bench.tuning.tables import user_folder
 
 PACKAGE = "lords_bench"
 KERNELS = f"{PACKAGE}.kernels"
@@ -57,7 +58,8 @@ ACCURACY_DATA = (
 
 def same_methods(head: Path, baseline: Path) -> tuple[str, ...]:
     """Methods of the latency suite whose kernels, launch code and everything around them are equal in both trees."""
-    if not _equal(head, baseline, latency_path_sha256):
+    # A relative folder of tuned tables is another one in each tree.
+    if not user_folder().is_absolute() or not _equal(head, baseline, latency_path_sha256):
         return ()
     kernels = {name for names in METHOD_KERNELS.values() for name in names}
     same = {name for name in kernels if _equal(head, baseline, partial(kernel_sha256, kernel=name))}

@@ -10,6 +10,7 @@ import pytest
 
 from gate_builders import latency_process
 from latency_builders import make_case
+from lords_bench.errors import UsageError
 from lords_bench.gate.benchmarks import not_timed
 from lords_bench.gate.finding import LayerResult, Level, exit_code
 from lords_bench.gate.latency import compare_latency, judge_latency, open_cases
@@ -209,3 +210,12 @@ def test_nothing_is_timed_where_every_gated_method_is_of_the_same_code() -> None
     assert result.benchmarks == ("case lords (cold)", "case nf-block (cold)")
     assert (result.same, exit_code([result], strict=True)) == (2, 0)
     assert "nothing was timed against 0123456789ab, --measure-anyway does it" in result.findings[0].what
+
+
+def test_a_baseline_process_that_ran_other_code_is_refused() -> None:
+    records = tuple(side(seed=45, processes=1))
+    commit = str(records[0].run.environment.git_commit)
+
+    assert latency_layer.of_commit(lambda _cases: records, commit)(()) == records
+    with pytest.raises(UsageError, match="timing 999999999999 ran the code of 0123456789ab; unset PYTHONSAFEPATH"):
+        latency_layer.of_commit(lambda _cases: records, "9" * 40)(())

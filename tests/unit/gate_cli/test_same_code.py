@@ -90,6 +90,14 @@ def test_methods_are_the_same_until_their_code_or_what_is_around_it_changes(
     assert found == methods
 
 
+def test_nothing_is_the_same_where_each_tree_reads_tuned_tables_of_its_own(
+    baseline: Path, head: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORDS_BENCH_TUNED", "tables")
+
+    assert same_methods(head, baseline) == ()
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "same"),
     [
