@@ -2,8 +2,8 @@
 
 Every break is an edit of a real file, followed by the real `lords-bench gate …`; then the file is restored and the same
 command must be green again. Last, the unchanged tree is gated over and over. Prints a Markdown table; the exit code is
-1 if anything came out other than expected. Most of its time goes to fake timings of the unchanged tree: `--repeats 3` is
-a quick one.
+1 if anything came out other than expected. Most of its time goes to fake timings of the unchanged tree, 50 CPU seconds
+each: `--repeats 3` is a quick one.
 """
 
 import argparse
