@@ -14,8 +14,8 @@ from lords_bench.visit.steps import REPORT, REPORT_SECONDS, Step
 VisitDevice = Literal["cuda", "cpu", "fake"]
 StepName = Literal[
     "env", "check", "sanitize", "goals", "ptq",
-    "tune-one", "tune-few", "tune-many", "step", "cold", "eager",
-    "testbed", "accuracy", "lifecycle", "large", "narrow", "hot",
+    "tune-one", "tune-few", "step", "cold", "eager",
+    "testbed", "accuracy", "lifecycle", "tune-many", "large", "narrow", "hot",
     "report",
 ]  # fmt: skip
 STEPS: tuple[StepName, ...] = get_args(StepName)
@@ -23,8 +23,8 @@ STEPS: tuple[StepName, ...] = get_args(StepName)
 PARTS: Mapping[int, tuple[StepName, ...]] = MappingProxyType(
     {
         1: ("env", "check", "sanitize", "goals", "ptq"),
-        2: ("tune-one", "tune-few", "tune-many", "step", "cold", "eager"),
-        3: ("testbed", "accuracy", "lifecycle", "large", "narrow", "hot"),
+        2: ("tune-one", "tune-few", "step", "cold", "eager"),
+        3: ("testbed", "accuracy", "lifecycle", "tune-many", "large", "narrow", "hot"),
     }
 )
 # What there is no GPU for: kernels to check or watch, and hours of a processor.
@@ -32,7 +32,8 @@ _GPU_ONLY = frozenset({"check", "sanitize", "goals", "tune-few", "tune-many", "l
                        "accuracy", "lifecycle"})  # fmt: skip
 # The model that a visit trains: its folder in the visit's.
 MODEL_FOLDER = "model"
-# Seconds that a problem to tune gets before the next is begun: compiling its space, ten tries, two run-offs.
+# Seconds that a problem to tune gets before the next is begun: compiling its space, ten tries, two run-offs. The tuning
+# steps have time for two: LoRDS and its block-wise baseline, so that neither is tuned alone.
 TUNE_LEAST = "25s"
 
 
@@ -68,7 +69,7 @@ def _all(device: VisitDevice, out: Path) -> tuple[Step, ...]:
     costs = ("--device", "cpu", "--scale", "32", "--layers", "1") if device != "cuda" else ("--device", "cuda")
     model = ("--model", str(out / MODEL_FOLDER), "--device", "cuda", *reports, "--no-page")
     tuned = {
-        "tune-one": (*tune, "rank_expanded", "scale_tile", "blockwise", "--m", "1", *parity),
+        "tune-one": (*tune, "rank_expanded", "blockwise", "--m", "1", *parity),
         "tune-few": (*tune, "scale_tile", "blockwise", "--m", "16", *parity),
         "tune-many": (*tune, "scale_tile_gemm", "dequantize_matmul", "blockwise_gemm", "--m", "256", *parity),
     }
@@ -79,28 +80,28 @@ def _all(device: VisitDevice, out: Path) -> tuple[Step, ...]:
     any_block = ("--full", "--policy", "quick")
     return (
         Step(name="env", arguments=("env",), nominal_s=20, most_s=60),
-        Step(name="check", arguments=("kernels", "--check", *reports), nominal_s=180, most_s=330, once=True, again=1),
+        Step(name="check", arguments=("kernels", "--check", *reports), nominal_s=180, most_s=330, once=True),
         Step(name="sanitize", arguments=("kernels", "--sanitize", *reports), nominal_s=70, most_s=150, once=True),
         Step(name="goals", arguments=(*timed, *any_block, *layers, "--blocks", "128", "--bits", "4", "--m", "1,8,16,64",
              "--kernels", "scale_tile,scale_tile_gemm", "--regimes", "cold"), nominal_s=100, most_s=180, again=1),
         Step(name="ptq", arguments=("bench", "ptq", *costs, *reports, "--no-page", "--minutes", "{minutes}"),
              nominal_s=140, most_s=300, once=True, again=1),
         Step(name="tune-one", arguments=tuned["tune-one"], nominal_s=80, again=1),
-        Step(name="tune-few", arguments=tuned["tune-few"], nominal_s=50, again=1),
-        Step(name="tune-many", arguments=tuned["tune-many"], nominal_s=40, again=1),
-        Step(name="step", arguments=("bench", "step", *costs, *_tokens(device), *reports, "--no-page"), nominal_s=80,
+        Step(name="tune-few", arguments=tuned["tune-few"], nominal_s=80, again=1),
+        Step(name="step", arguments=("bench", "step", *costs, *_tokens(device), *reports, "--no-page"), nominal_s=110,
              most_s=150, once=True),
-        Step(name="cold", arguments=(*timed, *few, *crossing, *_regimes(device, "cold")), nominal_s=190, again=3),
-        Step(name="eager", arguments=(*timed, *few, *_regimes(device, "eager")), nominal_s=70, again=3),
+        Step(name="cold", arguments=(*timed, *few, *crossing, *_regimes(device, "cold")), nominal_s=180, again=3),
+        Step(name="eager", arguments=(*timed, *few, *_regimes(device, "eager")), nominal_s=60, again=3),
         Step(name="testbed", arguments=("testbed", "train", "--out", str(out / MODEL_FOLDER), "--seconds", "{seconds}",
-             "--size", "large"), nominal_s=230, most_s=480, once=True),
-        Step(name="accuracy", arguments=("bench", "accuracy", *model), nominal_s=80, again=1),
-        Step(name="lifecycle", arguments=("bench", "lifecycle", *model), nominal_s=70, again=1),
+             "--size", "large"), nominal_s=200, most_s=480, once=True),
+        Step(name="accuracy", arguments=("bench", "accuracy", *model), nominal_s=75, again=1),
+        Step(name="lifecycle", arguments=("bench", "lifecycle", *model), nominal_s=60, again=1),
+        Step(name="tune-many", arguments=tuned["tune-many"], nominal_s=60, again=1),
         Step(name="large", arguments=(*timed, *any_block, "--models", "llama-3-70b", "--blocks", "128", "--bits", "4",
              "--m", "1,16,1024", "--regimes", "cold"), nominal_s=45, again=1),
         Step(name="narrow", arguments=(*timed, *any_block, *layers, "--blocks", "128", "--bits", "3,2", "--m", "1,8",
              "--kernels", "rank_expanded,scale_tile", "--regimes", "cold"), nominal_s=40, again=1),
-        Step(name="hot", arguments=(*timed, *_regimes(device, "hot")), nominal_s=45, again=1),
+        Step(name="hot", arguments=(*timed, *_regimes(device, "hot")), nominal_s=30, again=1),
         Step(name=REPORT, arguments=("report", *reports), nominal_s=REPORT_SECONDS),
     )  # fmt: skip
 
