@@ -59,11 +59,11 @@ def _weight(levels, scales, zeros, position: tl.constexpr, TOGETHER: tl.constexp
 
 @triton.jit
 def blockwise_gemm_kernel(
-    packed_ptr, scale_ptr, zero_ptr, x_ptr, bias_ptr, y_ptr, table_ptr, shift_ptr,
-    M, N, K, k_blocks, x_stride_m, x_stride_k, y_stride_m,
+    packed_ptr, scale_ptr, zero_ptr, x_ptr, bias_ptr, y_ptr, table_ptr, shift_ptr, small_ptr, lora_b_ptr,
+    M, N, K, k_blocks, x_stride_m, x_stride_k, y_stride_m, lora_rank,
     SCALES_PER_ROW: tl.constexpr, JOINED: tl.constexpr, BLOCK: tl.constexpr, BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr, BITS: tl.constexpr, DECODER: tl.constexpr, LEVEL_UNIT: tl.constexpr, HAS_ZERO: tl.constexpr,
-    EVEN_M: tl.constexpr, EVEN_N: tl.constexpr, EVEN_K: tl.constexpr, HAS_BIAS: tl.constexpr,
+    EVEN_M: tl.constexpr, EVEN_N: tl.constexpr, EVEN_K: tl.constexpr, HAS_BIAS: tl.constexpr, LORA_RANK: tl.constexpr,
 ):  # fmt: skip
     """Grid: (N tiles, M tiles). JOINED: one product per K block, for wgmma; else one per position, for mma.sync."""
     KB: tl.constexpr = k_block(BITS)
@@ -82,6 +82,13 @@ def blockwise_gemm_kernel(
     scale_ptrs = _group_rows(scale_ptr, first_n, rows, SCALES_PER_ROW)
     zero_ptrs = _group_rows(zero_ptr, first_n, rows, SCALES_PER_ROW)
     total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)
+    if LORA_RANK > 0:
+        # The sums begin with B (x Aᵀ)ᵀ: added after the loop, its addresses would live through it.
+        rank = tl.arange(0, LORA_RANK)
+        lora_b_ptrs = lora_b_ptr + (first_n + rows).to(tl.int64)[:, None] * lora_rank + rank[None, :]
+        lora_b = tl.load(lora_b_ptrs, mask=(rank < lora_rank)[None, :], other=0.0)
+        small = load_transposed(small_ptr, rows_m, rank, M, lora_rank, lora_rank, 1, EVEN_M, False)
+        total = tl.dot(lora_b, small, total, input_precision="ieee")
     for block in range(k_blocks):
         words = load_words(row_ptrs + block * BLOCK_WORDS, tl.arange(0, 16), BITS)
         levels = decode_words(words, table_ptr, table, BITS, DECODER, DTYPE)

@@ -1,6 +1,7 @@
 """Launch of the block-wise GEMM."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,10 +13,20 @@ from lords_bench.kernels.blockwise_gemm.kernel import blockwise_gemm_kernel
 from lords_bench.kernels.blockwise_gemm.space import BlockwiseGemmConfig, default_config
 from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
+from lords_bench.kernels.common.operands import padded_rank
 from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer
 from lords_bench.kernels.common.support import Support, activation_support, require_matrix
 
 CONFIG = BlockwiseGemmConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LoraTerm:
+    """A LoRA adapter, W + scaling · B @ A, in the dtype of x and of rank 64 at most."""
+
+    a_RK: torch.Tensor
+    b_NR: torch.Tensor
+    scaling: float
 
 
 def supports(operands: BlockwiseOperands, dtype: torch.dtype) -> Support:
@@ -30,8 +41,11 @@ def launch(
     bias_N: torch.Tensor | None = None,
     config: BlockwiseGemmConfig | None = None,
     out: torch.Tensor | None = None,
+    lora: LoraTerm | None = None,
 ) -> torch.Tensor:
     """y_MN = x_MK @ W_NK^T + bias, in the dtype of x. x may have any strides; `out` must have contiguous rows.
+
+    With `lora` a small product before it makes x Aᵀ, and the kernel adds its product with Bᵀ to its sums, in fp32.
 
     Raises:
         UsageError: a problem that `supports` refuses.
@@ -45,19 +59,29 @@ def launch(
     if y_MN.numel() == 0:
         return y_MN
     config = config or default_config(m, decoder=operands.levels.decoder, gpu=gpu_of(x_MK.device))
+    small_MR = x_MK if lora is None else _small_product(x_MK, lora, operands.levels.unit)
     blockwise_gemm_kernel[(triton.cdiv(operands.n, config.block_n), triton.cdiv(m, config.block_m))](
         operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, x_MK,
-        y_MN if bias_N is None else bias_N, y_MN, operands.levels.words, operands.shifts, m, operands.n, operands.k,
+        y_MN if bias_N is None else bias_N, y_MN, operands.levels.words, operands.shifts,
+        small_MR, small_MR if lora is None else lora.b_NR.contiguous(), m, operands.n, operands.k,
         operands.k_blocks, x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
+        0 if lora is None else lora.b_NR.shape[1],
         **_shape_constexprs(
             config, bits=operands.bits, decoder=operands.levels.decoder, block=operands.block,
             level_unit=operands.levels.unit, has_zero=operands.zero_NG is not None,
+            lora_rank=0 if lora is None else padded_rank(lora.b_NR.shape[1]),
         ),
         SCALES_PER_ROW=operands.scale_NG.shape[1], EVEN_M=m % config.block_m == 0,
         EVEN_N=operands.n % config.block_n == 0, EVEN_K=operands.k % k_block(operands.bits) == 0,
         HAS_BIAS=bias_N is not None, num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
     return y_MN
+
+
+def _small_product(x_MK: torch.Tensor, lora: LoraTerm, unit: float) -> torch.Tensor:
+    """(scaling / unit) · x Aᵀ, rounded once: what the kernel multiplies its sums with comes after it."""
+    unused = x_MK.new_empty(1)
+    return torch.addmm(unused, x_MK, lora.a_RK.t(), beta=0, alpha=lora.scaling / unit)
 
 
 def signature(
@@ -72,6 +96,7 @@ def signature(
     level_unit: float = 1.0,
     has_zero: bool = False,
     has_bias: bool = False,
+    lora_rank: int = 0,
 ) -> KernelSignature:
     """The specialisation for contiguous x and ragged-free shapes, as `launch` runs it."""
     return KernelSignature(
@@ -81,12 +106,14 @@ def signature(
             "zero_ptr": pointer(x_dtype if has_zero else scale_dtype), "x_ptr": pointer(x_dtype),
             "bias_ptr": pointer(x_dtype), "y_ptr": pointer(x_dtype),
             "table_ptr": table_pointer(decode_dtype(x_dtype, decoder), decoder), "shift_ptr": "*i32",
+            "small_ptr": pointer(x_dtype), "lora_b_ptr": pointer(x_dtype),
             "M": "i32", "N": "i32", "K": "i32", "k_blocks": "i32", "x_stride_m": "i32", "x_stride_k": "i32",
-            "y_stride_m": "i32",
+            "y_stride_m": "i32", "lora_rank": "i32",
         },
         constexprs={
             **_shape_constexprs(
-                config, bits=bits, decoder=decoder, block=block, level_unit=level_unit, has_zero=has_zero
+                config, bits=bits, decoder=decoder, block=block, level_unit=level_unit, has_zero=has_zero,
+                lora_rank=lora_rank,
             ),
             "SCALES_PER_ROW": scales_per_row(k, bits=bits, block=block),
             "EVEN_M": True, "EVEN_N": True, "EVEN_K": True, "HAS_BIAS": has_bias,
@@ -100,8 +127,9 @@ def signature(
 
 
 def _shape_constexprs(
-    config: BlockwiseGemmConfig, *, bits: int, decoder: str, block: int, level_unit: float, has_zero: bool
-) -> Mapping[str, Any]:
+    config: BlockwiseGemmConfig, *, bits: int, decoder: str, block: int, level_unit: float, has_zero: bool,
+    lora_rank: int,
+) -> Mapping[str, Any]:  # fmt: skip
     return {
         "JOINED": config.form == "joined",
         "BLOCK": block,
@@ -111,4 +139,5 @@ def _shape_constexprs(
         "DECODER": decoder,
         "LEVEL_UNIT": level_unit,
         "HAS_ZERO": has_zero,
+        "LORA_RANK": lora_rank,
     }

@@ -6,6 +6,8 @@ from lords_bench.kernels.blockwise import launch as blockwise
 from lords_bench.kernels.blockwise.operands import BlockwiseOperands
 from lords_bench.kernels.blockwise.space import FEW_TOKENS
 from lords_bench.kernels.blockwise_gemm import launch as blockwise_gemm
+from lords_bench.kernels.blockwise_gemm.launch import LoraTerm
+from lords_bench.kernels.common.operands import MAX_RANK
 
 
 def fused(
@@ -17,13 +19,16 @@ def fused(
     scaling: float,
     bias_N: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The fair form: a fused block-wise kernel, then the adapter added to its result by one `addmm`.
+    """The fair form: x Aᵀ by one small product, and the rest in as few launches as the block-wise kernels allow.
 
-    Three launches; x is read twice and y twice. `scaling` is α/r, folded into the small product.
+    Many tokens: the GEMM adds scaling · (x Aᵀ) Bᵀ to its sums, two launches. Few: the split-K kernel, then one `addmm`,
+    three launches. `scaling` is α/r. An adapter of a rank above 64 is added by `addmm` for any number of tokens.
     """
+    if x_MK.shape[0] > FEW_TOKENS and lora_b_NR.shape[1] <= MAX_RANK:
+        lora = LoraTerm(a_RK=lora_a_RK, b_NR=lora_b_NR, scaling=scaling)
+        return blockwise_gemm.launch(x_MK, operands, bias_N=bias_N, lora=lora)
     product = blockwise.launch if x_MK.shape[0] <= FEW_TOKENS else blockwise_gemm.launch
-    y_MN = product(x_MK, operands, bias_N=bias_N)
-    return torch.addmm(y_MN, x_MK @ lora_a_RK.t(), lora_b_NR.t(), alpha=scaling)
+    return torch.addmm(product(x_MK, operands, bias_N=bias_N), x_MK @ lora_a_RK.t(), lora_b_NR.t(), alpha=scaling)
 
 
 def as_peft(

@@ -147,7 +147,7 @@ METHODS: tuple[LatencyMethod, ...] = (
         name="bitsandbytes-dequantize", label="bitsandbytes NF4, dequantize + matmul", bits=(4,), needs="bitsandbytes"
     ),
     LatencyMethod(name="qlora-peft", label="QLoRA as PEFT runs it", bits=(4,), needs="peft"),
-    LatencyMethod(name="qlora-fused", label="QLoRA, three fused launches", bits=BITS),
+    LatencyMethod(name="qlora-fused", label="QLoRA, fused (this project)", bits=BITS),
     LatencyMethod(name="qlora-merged", label="QLoRA, merged and quantized again", bits=BITS),
     LatencyMethod(name="tinygemm", label="torch int4 (tinygemm)", bits=(4,)),
     LatencyMethod(name="gemlite", label="gemlite int4", bits=(4,), needs="gemlite"),

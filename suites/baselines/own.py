@@ -17,7 +17,7 @@ from lords_bench.errors import UsageError
 from lords_bench.kernel_check import CheckCase, expected_and_bound
 from lords_bench.kernel_registry import PreparedBlockwise, config_of, named_kernel, prepare_blockwise
 from lords_bench.ops import lords_matmul
-from lords_bench.prepared import PreparedWeight, forced_decoder, prepare
+from lords_bench.prepared import MAX_KERNEL_RANK, PreparedWeight, forced_decoder, prepare
 from lords_bench.records.tuned import Choice
 from lords_bench.suites.baselines.problem import Expected, LordsTensors, Problem, Way, expected_of
 from lords_bench.tuning.lookup import Found
@@ -124,7 +124,10 @@ def nf_dequantize(problem: Problem) -> Way:
 
 
 def qlora_fused(problem: Problem) -> Way:
-    """QLoRA at its best: the fastest base product of this project, then one small matmul and one `addmm`."""
+    """QLoRA at its best: the base product that serves the number of tokens, the adapter in one or two launches more.
+
+    The GEMM takes the second half of the adapter with it; elsewhere an `addmm` adds it.
+    """
     base, (a_RK, b_NR) = _best_blocks(problem), problem.draw_adapter()
     apply = base.apply
 
@@ -132,10 +135,18 @@ def qlora_fused(problem: Problem) -> Way:
         weight, a, b = operands
         return torch.addmm(apply(weight, x_MK), x_MK @ a.t(), b.t(), alpha=LORA_SCALING)
 
+    def in_the_gemm(operands: Any, x_MK: Tensor) -> Tensor:
+        from lords_bench.kernels.blockwise_gemm import launch
+
+        weight, a, b = operands
+        lora = launch.LoraTerm(a_RK=a, b_NR=b, scaling=LORA_SCALING)
+        return launch.launch(x_MK, weight.operands, config=config_of(base.kernel, base.config), lora=lora)
+
+    with_gemm = base.kernel == "blockwise_gemm" and b_NR.shape[1] <= MAX_KERNEL_RANK
     return Way(
-        kernel=f"{base.kernel} + matmul + addmm",
+        kernel="matmul + blockwise_gemm with adapter" if with_gemm else f"{base.kernel} + matmul + addmm",
         operands=(base.operands, a_RK, b_NR),
-        apply=fused,
+        apply=in_the_gemm if with_gemm else fused,
         expected=adapter_expected(problem, problem.blocks.dequantize, a_RK, b_NR),
         stored_bytes=base.stored_bytes + a_RK.nbytes + b_NR.nbytes,
         config=base.config,

@@ -11,7 +11,8 @@ import pytest
 
 from lords_bench.static.bounds import GPU_MODELS
 from lords_bench.static.budget import BUDGETS, COUNTED_WITH_TRITON, named_budget
-from lords_bench.static.cases import StaticCase, known_exceptions, shipped_cases
+from lords_bench.static.cases import StaticCase, shipped_cases
+from lords_bench.static.exceptions import known_exceptions
 from lords_bench.static.report import StaticReport
 from lords_bench.static.sass import Pipe
 from lords_bench.static.suite import static_reports
