@@ -43,6 +43,7 @@ ROUTES = (
 MIN_CAPABILITY = (8, 0)
 
 _RDNA_FEW_TOKENS = 8
+_RDNA_WIDE_BITS = 3
 
 _LAST_BUCKET = len(M_BUCKETS) - 1
 # Tokens in the last bucket, which has no end: what serves it must take any number.
@@ -87,9 +88,10 @@ def formula_kernel(m: int, weight: PreparedWeight) -> str:
     """The kernel that serves M tokens where no table says otherwise: the first of its route that supports them."""
     route = next(route for route in ROUTES if route.max_m is None or m <= route.max_m)
     kernels = route.kernels
-    # By its machine code, 5 to 119 registers of scale_tile spill on AMD's RDNA above 8 tokens, none of the GEMM.
+    # By its machine code, 5 to 119 registers of scale_tile spill on AMD's RDNA above 8 tokens and at 3 bits; none of
+    # the GEMM.
     if (
-        m > _RDNA_FEW_TOKENS
+        (m > _RDNA_FEW_TOKENS or weight.bits == _RDNA_WIDE_BITS)
         and kernels[0] == "scale_tile"
         and kernel_module("common.gpu").gpu_of(weight.device).is_rdna
     ):

@@ -141,14 +141,14 @@ def prepare(weight: StoredLords, dtype: torch.dtype, *, decoder: "Decoder | None
         decoder=decoder or forced_decoder(dtype),
     )  # fmt: skip
     levels = operands.levels
-    integer_path = levels.grid7_bytes is not None and not weight.a_RK.requires_grad
+    integer_path = levels.integer_levels is not None and not weight.a_RK.requires_grad
     return PreparedWeight(
         packed=operands.packed,
         b_NR=operands.b_NR,
         a_RK=operands.a_RK,
         levels_L=levels_L,
         words=levels.words,
-        grid_bytes=levels.grid7_bytes,
+        grid_bytes=levels.integer_levels,
         a_columns=(
             integer_tile_a(operands.a_RK, k_blocks=operands.k_blocks, bits=weight.bits, decoder=levels.decoder)
             if integer_path

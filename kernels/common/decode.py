@@ -136,7 +136,9 @@ def load_joined(
 def decode_bytes(
     row_ptrs, columns, table_ptr, table, BITS: tl.constexpr, DECODER: tl.constexpr,
 ):  # fmt: skip
-    """Levels as int8 on the 7-bit grid, for integer tensor cores: a tuple of `integer_tile_count` tensors.
+    """Levels as int8, for integer tensor cores: a tuple of `integer_tile_count` tensors.
+
+    They are points b of the 7-bit grid, or with `uniform` the codes.
 
     Args:
         row_ptrs: [rows, 1] int8 pointers to the first K block of each row.
@@ -144,7 +146,7 @@ def decode_bytes(
         table_ptr: int8 levels, for the portable decoder.
         table: table words, for the PTX decoder.
         BITS: bits per code.
-        DECODER: `grid7` or `table`.
+        DECODER: `grid7`, `uniform` or `table`.
     """
     if DECODER == "table":
         row_words = row_ptrs.to(tl.pointer_type(tl.int16), bitcast=True)
@@ -154,8 +156,8 @@ def decode_bytes(
             tiles = tiles + (tl.load(table_ptr + code_at(words, position, BITS)),)
     else:
         COUNT: tl.constexpr = 8 if BITS == 3 else (2 if BITS == 4 else 4)
-        ASM: tl.constexpr = byte_asm(BITS)
-        CONSTRAINTS: tl.constexpr = byte_constraints(BITS)
+        ASM: tl.constexpr = byte_asm(BITS, DECODER)
+        CONSTRAINTS: tl.constexpr = byte_constraints(BITS, DECODER)
         if BITS == 3:
             ptrs = row_ptrs + (columns // 32 * 96 + columns % 32)[None, :]
             words = (tl.load(ptrs), tl.load(ptrs + 32), tl.load(ptrs + 64))

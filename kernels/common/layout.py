@@ -45,12 +45,22 @@ def integer_columns_per_block(bits: int, decoder: str) -> int:
 def k_of_column(column, tile, BITS: tl.constexpr, DECODER: tl.constexpr):
     """Input index k whose level stands in `column` of integer tile number `tile`.
 
-    The portable decoder yields positions in natural order. The byte decoder looks up the eight nibbles of a 32-bit
-    word (lanes 2g and 2g + 1) at once: tile 2q + h holds selector set q of lane 2g + h in bytes 4g … 4g + 3.
+    The portable decoder yields positions in natural order. `grid7` looks up the eight nibbles of a 32-bit word (lanes
+    2g and 2g + 1) at once: tile 2q + h holds selector set q of lane 2g + h in bytes 4g … 4g + 3. `uniform` masks bytes:
+    byte c of a row is half c mod 2 of lane c div 2, and a tile has one of the fields of every half lane.
     Also valid on the host as `k_of_column.fn`, with torch tensors.
     """
     if DECODER == "table":
         k = column // 16 * (256 if BITS == 3 else 128) + tile * 16 + column % 16
+    elif DECODER == "uniform":
+        lane = column // 2
+        half = column % 2
+        if BITS == 4:
+            k = lane // 32 * 128 + (lane // 16 % 2 * 4 + half * 2 + tile) * 16 + lane % 16
+        elif BITS == 3:
+            k = lane // 16 * 256 + (tile // 4 * 8 + half * 4 + tile % 4) * 16 + lane % 16
+        else:
+            k = lane // 16 * 128 + (half * 4 + tile) * 16 + lane % 16
     else:
         lane = column // 4 * 2 + tile % 2
         field = column % 4

@@ -33,14 +33,14 @@ class LevelTable:
         decoder: which decoder the words are for.
         words: int32 words, each 32 times (PTX decoders); levels in the compute dtype (`table`).
         dtype: dtype that levels are decoded to.
-        grid7_bytes: int8 levels b of the portable integer path, None where the levels are off the 7-bit grid.
+        integer_levels: int8 levels of the integer path: grid points b, for `uniform` the codes; None without one.
         unit: what a decoded value is multiplied with to give the level.
     """
 
     decoder: Decoder
     words: "Tensor"
     dtype: torch.dtype
-    grid7_bytes: "Tensor | None"
+    integer_levels: "Tensor | None"
     unit: float
 
 
@@ -92,7 +92,9 @@ def grid7_points(levels_L: "Tensor") -> "Tensor | None":
 
 
 def level_table(levels_L: "Tensor", *, bits: int, dtype: torch.dtype, decoder: Decoder | None = None) -> LevelTable:
-    """Levels prepared for `decoder`; None picks `grid7` where the levels lie on the 7-bit grid, else `table16`.
+    """Levels prepared for `decoder`; None picks the fastest that takes them.
+
+    That is `uniform` for the levels of an INT-n codebook, `grid7` for levels on the 7-bit grid, else `table16`.
 
     Args:
         levels_L: at most 2^bits levels, any float dtype; missing ones are padded with zero.
@@ -109,11 +111,12 @@ def level_table(levels_L: "Tensor", *, bits: int, dtype: torch.dtype, decoder: D
     levels = torch.zeros(count, dtype=torch.float32, device=levels_L.device)
     levels[: levels_L.numel()] = levels_L
     points = grid7_points(levels)
+    uniform = bool(torch.equal(levels, torch.arange(-count // 2, count // 2, device=levels.device) / (count // 2)))
     if decoder is None:
-        decoder = "table16" if points is None else "grid7"
+        decoder = "uniform" if uniform else "table16" if points is None else "grid7"
     if decoder != "table" and dtype not in (torch.float16, torch.bfloat16):
         raise UsageError(f"decoder {decoder!r} decodes to float16 and bfloat16, not {dtype}; use decoder 'table'")
-    bytes_ = None if points is None else points.view(torch.int8)
+    integer_levels = None if points is None else points.view(torch.int8)
     unit = 1.0
     if decoder == "grid7":
         if points is None:
@@ -124,14 +127,13 @@ def level_table(levels_L: "Tensor", *, bits: int, dtype: torch.dtype, decoder: D
         raw = levels.to(dtype).view(torch.uint8).reshape(count, 2)
         words = _replicated(raw.t().contiguous().flatten())
     elif decoder == "uniform":
-        half = count // 2
-        expected = torch.arange(-half, half, dtype=torch.float32, device=levels.device) / half
-        if not bool(torch.equal(levels, expected)):
+        if not uniform:
             raise UsageError(f"levels {levels_L.tolist()} are not the integers of {bits} bits; use decoder 'table16'")
-        words, unit = torch.zeros(1, dtype=torch.int32, device=levels.device), 1 / half
+        words, unit = torch.zeros(1, dtype=torch.int32, device=levels.device), 2 / count
+        integer_levels = torch.arange(count, dtype=torch.int8, device=levels.device)
     else:
         words = levels.to(dtype)
-    return LevelTable(decoder=decoder, words=words, dtype=dtype, grid7_bytes=bytes_, unit=unit)
+    return LevelTable(decoder=decoder, words=words, dtype=dtype, integer_levels=integer_levels, unit=unit)
 
 
 def lords_operands(

@@ -12,12 +12,15 @@ Every decoder has two steps.
      zero above each byte; one packed fused multiply-add turns that denormal into the number. (The largest power of
      two of fp16 is 2^15, hence 512.)
    - `table16`: any 16-bit levels, in a table of low bytes and one of high bytes.
-   - `uniform`: the code itself, minus half the number of levels; a bit mask and a magic exponent, no table.
+   - `uniform`: the code itself, minus half the number of levels; a bit mask and a magic exponent, no table. For the
+     integer path the bytes are the codes: shifts and masks.
 
 A 32-bit register of a 16-bit tile is {lane 1, lane 0}; all 16-bit decoders are elementwise in the lane, so they are
-right in whatever layout the compiler picks. The byte decoders need four consecutive bytes of a row in one register.
+right in whatever layout the compiler picks. So are the byte decoders of `uniform` in the byte at 4 and 2 bits; those of
+`grid7` need four consecutive bytes of a row in one register.
 
-Cost in ALU instructions per code (grid7): bytes 1.1, 0.8, 0.6 at 4, 3, 2 bits; 16-bit operands 1.6, 1.3, 1.1.
+Cost in ALU instructions per code (grid7): bytes 1.1, 0.8, 0.6 at 4, 3, 2 bits; 16-bit operands 1.6, 1.3, 1.1. Bytes of
+`uniform`: 0.4, 0.8, 0.4.
 """
 
 import struct
@@ -220,11 +223,31 @@ def operand_constraints(bits: int, decoder: str) -> str:
     return ",".join(["=r"] * operands_per_call(bits) + ["r"] * inputs)
 
 
-def _byte_asm(bits: int) -> str:
-    """Body of the integer decoder for `inline_asm_elementwise` with pack=4 on int8: levels as bytes b in 0…127."""
+def _code_bytes(block: _Block, words: list[str], bits: int) -> list[str]:
+    """Registers of four codes each, one per byte; their order and bytes are those of `k_of_column` for `uniform`."""
+    if bits == 2:
+        shifted = [words[0], *(block.emit("shr.u32", words[0], str(2 * field)) for field in (1, 2, 3))]
+        return [block.emit("and.b32", register, "0x03030303") for register in shifted]
+    results = []
+    selectors = _selectors(block, words, bits)
+    for first in range(0, len(selectors), 2):
+        pair = selectors[first : first + 2]
+        results += [block.emit("and.b32", selector, "0x0f0f0f0f") for selector in pair]
+        high = [block.emit("shr.u32", selector, "4") for selector in pair]
+        results += [block.emit("and.b32", register, "0x0f0f0f0f") for register in high]
+    return results
+
+
+def _byte_asm(bits: int, decoder: str) -> str:
+    """Body of the integer decoder for `inline_asm_elementwise` with pack=4 on int8.
+
+    Bytes are levels b in 0…127 of the 7-bit grid (`grid7`), or the codes themselves (`uniform`).
+    """
     block = _Block()
     inputs, outputs = words_per_call(bits), {4: 2, 3: 8, 2: 4}[bits]
     words = [f"${outputs + i}" for i in range(inputs)]
+    if decoder == "uniform":
+        return block.text(_code_bytes(block, words, bits))
     table = [f"${outputs + inputs + 4 * i}" for i in range(table_word_count(bits, "grid7"))]
     results = []
     for selector in _selectors(block, words, bits):
@@ -233,10 +256,10 @@ def _byte_asm(bits: int) -> str:
 
 
 @triton.constexpr_function
-def byte_constraints(bits: int) -> str:
+def byte_constraints(bits: int, decoder: str) -> str:
     """Constraint string that goes with `byte_asm`."""
     outputs = {4: 2, 3: 8, 2: 4}[bits]
-    inputs = words_per_call(bits) + 4 * table_word_count(bits, "grid7")
+    inputs = words_per_call(bits) + 4 * table_word_count(bits, decoder)
     return ",".join(["=r"] * outputs + ["r"] * inputs)
 
 
@@ -247,7 +270,7 @@ _OPERAND_ASM = {
     for decoder in ("grid7", "table16", "uniform")
     for dtype in ("bf16", "fp16")
 }
-_BYTE_ASM = {bits: _byte_asm(bits) for bits in (4, 3, 2)}
+_BYTE_ASM = {(bits, decoder): _byte_asm(bits, decoder) for bits in (4, 3, 2) for decoder in ("grid7", "uniform")}
 
 
 @triton.constexpr_function
@@ -257,6 +280,6 @@ def operand_asm(bits: int, decoder: str, dtype: str) -> str:
 
 
 @triton.constexpr_function
-def byte_asm(bits: int) -> str:
+def byte_asm(bits: int, decoder: str) -> str:
     """Body of the integer decoder, see `_byte_asm`."""
-    return _BYTE_ASM[bits]
+    return _BYTE_ASM[(bits, decoder)]

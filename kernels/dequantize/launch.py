@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import triton
 
+from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
 from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer, triton_dtype
@@ -35,7 +36,8 @@ def dequantize(
         config: None is the default.
         out: contiguous (N, K) tensor of `dtype` to write to; None allocates it.
     """
-    config = config or default_config()
+    in_float32 = torch.float32 in (operands.b_NR.dtype, operands.levels.dtype)
+    config = config or default_config(bits=operands.bits, in_float32=in_float32, gpu=gpu_of(operands.packed.device))
     w_NK = torch.empty(operands.n, operands.k, dtype=dtype, device=operands.packed.device) if out is None else out
     if w_NK.numel() == 0:
         return w_NK

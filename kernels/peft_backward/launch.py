@@ -54,7 +54,8 @@ def factor_gradients(
     if not support.ok:
         raise UsageError(support.reason)
     dy_MN, x_MK = with_near_columns(dy_MN), with_near_columns(x_MK)
-    config = config or factor_gradients_default(bits=operands.bits, gpu=gpu_of(x_MK.device))
+    in_float32 = x_MK.dtype == torch.float32
+    config = config or factor_gradients_default(bits=operands.bits, gpu=gpu_of(x_MK.device), in_float32=in_float32)
     n, k, rank, device = operands.n, operands.k, operands.rank, x_MK.device
     row_tiles = triton.cdiv(n, config.block_n)
     if config.atomic:
@@ -89,6 +90,8 @@ def input_gradient(
     support = supports(operands, dy_MN.dtype, dy_MN.dtype)
     if not support.ok:
         raise UsageError(support.reason)
+    if dy_MN.dtype == torch.float32 and dy_MN.is_cuda:
+        raise UsageError("dX of float32 tokens has no tensor core to run on; use dequantize and a dense matmul")
     m = dy_MN.shape[0]
     dx_MK = torch.empty(m, operands.k, dtype=dy_MN.dtype, device=dy_MN.device) if out is None else out
     if dx_MK.numel() == 0:

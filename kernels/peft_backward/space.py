@@ -26,17 +26,23 @@ class InputGradientConfig:
     num_stages: int = 2
 
 
-def factor_gradients_default(*, bits: int, gpu: Gpu = ANY_GPU) -> FactorGradientsConfig:
-    """128×128 tiles of dS in the registers of eight warps; at 3 bits, where a K block is 256 wide, 64×256 in four."""
+def factor_gradients_default(*, bits: int, gpu: Gpu = ANY_GPU, in_float32: bool = False) -> FactorGradientsConfig:
+    """128×128 tiles of dS in the registers of eight warps; at 3 bits, where a K block is 256 wide, 64×256 in four.
+
+    Float32 activations are multiplied without tensor cores, whose operands lie in registers: a quarter of a tile, and
+    16 tokens at a time.
+    """
     if gpu.is_amd:
-        return FactorGradientsConfig(block_m=32, block_n=64, num_stages=2)
+        return FactorGradientsConfig(block_m=32, block_n=16 if gpu.is_rdna and bits == 3 else 64, num_stages=2)
+    if in_float32:
+        return FactorGradientsConfig(block_m=16, block_n=32 if bits == 3 else 64, num_stages=2)
     return FactorGradientsConfig(block_n=64, num_warps=4, num_stages=2) if bits == 3 else FactorGradientsConfig()
 
 
 def input_gradient_default(*, bits: int, gpu: Gpu = ANY_GPU) -> InputGradientConfig:
     """Tiles that fit the registers of four warps, which read codes 16 bytes at a time (at 3 bits 8)."""
     if gpu.is_amd:
-        return InputGradientConfig(block_n=32, num_warps=8)
+        return InputGradientConfig(block_n=16 if gpu.is_rdna and bits == 3 else 32, num_warps=8)
     return InputGradientConfig(block_n=32) if bits == 3 else InputGradientConfig()
 
 

@@ -1,9 +1,9 @@
 """y_n = Σ_r B_nr · Σ_k level[code_nk] · P_rk with P = A ∘ x: exact integer sums, no scale tile, no product per weight.
 
 Rounding recipe. Per rank and K chunk, P is rounded to 16-bit fixed point with step max|P| / 32512 and split into two
-int8 parts, P = step · (256 hi + lo). Levels are the integers b - 64 of the 7-bit grid. Products and sums are exact in
-int32 (chunks of at most 512 inputs: 512 · 127 · 127 · 256 < 2^31); everything after is fp32. A NaN or an infinity in x
-makes every output of that token NaN.
+int8 parts, P = step · (256 hi + lo). Levels are the integers b - 64 of the 7-bit grid, or code - 2^(bits - 1).
+Products and sums are exact in int32 (chunks of at most 512 inputs: 512 · 127 · 127 · 256 < 2^31); everything after is
+fp32. A NaN or an infinity in x makes every output of that token NaN.
 """
 
 import triton
@@ -15,7 +15,6 @@ from lords_bench.kernels.common.split_k import last_arrival, sum_partials
 from lords_bench.kernels.common.tiles import local_rows
 
 LARGEST_FIXED = tl.constexpr(32512.0)
-GRID7_ZERO = tl.constexpr(64)
 
 
 @triton.jit
@@ -37,10 +36,12 @@ def rank_expanded_kernel(
     M, N, K, tiles_per_program, x_stride_m, x_stride_k, y_stride_m,
     K_BLOCKS: tl.constexpr, RANK: tl.constexpr, RANK_CHUNK: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCKS_K: tl.constexpr, BITS: tl.constexpr, DECODER: tl.constexpr, EVEN_N: tl.constexpr, EVEN_K: tl.constexpr,
-    HAS_BIAS: tl.constexpr, LAST_SUMS: tl.constexpr, AT_ONCE: tl.constexpr,
+    HAS_BIAS: tl.constexpr, LAST_SUMS: tl.constexpr, AT_ONCE: tl.constexpr, ZERO: tl.constexpr,
+    LEVEL_UNIT: tl.constexpr,
 ):  # fmt: skip
     """A program keeps P of its K chunk and walks over N tiles. Grid: (K chunks, N groups, M).
 
+    A level is (b - ZERO) · LEVEL_UNIT with b the decoder's byte.
     `packed_ptr` is the int8 view of the packed rows; `a_ptr` is A in column order (`operands.integer_tile_a`).
     """
     TILES: tl.constexpr = integer_tile_count(BITS, DECODER)
@@ -49,7 +50,7 @@ def rank_expanded_kernel(
     split = tl.program_id(0)
     group = tl.program_id(1)
     token = tl.program_id(2)
-    table = load_table(table_ptr, BITS, "grid7" if DECODER == "grid7" else "table")
+    table = load_table(table_ptr, BITS, DECODER)
     columns = tl.arange(0, BLOCKS_K * PER_BLOCK)
     first_block = split * BLOCKS_K
     first_column = first_block * PER_BLOCK
@@ -83,7 +84,7 @@ def rank_expanded_kernel(
             high_parts = high_parts + (tl.trans(high.to(tl.int8)),)
             low_parts = low_parts + (tl.trans((fixed - (high << 8)).to(tl.int8)),)
         steps = steps + (step + poison,)
-        offsets = offsets + (column_sum * -GRID7_ZERO,)
+        offsets = offsets + (column_sum * -ZERO,)
 
     ranks = tl.arange(0, RANK_CHUNK)
     # B through a product with the identity: its load is pipelined and lands in the accumulator's layout.
@@ -130,5 +131,5 @@ def rank_expanded_kernel(
             sum_partials(
                 partial_ptr, y_ptr, bias_ptr, tl.zeros((BLOCK_N,), tl.int32) + token,
                 group * tiles_per_program * BLOCK_N + tl.arange(0, BLOCK_N), tiles_per_program, BLOCK_N,
-                tl.num_programs(0), M, N, y_stride_m, 1.0 / 63.0, HAS_BIAS, AT_ONCE, BLOCK_N,
+                tl.num_programs(0), M, N, y_stride_m, LEVEL_UNIT, HAS_BIAS, AT_ONCE, BLOCK_N,
             )  # fmt: skip

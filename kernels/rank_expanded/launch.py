@@ -10,7 +10,7 @@ import triton
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
-from lords_bench.kernels.common.operands import GRID7_STEPS, LordsOperands, integer_tile_a
+from lords_bench.kernels.common.operands import GRID7_STEPS, GRID7_ZERO, LordsOperands, integer_tile_a
 from lords_bench.kernels.common.signature import KernelSignature, pointer
 from lords_bench.kernels.common.split_k import launch_sum
 from lords_bench.kernels.common.support import YES, Support, no, require_matrix
@@ -19,7 +19,6 @@ from lords_bench.kernels.rank_expanded.kernel import rank_expanded_kernel
 from lords_bench.kernels.rank_expanded.space import MAX_TOKENS, RankExpandedConfig, default_config
 
 CONFIG = RankExpandedConfig
-_LEVEL_UNIT = 1 / GRID7_STEPS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -31,13 +30,13 @@ class RankExpandedOperands:
 
 
 def supports(m: int, operands: LordsOperands, dtype: torch.dtype) -> Support:
-    """One to four tokens, levels on the 7-bit grid, any float activations."""
+    """One to four tokens, levels on the 7-bit grid or of an INT-n codebook, any float activations."""
     if m > MAX_TOKENS:
         return no(f"M = {m} is above {MAX_TOKENS}, where decoding once per token stops paying; use scale_tile")
-    if operands.levels.grid7_bytes is None:
+    if operands.levels.integer_levels is None:
         return no("levels are off the 7-bit grid, which the integer path needs; use scale_tile")
-    if operands.levels.decoder not in ("grid7", "table"):
-        return no(f"decoder {operands.levels.decoder!r} has no integer path; prepare the weight for 'grid7' or 'table'")
+    if operands.levels.decoder == "table16":
+        return no("decoder 'table16' has no integer path; prepare the weight for 'grid7' or 'table'")
     if dtype not in (torch.float16, torch.bfloat16, torch.float32):
         return no(f"activations are {dtype}; use float16, bfloat16 or float32")
     return YES
@@ -78,18 +77,19 @@ def launch(
     partial = partial_buffer(splits, m, operands.n, x_MK.device)
     if arrivals is None:
         arrivals = arrival_counters(groups * m, x_MK.device)
-    table = operands.levels.words if operands.levels.decoder == "grid7" else operands.levels.grid7_bytes
+    levels = operands.levels
+    table = levels.integer_levels if levels.decoder == "table" else levels.words
+    constexprs = _shape_constexprs(config, bits=operands.bits, decoder=levels.decoder, rank=operands.rank)
     rank_expanded_kernel[(splits, groups, m)](
         operands.packed.view(torch.int8), prepared.a_columns, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N,
         y_MN, partial, arrivals, table, m, operands.n, operands.k, config.tiles_per_program,
         x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
-        **_shape_constexprs(config, bits=operands.bits, decoder=operands.levels.decoder, rank=operands.rank),
-        K_BLOCKS=operands.k_blocks, EVEN_N=operands.n % (config.block_n * config.tiles_per_program) == 0,
+        **constexprs, K_BLOCKS=operands.k_blocks, EVEN_N=operands.n % (config.block_n * config.tiles_per_program) == 0,
         EVEN_K=operands.k_blocks % config.blocks_k == 0 and operands.k % k_block(operands.bits) == 0,
         HAS_BIAS=bias_N is not None, num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
     if not config.last_sums:
-        launch_sum(partial, y_MN, bias_N, _LEVEL_UNIT)
+        launch_sum(partial, y_MN, bias_N, constexprs["LEVEL_UNIT"])
     return y_MN
 
 
@@ -136,4 +136,6 @@ def _shape_constexprs(config: RankExpandedConfig, *, bits: int, decoder: str, ra
         "DECODER": decoder,
         "LAST_SUMS": config.last_sums,
         "AT_ONCE": splits_at_once(config.block_n, config.num_warps),
+        "ZERO": 1 << (bits - 1) if decoder == "uniform" else GRID7_ZERO,
+        "LEVEL_UNIT": 2.0 ** (1 - bits) if decoder == "uniform" else 1 / GRID7_STEPS,
     }

@@ -15,15 +15,23 @@ from lords_bench.kernels.common.split_k import launch_sum
 from lords_bench.kernels.common.support import Support, activation_support, no, require_fp16_scale, require_matrix
 from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
 from lords_bench.kernels.scale_tile.kernel import scale_tile_kernel
-from lords_bench.kernels.scale_tile.space import MAX_TOKENS, ScaleTileConfig, block_m, default_config
+from lords_bench.kernels.scale_tile.space import (
+    MAX_FLOAT32_TOKENS,
+    MAX_TOKENS,
+    ScaleTileConfig,
+    block_m,
+    default_config,
+)
 
 CONFIG = ScaleTileConfig
 
 
 def supports(m: int, operands: LordsOperands, dtype: torch.dtype) -> Support:
-    """Up to 64 tokens; float32 activations through the portable decoder only."""
+    """Up to 64 tokens; of float32 16, through the portable decoder only."""
     if m > MAX_TOKENS:
         return no(f"M = {m} is above {MAX_TOKENS}; use scale_tile_gemm or dequantize and a dense matmul")
+    if dtype == torch.float32 and m > MAX_FLOAT32_TOKENS and operands.packed.is_cuda:
+        return no(f"M = {m} is above {MAX_FLOAT32_TOKENS} in float32; use dequantize and a dense matmul")
     return activation_support(dtype, operands.levels)
 
 
@@ -57,7 +65,9 @@ def launch(
     y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
     if y_MN.numel() == 0:
         return y_MN
-    config = config or default_config(m, operands.n, operands.k, bits=operands.bits, gpu=gpu_of(x_MK.device))
+    config = config or default_config(
+        m, operands.n, operands.k, bits=operands.bits, gpu=gpu_of(x_MK.device), in_float32=x_MK.dtype == torch.float32
+    )
     require_fp16_scale(config.scale_in_fp16, x_MK, operands.b_NR)
     splits, groups, m_tiles = grid(config, m, operands)
     partial = partial_buffer(splits, m, operands.n, x_MK.device)

@@ -11,7 +11,7 @@ from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
 from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer
-from lords_bench.kernels.common.support import Support, activation_support, require_fp16_scale, require_matrix
+from lords_bench.kernels.common.support import Support, activation_support, no, require_fp16_scale, require_matrix
 from lords_bench.kernels.scale_tile_gemm.kernel import joined_gemm_kernel, split_gemm_kernel
 from lords_bench.kernels.scale_tile_gemm.space import ScaleTileGemmConfig, default_config
 
@@ -19,7 +19,9 @@ CONFIG = ScaleTileGemmConfig
 
 
 def supports(operands: LordsOperands, dtype: torch.dtype) -> Support:
-    """Any number of tokens; float32 activations through the portable decoder only."""
+    """Any number of tokens; float32 activations in the interpreter only."""
+    if dtype == torch.float32 and operands.packed.is_cuda:
+        return no("float32 products have no tensor core to run on; use dequantize and a dense matmul")
     return activation_support(dtype, operands.levels)
 
 
@@ -44,7 +46,7 @@ def launch(
     y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
     if y_MN.numel() == 0:
         return y_MN
-    config = config or default_config(m, gpu=gpu_of(x_MK.device))
+    config = config or default_config(m, bits=operands.bits, gpu=gpu_of(x_MK.device))
     require_fp16_scale(config.scale_in_fp16, x_MK, operands.b_NR)
     kernel = joined_gemm_kernel if config.form == "joined" else split_gemm_kernel
     kernel[(triton.cdiv(operands.n, config.block_n), triton.cdiv(m, config.block_m))](

@@ -34,7 +34,7 @@ def _make_operands(weight: PreparedWeight) -> "LordsOperands":
         decoder=DECODERS[weight.decoder],
         words=weight.words,
         dtype=weight.dtype,
-        grid7_bytes=weight.grid_bytes,
+        integer_levels=weight.grid_bytes,
         unit=weight.unit,
     )
     found: LordsOperands = operands.LordsOperands(

@@ -42,10 +42,15 @@ BUDGETS = MappingProxyType(
         "decode-4bit": Budget(max_instructions_per_32_weights=2.3, memory_bound=True),
         "decode-3bit": Budget(max_instructions_per_32_weights=1.9, memory_bound=True),
         "decode-2bit": Budget(max_instructions_per_32_weights=1.4, memory_bound=True),
+        "decode-int4": Budget(max_instructions_per_32_weights=1.45, memory_bound=True),
+        "decode-int3": Budget(max_instructions_per_32_weights=1.9, memory_bound=True),
+        "decode-int2": Budget(max_instructions_per_32_weights=1.13, memory_bound=True),
         "small-m-4bit-bf16": Budget(max_instructions_per_32_weights=4.4),
         "small-m-4bit-fp16-scale": Budget(max_instructions_per_32_weights=3.8),
         "fused": Budget(),
         "through-shared-memory": Budget(max_shared_store_bytes_per_weight=None),
+        # Exact float32 products run on the FMA pipe, with codes read 4 or 8 bytes at a time.
+        "float32": Budget(tensor_core=False, code_load_bytes=4, max_shared_store_bytes_per_weight=None),
         "elementwise": Budget(tensor_core=False, max_shared_store_bytes_per_weight=None),
     }
 )

@@ -70,11 +70,6 @@ def shipped_cases(targets: tuple[str, ...] = (*NVIDIA_TARGETS, *AMD_TARGETS)) ->
     return tuple(case for family in families for gpu in gpus for case in family(gpu))
 
 
-def _bits_of(gpu: "Gpu") -> tuple[int, ...]:
-    """AMD: the portable decoder at 4 bits, the width that all kernels have."""
-    return (4,) if gpu.is_amd else BITS
-
-
 def _decoder(gpu: "Gpu") -> str:
     return "table" if gpu.is_amd else "grid7"
 
@@ -82,7 +77,7 @@ def _decoder(gpu: "Gpu") -> str:
 def _rank_expanded(gpu: "Gpu") -> Iterator[StaticCase]:
     from lords_bench.kernels.rank_expanded import launch, space
 
-    for bits in _bits_of(gpu):
+    for bits in BITS:
         config = space.default_config(LAYER, LAYER, bits=bits, gpu=gpu)
         yield StaticCase(
             kernel="rank_expanded",
@@ -92,6 +87,15 @@ def _rank_expanded(gpu: "Gpu") -> Iterator[StaticCase]:
             signature=launch.signature(config, bits=bits, decoder=_decoder(gpu), k=LAYER, rank=RANK),
             bits_per_weight=bits + FACTOR_BITS,
         )
+        if not gpu.is_amd:
+            yield StaticCase(
+                kernel="rank_expanded",
+                variant=f"int{bits} M=1",
+                target=gpu.arch,
+                budget=f"decode-int{bits}",
+                signature=launch.signature(config, bits=bits, decoder="uniform", k=LAYER, rank=RANK),
+                bits_per_weight=bits + FACTOR_BITS,
+            )
 
 
 def _scale_tile(gpu: "Gpu") -> Iterator[StaticCase]:
@@ -115,45 +119,63 @@ def _scale_tile(gpu: "Gpu") -> Iterator[StaticCase]:
             bits_per_weight=bits + FACTOR_BITS,
         )
 
-    yield from (case(bits, 8, torch.bfloat16) for bits in _bits_of(gpu))
+    # On RDNA the GEMM serves few tokens at 3 bits: here 108 registers would spill.
+    yield from (case(bits, 8, torch.bfloat16) for bits in BITS if not (gpu.is_rdna and bits == 3))
     if not gpu.is_amd:
         yield case(4, 8, torch.float16, scale_in_fp16=True)
         yield case(4, 16, torch.bfloat16)
         yield case(4, 16, torch.float16, scale_in_fp16=True)
+        config = space.default_config(8, LAYER, LAYER, bits=4, gpu=gpu, in_float32=True)
+        yield StaticCase(
+            kernel="scale_tile",
+            variant="4 bit M≤8 float32",
+            target=gpu.arch,
+            budget="float32",
+            signature=launch.signature(config, bits=4, decoder="table", m=8, k=LAYER, rank=RANK, x_dtype=torch.float32),
+            bits_per_weight=4 + FACTOR_BITS,
+        )
 
 
 def _scale_tile_gemm(gpu: "Gpu") -> Iterator[StaticCase]:
     from lords_bench.kernels.scale_tile_gemm import launch, space
 
-    for m in (64, 128) if gpu.has_wgmma else (32, 64):
-        config = space.default_config(m, gpu=gpu)
+    sizes = (64, 128) if gpu.has_wgmma else (32, 64)
+    for bits, m in ((4, sizes[0]), *((bits, sizes[1]) for bits in BITS)):
+        config = space.default_config(m, bits=bits, gpu=gpu)
         yield StaticCase(
             kernel="scale_tile_gemm",
-            variant=f"4 bit M={m} {config.form}",
+            variant=f"{bits} bit M={m} {config.form}",
             target=gpu.arch,
             budget="fused",
-            signature=launch.signature(config, bits=4, decoder=_decoder(gpu), rank=RANK),
-            bits_per_weight=4 + FACTOR_BITS,
+            signature=launch.signature(config, bits=bits, decoder=_decoder(gpu), rank=RANK),
+            bits_per_weight=bits + FACTOR_BITS,
         )
 
 
 def _dequantize(gpu: "Gpu") -> Iterator[StaticCase]:
+    import torch
+
     from lords_bench.kernels.dequantize import launch, space
 
-    for bits in _bits_of(gpu):
-        yield StaticCase(
-            kernel="dequantize",
-            variant=f"{bits} bit",
-            target=gpu.arch,
-            budget="fused",
-            signature=launch.signature(space.default_config(), bits=bits, decoder=_decoder(gpu), rank=RANK),
-        )
+    for bits in BITS:
+        for in_training in (False, True):
+            config = space.default_config(bits=bits, in_float32=in_training, gpu=gpu)
+            factors = torch.float32 if in_training else torch.float16
+            yield StaticCase(
+                kernel="dequantize",
+                variant=f"{bits} bit" + (" float32 factors" if in_training else ""),
+                target=gpu.arch,
+                budget="float32" if in_training else "fused",
+                signature=launch.signature(config, bits=bits, decoder=_decoder(gpu), rank=RANK, scale_dtype=factors),
+            )
 
 
 def _peft_backward(gpu: "Gpu") -> Iterator[StaticCase]:
+    import torch
+
     from lords_bench.kernels.peft_backward import launch, space
 
-    for bits in _bits_of(gpu):
+    for bits in BITS:
         factors = space.factor_gradients_default(bits=bits, gpu=gpu)
         inputs = space.input_gradient_default(bits=bits, gpu=gpu)
         for name, signature in (
@@ -166,6 +188,17 @@ def _peft_backward(gpu: "Gpu") -> Iterator[StaticCase]:
                 target=gpu.arch,
                 budget="through-shared-memory",
                 signature=signature,
+            )
+        if not gpu.is_amd:
+            factors = space.factor_gradients_default(bits=bits, gpu=gpu, in_float32=True)
+            yield StaticCase(
+                kernel="peft_backward",
+                variant=f"{bits} bit dA dB float32",
+                target=gpu.arch,
+                budget="float32",
+                signature=launch.factor_gradients_signature(
+                    factors, bits=bits, decoder="table", rank=RANK, x_dtype=torch.float32
+                ),
             )
 
 
@@ -196,10 +229,10 @@ def _blockwise(gpu: "Gpu") -> Iterator[StaticCase]:
             bits_per_weight=bits + BLOCK_SCALE_BITS * (1 + has_zero),
         )
 
-    yield from (case(bits, _decoder(gpu), has_zero=False) for bits in _bits_of(gpu))
+    yield from (case(bits, _decoder(gpu), has_zero=False) for bits in BITS)
     if not gpu.is_amd:
         yield case(4, "uniform", has_zero=True)
-    for bits in _bits_of(gpu):
+    for bits in BITS:
         yield StaticCase(
             kernel="blockwise",
             variant=f"dequantize nf{bits} G={BLOCK}",
@@ -241,7 +274,7 @@ def _blockwise_gemm(gpu: "Gpu") -> Iterator[StaticCase]:
             bits_per_weight=bits + BLOCK_SCALE_BITS * BLOCK / block * (1 + has_zero),
         )
 
-    yield from (case(bits, 64, BLOCK, _decoder(gpu)) for bits in _bits_of(gpu))
+    yield from (case(bits, 64, BLOCK, _decoder(gpu)) for bits in BITS)
     if not gpu.is_amd:
         yield case(4, 64, BLOCK, "uniform", has_zero=True)
         yield case(4, 64, 2 * BLOCK, "grid7")

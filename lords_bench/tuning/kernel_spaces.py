@@ -34,13 +34,13 @@ def _scale_tile(problem: Problem, machine: Machine) -> SearchSpace:
 
 def _scale_tile_gemm(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("scale_tile_gemm")
-    default = module.default_config(problem.m_bucket, gpu=_gpu(machine))
+    default = module.default_config(problem.m_bucket, bits=problem.bits, gpu=_gpu(machine))
     return listed_space(module.space(), default=default)
 
 
-def _dequantize(_problem: Problem, _machine: Machine) -> SearchSpace:
+def _dequantize(problem: Problem, _machine: Machine) -> SearchSpace:
     module = _module("dequantize")
-    return listed_space(module.space(), default=module.default_config())
+    return listed_space(module.space(), default=module.default_config(bits=problem.bits))
 
 
 def _blockwise(problem: Problem, machine: Machine) -> SearchSpace:

@@ -85,7 +85,7 @@ def blocks_without_memory(problem: Problem) -> PreparedBlockwise:
 
     groups = scales_per_row(problem.k, bits=problem.bits, block=problem.block)
     levels = LevelTable(
-        decoder=cast("Decoder", problem.decoder), words=meta(1, dtype=torch.int32), dtype=dtype, grid7_bytes=None,
+        decoder=cast("Decoder", problem.decoder), words=meta(1, dtype=torch.int32), dtype=dtype, integer_levels=None,
         unit=1.0,
     )  # fmt: skip
     return PreparedBlockwise(

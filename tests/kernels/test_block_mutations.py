@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 from block_problems import make_blocks
-from mutation import Edits, import_edited
+from mutation import STALE_PARTIALS, STALE_TOTAL, Edits, import_edited
 from problems import make_x
 from test_blockwise import check as check_blockwise
 from test_blockwise_gemm import check as check_gemm
@@ -72,12 +72,8 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, dict[str, Edits]]]
             },
             "missing zero point": {"blockwise.kernel": ("part -= zero[:, None]", "part -= 0 * zero[:, None]")},
             "wrong block": {"blockwise.kernel": ("row_ptrs + k_of_block * (16 * PLANES)", "row_ptrs")},
-            "stale accumulator": {
-                "blockwise.kernel": (
-                    "        total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)",
-                    "        total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32) + first_n",
-                )
-            },
+            "stale accumulator": {"blockwise.kernel": STALE_TOTAL},
+            "stale sum of partials": STALE_PARTIALS,
         },
     ),
     "split gemm": (

@@ -15,6 +15,7 @@ from lords_bench.kernels.common.layout import (
     position_count,
 )
 from lords_bench.kernels.common.operands import level_table
+from lords_bench.kernels.common.ptx import Decoder
 from lords_bench.reference.packing import K_BLOCK, packed_shape, unpack_codes
 
 ALL_WORDS = np.arange(1 << 16, dtype=np.uint32)
@@ -79,28 +80,32 @@ def test_operand_decoder_gives_the_level_of_every_code_word(decoder: str, dtype:
 
 
 @pytest.mark.parametrize("bits", [4, 3, 2])
-def test_byte_decoder_gives_the_level_of_every_code_word_at_its_input(bits: int) -> None:
-    levels = levels_for("grid7", bits)
-    table = level_table(levels, bits=bits, dtype=torch.bfloat16, decoder="grid7")
+@pytest.mark.parametrize("decoder", ["grid7", "uniform"])
+def test_byte_decoder_gives_the_level_of_every_code_word_at_its_input(decoder: Decoder, bits: int) -> None:
+    levels = levels_for(decoder, bits)
+    table = level_table(levels, bits=bits, dtype=torch.bfloat16, decoder=decoder)
+    zero, steps = (1 << (bits - 1), 1 << (bits - 1)) if decoder == "uniform" else (64, 63)
     words = planes_of_two_lanes(bits, seed=10 + bits)
-    table_registers = [r for r in registers(table.words) for _ in range(4)]
-    tiles = integer_tile_count(bits, "grid7")
+    table_registers = [] if decoder == "uniform" else [r for r in registers(table.words) for _ in range(4)]
+    tiles = integer_tile_count(bits, decoder)
     per_call = ptx.words_per_call(bits)
     codes = torch.stack([codes_of_lane(words, lane, bits) for lane in range(2)], dim=-1)
     for first in range(0, len(words), per_call):
-        results = ptx_emulator.run(ptx.byte_asm(bits), words[first : first + per_call] + table_registers, tiles)
+        results = ptx_emulator.run(
+            ptx.byte_asm(bits, decoder), words[first : first + per_call] + table_registers, tiles
+        )
         # The four bytes of one register, lanes 0 and 1 of plane `first`: at 4 bits planes follow each other in a row.
         columns = torch.arange(4) + (32 * first if bits == 4 else 0)
         for tile in range(tiles):
-            k = k_of_column.fn(columns, tile, bits, "grid7")
+            k = k_of_column.fn(columns, tile, bits, decoder)
             for i in range(4):
                 byte = torch.from_numpy(((results[tile] >> np.uint32(8 * i)) & np.uint32(255)).astype(np.int64))
                 expected = levels[codes[:, int(k[i]) // 16, int(k[i]) % 16]].double()
-                torch.testing.assert_close((byte.double() - 64) / 63, expected, rtol=0, atol=1e-7)
+                torch.testing.assert_close((byte.double() - zero) / steps, expected, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("bits", [4, 3, 2])
-@pytest.mark.parametrize("decoder", ["grid7", "table"])
+@pytest.mark.parametrize("decoder", ["grid7", "uniform", "table"])
 def test_columns_of_the_integer_path_cover_every_input_once(bits: int, decoder: str) -> None:
     blocks = 3
     columns = torch.arange(blocks * integer_columns_per_block(bits, decoder))
@@ -123,3 +128,12 @@ def test_layout_constants_are_those_of_the_packed_format(bits: int) -> None:
 def test_emulator_refuses_an_instruction_it_does_not_know() -> None:
     with pytest.raises(NotImplementedError, match=r"bfe\.u32"):
         ptx_emulator.run("{\nbfe.u32 $0, $1, 4, 4;\n}", [np.zeros(1, np.uint32)], 1)
+
+
+@pytest.mark.parametrize("bits", [4, 3, 2])
+@pytest.mark.parametrize(("kind", "decoder"), [("uniform", "uniform"), ("grid7", "grid7"), ("table16", "table16")])
+def test_levels_get_the_fastest_decoder_that_takes_them(kind: str, decoder: str, bits: int) -> None:
+    table = level_table(levels_for(kind, bits), bits=bits, dtype=torch.bfloat16)
+
+    assert table.decoder == decoder
+    assert (table.integer_levels is None) == (decoder == "table16")

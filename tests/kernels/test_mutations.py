@@ -1,6 +1,12 @@
-"""The checks can fail: every kernel is broken in five ways, and its own check sees each of them.
+"""The checks can fail: every kernel is broken in five ways or more, and its own check sees each of them.
 
-Wrong nibble, dropped tail, missing rank, wrong block, stale accumulator. Block-wise kernels: `test_block_mutations`.
+Wrong nibble, dropped tail, missing rank, wrong block, and the accumulator (block-wise kernels: `test_block_mutations`):
+
+- *stale*, not reset between tiles, where a program walks over tiles (`scale_tile`, `rank_expanded`, and the sum of
+  their split-K partials, which goes over the same tiles);
+- *lost*, replaced instead of added to, where a program makes one tile in a loop, so that there is nothing to reset
+  (`scale_tile_gemm`, `peft_backward`; in `fake_quantize` the loop is over ranks);
+- `dequantize` has neither loop nor accumulator: its result is added to what memory held.
 """
 
 from collections.abc import Callable
@@ -9,7 +15,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from mutation import Edits, import_edited
+from mutation import STALE_PARTIALS, STALE_TOTAL, Edits, import_edited
 from problems import make_problem, make_x
 from test_dequantize import check as check_dequantize
 from test_fake_quantize import check as check_fake_quantize
@@ -90,7 +96,7 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
             "dropped tail": {"dequantize.kernel": ("(k < K)[None, :]", "(k < K - 1)[None, :]")},
             "missing rank": MISSING_RANK,
             "wrong block": {"dequantize.kernel": ("+ block * BLOCK_WORDS", "+ 0 * BLOCK_WORDS")},
-            "stale accumulator": {
+            "added to what memory held": {
                 "dequantize.kernel": (
                     "w_ptr.dtype.element_ty), mask",
                     "w_ptr.dtype.element_ty) + tl.load(w_ptrs, mask=inside), mask",
@@ -108,12 +114,8 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
             "dropped tail": DROPPED_TAIL_OF_A,
             "missing rank": MISSING_RANK,
             "wrong block": WRONG_BLOCK,
-            "stale accumulator": {
-                "scale_tile.kernel": (
-                    "        total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)",
-                    "        total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32) + first_n",
-                )
-            },
+            "stale accumulator": {"scale_tile.kernel": STALE_TOTAL},
+            "stale sum of partials": STALE_PARTIALS,
         },
     ),
     "split_gemm": (
@@ -126,8 +128,11 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
             "dropped tail": DROPPED_TAIL_OF_A,
             "missing rank": MISSING_RANK,
             "wrong block": {"scale_tile_gemm.kernel": ("row_ptrs + first_block * BLOCK_WORDS", "row_ptrs")},
-            "stale accumulator": {
-                "common.results": ("y = total * LEVEL_UNIT", "y = total * LEVEL_UNIT + rows_m[None, :]")
+            "lost accumulator": {
+                "scale_tile_gemm.kernel": (
+                    "tl.dot(levels[position] * scale, x, total,",
+                    "tl.dot(levels[position] * scale, x,",
+                )
             },
         },
     ),
@@ -141,8 +146,8 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
             "dropped tail": DROPPED_TAIL_OF_A,
             "missing rank": MISSING_RANK,
             "wrong block": {"scale_tile_gemm.kernel": ("row_ptrs + block * BLOCK_WORDS", "row_ptrs")},
-            "stale accumulator": {
-                "common.results": ("y = total * LEVEL_UNIT", "y = total * LEVEL_UNIT + rows_m[None, :]")
+            "lost accumulator": {
+                "scale_tile_gemm.kernel": ("tl.dot(levels * scale, x, total,", "tl.dot(levels * scale, x,")
             },
         },
     ),
@@ -162,8 +167,18 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
             },
             "wrong block": {"rank_expanded.kernel": ("+ first_block * BLOCK_BYTES", "+ 0 * BLOCK_BYTES")},
             "stale accumulator": {
-                "rank_expanded.kernel": ("                y = part\n", "                y = part + first_n\n")
+                "rank_expanded.kernel": (
+                    (
+                        "    for _ in range(tiles_per_program):\n",
+                        (
+                            "    high_sum = tl.zeros((BLOCK_N, RANK_CHUNK), tl.int32)\n"
+                            "    for _ in range(tiles_per_program):\n"
+                        ),
+                    ),
+                    ("            high_sum = tl.zeros((BLOCK_N, RANK_CHUNK), tl.int32)\n", ""),
+                )
             },
+            "stale sum of partials": STALE_PARTIALS,
         },
     ),
     "factor_gradients": (
@@ -186,8 +201,8 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
                     "first_n.to(tl.int64) * row_words",
                 )
             },
-            "stale accumulator": {
-                "peft_backward.kernel": ("x, product, input_precision", "x, product + 0.01, input_precision")
+            "lost accumulator": {
+                "peft_backward.kernel": ("tl.dot(tl.trans(dy), x, product,", "tl.dot(tl.trans(dy), x,")
             },
         },
     ),
@@ -211,9 +226,7 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
                     "(first_n + rows).to(tl.int64) * row_words",
                 )
             },
-            "stale accumulator": {
-                "peft_backward.kernel": ("tl.dot(dy, weight, total,", "tl.dot(dy, weight, total + 0.01,")
-            },
+            "lost accumulator": {"peft_backward.kernel": ("tl.dot(dy, weight, total,", "tl.dot(dy, weight,")},
         },
     ),
     "fake_quantize": (
@@ -227,6 +240,7 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
                 "fake_quantize.kernel": ("[:, None] & (k < K)[None, :]", "[:, None] & (k < K - 1)[None, :]")
             },
             "missing rank": {"fake_quantize.kernel": ("for rank in range(R)", "for rank in range(R - 1)")},
+            "lost accumulator": {"fake_quantize.kernel": ("scale += b", "scale = b")},
             "wrong sign": {"fake_quantize.kernel": ("tl.where(scale < 0, -guarded, guarded)", "guarded")},
             "wrong mask": {
                 "fake_quantize.kernel": ("(quotient >= lowest) & (quotient <= highest)", "(quotient >= lowest)")

@@ -1,5 +1,8 @@
 """The scale-tile kernel is right for few tokens, every format and ragged shapes."""
 
+from dataclasses import replace
+from unittest.mock import Mock
+
 import pytest
 import torch
 from bounds import assert_within, error_bound
@@ -114,6 +117,17 @@ def test_float32_activations_need_the_portable_decoder() -> None:
 
     with pytest.raises(UsageError, match="has no float32 operands; use decoder 'table'"):
         launch.launch(make_x(1, 16, torch.float32), problem.operands(torch.bfloat16, "grid7"))
+
+
+def test_more_than_sixteen_float32_tokens_are_left_to_a_dense_product_on_a_gpu() -> None:
+    operands = make_problem(n=4, k=16, rank=1, bits=4).operands(torch.float32, "table")
+    on_gpu = replace(operands, packed=Mock(is_cuda=True))
+
+    assert launch.supports(17, on_gpu, torch.float32).reason == (
+        "M = 17 is above 16 in float32; use dequantize and a dense matmul"
+    )
+    assert launch.supports(16, on_gpu, torch.float32).ok
+    assert launch.supports(17, operands, torch.float32).ok
 
 
 def test_fp16_scales_of_other_dtypes_are_refused() -> None:

@@ -1,5 +1,8 @@
 """Both forms of the scale-tile GEMM are right for every format and ragged shapes, and agree with each other."""
 
+from dataclasses import replace
+from unittest.mock import Mock
+
 import pytest
 import torch
 from bounds import assert_within, error_bound
@@ -8,8 +11,9 @@ from hypothesis import strategies as st
 from problems import Problem, dtype_for, make_problem, make_x, problems
 
 from lords_bench.errors import UsageError
+from lords_bench.kernels.common.gpu import Gpu
 from lords_bench.kernels.scale_tile_gemm import launch
-from lords_bench.kernels.scale_tile_gemm.space import ScaleTileGemmConfig
+from lords_bench.kernels.scale_tile_gemm.space import ScaleTileGemmConfig, default_config
 
 
 def check(
@@ -64,3 +68,18 @@ def test_a_non_finite_input_reaches_its_own_token_and_no_other(form: str) -> Non
 def test_tiles_that_would_decode_weights_twice_cannot_be_configured() -> None:
     with pytest.raises(UsageError, match="block_n 64 needs at least 16 rows per warp"):
         ScaleTileGemmConfig(block_n=64, num_warps=8)
+
+
+def test_float32_tokens_are_left_to_a_dense_product_on_a_gpu() -> None:
+    operands = make_problem(n=4, k=16, rank=1, bits=4).operands(torch.float32, "table")
+
+    found = launch.supports(replace(operands, packed=Mock(is_cuda=True)), torch.float32)
+
+    assert found.reason == "float32 products have no tensor core to run on; use dequantize and a dense matmul"
+    assert launch.supports(operands, torch.float32).ok
+
+
+def test_a_hopper_gpu_gets_tiles_that_its_shared_memory_holds_at_three_bits() -> None:
+    hopper = Gpu(arch="sm_90", sm_count=132)
+
+    assert [default_config(512, bits=bits, gpu=hopper).block_m for bits in (4, 3, 2)] == [128, 64, 128]

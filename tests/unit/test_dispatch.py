@@ -89,6 +89,13 @@ def test_the_formula_leaves_a_kernel_that_spills_on_rdna(
     assert served_by(m, kernel_weight()).choice == Choice(kernel=kernel)
 
 
+def test_the_formula_leaves_a_kernel_that_spills_at_3_bits_on_rdna(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = kernel_module("common.gpu").Gpu(arch="gfx1100", sm_count=96)
+    monkeypatch.setattr(kernel_module("common.gpu"), "gpu_of", lambda _device: gpu)
+
+    assert served_by(8, replace(kernel_weight(), bits=3)).choice == Choice(kernel="scale_tile_gemm")
+
+
 def test_a_tuned_route_moves_the_switch_point_between_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = kernel_weight()
     use_tables(monkeypatch, entry_for(64, weight, Choice(kernel="dequantize_matmul")))

@@ -53,10 +53,17 @@ def test_another_compiler_is_held_to_everything_but_counts_of_instructions() -> 
     assert elsewhere.max_shared_store_bytes_per_weight == budget.max_shared_store_bytes_per_weight == 0.5
 
 
-def test_nothing_is_excused_on_the_compiler_of_the_budgets_but_the_width_of_one_load() -> None:
-    texts = set(known_exceptions(COUNTED_WITH_TRITON).values())
+def test_nothing_is_excused_on_the_compiler_of_the_budgets_but_one_load_and_three_kernels_at_3_bits_on_rdna() -> None:
+    excused = known_exceptions(COUNTED_WITH_TRITON)
+    on_rdna = {label for label, target in excused if target in AMD_TARGETS}
 
-    assert texts == {"packed codes are loaded 8 B at a time < 16"}
+    assert {text for (_, target), text in excused.items() if target in NVIDIA_TARGETS} == {
+        "packed codes are loaded 8 B at a time < 16"
+    }
+    assert {target for _, target in excused if target in AMD_TARGETS} == {"gfx1100"}
+    assert on_rdna == {
+        "peft_backward 3 bit dA dB", "blockwise nf3 G=64 M≤8", "blockwise_gemm nf3 G=64 M=64 split",
+    }  # fmt: skip
 
 
 def test_nothing_spills_and_nothing_has_a_stack(found: Found) -> None:
@@ -71,16 +78,19 @@ def test_nothing_spills_and_nothing_has_a_stack(found: Found) -> None:
 
 
 @counted
-@pytest.mark.parametrize(("bits", "limit"), [(4, 2.3), (3, 1.9), (2, 1.4)])
+@pytest.mark.parametrize(("levels", "budget", "limit"), [
+    ("4 bit", "decode-4bit", 2.3), ("3 bit", "decode-3bit", 1.9), ("2 bit", "decode-2bit", 1.4),
+    ("int4", "decode-int4", 1.45), ("int3", "decode-int3", 1.9), ("int2", "decode-int2", 1.13),
+])  # fmt: skip
 def test_decoding_one_token_takes_no_more_instructions_than_the_prototype(
-    found: Found, bits: int, limit: float
+    found: Found, levels: str, budget: str, limit: float
 ) -> None:
     for target in NVIDIA_TARGETS:
-        loop = found["rank_expanded " + f"{bits} bit M=1", target][1].loop
+        loop = found[f"rank_expanded {levels} M=1", target][1].loop
 
         assert loop is not None
         assert loop.instructions_per_32_weights <= limit, target
-    assert BUDGETS[f"decode-{bits}bit"].max_instructions_per_32_weights == limit
+    assert BUDGETS[budget].max_instructions_per_32_weights == limit
 
 
 @counted
@@ -116,15 +126,16 @@ def test_the_block_wise_gemm_takes_fewer_instructions_than_that_of_lords(found: 
 def test_one_token_is_predicted_to_wait_for_memory_on_every_gpu(found: Found) -> None:
     bounds = [bound for report in reports_of(found, "rank_expanded") for bound in report.bounds]
 
-    assert Counter(bound.gpu for bound in bounds) == {gpu.name: 3 for gpu in GPU_MODELS}
+    assert Counter(bound.gpu for bound in bounds) == {gpu.name: 6 for gpu in GPU_MODELS}
     assert {bound.bound_by for bound in bounds} == {"memory"}
 
 
 def test_the_integer_path_multiplies_in_int8_and_everything_else_in_16_bits(found: Found) -> None:
     for report in reports_of(found, "rank_expanded"):
         assert report.tensor_opcodes[0].startswith("IMMA.16832.S8.S8"), report.target
-    for report in reports_of(found, "scale_tile"):
-        assert all(opcode.startswith("HMMA.16816") for opcode in report.tensor_opcodes), report.target
+    for case, report in found.values():
+        if case.kernel == "scale_tile" and case.target in NVIDIA_TARGETS and case.budget != "float32":
+            assert all(opcode.startswith("HMMA.16816") for opcode in report.tensor_opcodes), report.target
 
 
 @pytest.mark.parametrize("kernel", ["scale_tile_gemm", "blockwise_gemm"])
@@ -141,8 +152,12 @@ def test_a_gemm_uses_wgmma_with_w_in_registers_on_hopper_and_mma_sync_elsewhere(
         assert report.loop.shared_store_bytes_per_weight == 0
 
 
-def test_every_product_of_every_kernel_runs_on_tensor_cores(found: Found) -> None:
-    scalar = {key for key, (_, report) in found.items() if report.layouts and report.layouts.scalar_products}
+def test_every_product_of_every_kernel_runs_on_tensor_cores_but_those_of_float32(found: Found) -> None:
+    scalar = {
+        key
+        for key, (case, report) in found.items()
+        if case.budget != "float32" and report.layouts and report.layouts.scalar_products
+    }
 
     assert scalar == {key for key, text in EXCEPTIONS.items() if "without tensor cores" in text}
 
@@ -156,7 +171,7 @@ def test_the_byte_decoder_meets_four_consecutive_columns_everywhere(found: Found
 
 def test_packed_codes_are_loaded_16_bytes_at_a_time(found: Found) -> None:
     for (label, target), (case, report) in found.items():
-        if target in NVIDIA_TARGETS and case.kernel != "fake_quantize":
+        if target in NVIDIA_TARGETS and case.kernel != "fake_quantize" and case.budget != "float32":
             assert report.layouts is not None
             assert report.layouts.code_load_bytes, (label, target)
             assert min(report.layouts.code_load_bytes) >= 16 or (label, target) in EXCEPTIONS, (label, target)
