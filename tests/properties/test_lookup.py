@@ -3,6 +3,7 @@
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,18 +86,29 @@ def changed(noun: Any, path: tuple[str, ...]) -> Any:
     value = getattr(noun, path[0])
     if len(path) > 1:
         return replace(noun, **{path[0]: changed(value, path[1:])})
-    other: Any = {"m_bucket": 2, "capability": (9, 1), "rank": 32}.get(path[0])
+    other: Any = {"m_bucket": 2, "capability": (9, 1), "rank": 32, "block": 128, "zero_points": True}.get(path[0])
     if other is None:
         other = value + 1 if isinstance(value, int) else f"{value}x"
     return replace(noun, **{path[0]: other})
 
 
-@given(path=st.sampled_from([path for path, value in leaves(KEY) if value is not None]))
-def test_any_single_field_that_differs_misses_exactly_and_is_named(path: tuple[str, ...]) -> None:
-    entries, asked = Entries([make_entry()]), changed(KEY, path)
+BLOCK_KEY = replace(KEY, problem=replace(KEY.problem, rank=None, block=64))
+# Every field of a key, of one with a rank and of one with blocks; only blocks have zero points.
+FIELDS = [
+    (key, path)
+    for key in (KEY, BLOCK_KEY)
+    for path, value in leaves(key)
+    if value is not None and not (key is KEY and path[-1] == "zero_points")
+]
 
+
+@pytest.mark.parametrize(("key", "path"), FIELDS)
+def test_any_single_field_that_differs_misses_exactly_and_is_named(key: TunedKey, path: tuple[str, ...]) -> None:
+    entries, asked = Entries([make_entry(key=key)]), changed(key, path)
+
+    assert entries.exact(key) is not None
     assert entries.exact(asked) is None
-    assert [difference.field for difference in differences(KEY, asked)] == [path[-1]]
+    assert [difference.field for difference in differences(key, asked)] == [path[-1]]
 
 
 @given(key=keys)
