@@ -7,6 +7,8 @@
     lords_bench.prepare_qat(model, lords_bench.QuantSpec(method="lords", bits=3))  # in place; then train as ever
     weights = lords_bench.export(model)  # quantized weights by layer name
 
+    model = lords_bench.from_pretrained("folder")  # a quantized transformers model
+
 Importing this package loads the standard library only; torch is loaded by the first use of a function.
 """
 
@@ -17,14 +19,28 @@ from lords_bench.spec import Codebook, QuantSpec
 from lords_bench.version import __version__
 
 if TYPE_CHECKING:
+    from lords_bench.integrations.hf_config import LordsConfig
+    from lords_bench.integrations.hf_quantizer import from_pretrained
     from lords_bench.reference.methods import quantize
     from lords_bench.training import export, prepare_peft, prepare_qat
 
-__all__ = ["Codebook", "QuantSpec", "__version__", "export", "prepare_peft", "prepare_qat", "quantize"]
+__all__ = [
+    "Codebook",
+    "LordsConfig",
+    "QuantSpec",
+    "__version__",
+    "export",
+    "from_pretrained",
+    "prepare_peft",
+    "prepare_qat",
+    "quantize",
+]
 
 # Public functions and the modules they are in, each imported when its function is first used.
 _MODULES = {
+    "LordsConfig": "lords_bench.integrations.hf_config",
     "export": "lords_bench.training",
+    "from_pretrained": "lords_bench.integrations.hf_quantizer",
     "prepare_peft": "lords_bench.training",
     "prepare_qat": "lords_bench.training",
     "quantize": "lords_bench.reference.methods",

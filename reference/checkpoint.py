@@ -30,7 +30,7 @@ from lords_bench.spec.quant import QuantSpec
 FORMAT = "lords-bench/checkpoint"
 VERSION = "1.0"
 
-_Described = dict[str, tuple[torch.dtype, tuple[int, ...]]]
+DtypeAndShape = tuple[torch.dtype, tuple[int, ...]]
 
 
 def save_weights(weights: Mapping[str, QuantizedWeight], path: Path | str) -> None:
@@ -40,15 +40,8 @@ def save_weights(weights: Mapping[str, QuantizedWeight], path: Path | str) -> No
         StoreError: the file cannot be written; what was there before is untouched.
         ModelError: a weight is none, or has tensors beyond those of its spec, such as an additive adapter.
     """
-    for name, weight in weights.items():
-        found: object = weight
-        if not hasattr(found, "tensors"):
-            raise ModelError(f"weight {name!r} is a {type(found).__name__}; give what quantize or export returned")
-        foreign = weight.tensors().keys() - _expected_tensors(weight.spec, weight.shape, f"weight {name!r}")
-        if foreign:
-            raise ModelError(f"weight {name!r} has an adapter ({min(foreign)}); save its base here, the adapter apart")
     tensors = {
-        f"{name}.{part}": tensor for name, weight in weights.items() for part, tensor in weight.tensors().items()
+        f"{name}.{part}": tensor for name, weight in weights.items() for part, tensor in tensors_to_store(name, weight)
     }
     described = {name: {"shape": weight.shape, "spec": asdict(weight.spec)} for name, weight in weights.items()}
     metadata = {"format": FORMAT, "version": VERSION, "weights": json.dumps(described, sort_keys=True)}
@@ -70,14 +63,47 @@ def load_weights(path: Path | str, *, device: torch.device | str = "cpu") -> dic
     loaded: dict[str, QuantizedWeight] = {}
     for name, description in _descriptions(metadata, path).items():
         spec, shape = _decode(description, f"weight {name!r} of {path}")
-        expected = _expected_tensors(spec, shape, f"weight {name!r} of {path}")
-        parts = {part: tensors.pop(f"{name}.{part}", None) for part in expected}
-        weight = weight_from_tensors(spec, shape, _checked(parts, expected, f"weight {name!r} of {path}"))
-        _check_codes(weight, f"weight {name!r} of {path}")
-        loaded[name] = weight.to(device)
+        where = f"weight {name!r} of {path}"
+        parts = {part: tensors.pop(f"{name}.{part}", None) for part in expected_tensors(spec, shape, where)}
+        loaded[name] = checked_weight(spec, shape, parts, where).to(device)
     if tensors:
         raise ModelError(f"{path} holds {len(tensors)} tensors of no weight, such as {min(tensors)!r}; fetch it again")
     return loaded
+
+
+def tensors_to_store(name: str, weight: QuantizedWeight) -> list[tuple[str, Tensor]]:
+    """Every tensor of a weight with its name.
+
+    Raises:
+        ModelError: the weight is none, or has tensors beyond those of its spec, such as an additive adapter.
+    """
+    found: object = weight
+    if not hasattr(found, "tensors"):
+        raise ModelError(f"weight {name!r} is a {type(found).__name__}; give what quantize or export returned")
+    tensors = weight.tensors()
+    foreign = tensors.keys() - expected_tensors(weight.spec, weight.shape, f"weight {name!r}")
+    if foreign:
+        raise ModelError(f"weight {name!r} has an adapter ({min(foreign)}); save its base here, the adapter apart")
+    return list(tensors.items())
+
+
+def checked_weight(
+    spec: QuantSpec, shape: tuple[int, int], parts: Mapping[str, Tensor | None], where: str
+) -> QuantizedWeight:
+    """The weight of these tensors, once each proved to be what `spec` and `shape` imply.
+
+    Args:
+        spec: of the weight.
+        shape: (N, K).
+        parts: tensors by the names of `expected_tensors`; None where one is missing.
+        where: what an error calls the weight.
+
+    Raises:
+        ModelError: a tensor is missing, of another dtype or shape, not finite, or holds codes beyond the levels.
+    """
+    weight = weight_from_tensors(spec, shape, _checked(parts, expected_tensors(spec, shape, where), where))
+    _check_codes(weight, where)
+    return weight
 
 
 def spec_from_dict(values: Mapping[str, Any]) -> QuantSpec:
@@ -130,11 +156,15 @@ def _decode(description: Any, where: str) -> tuple[QuantSpec, tuple[int, int]]:
     return spec, (n, k)
 
 
-def _expected_tensors(spec: QuantSpec, shape: tuple[int, int], where: str) -> _Described:
-    """Dtype and shape of every tensor that a weight of this spec and shape stores."""
+def expected_tensors(spec: QuantSpec, shape: tuple[int, int], where: str) -> Mapping[str, DtypeAndShape]:
+    """Dtype and shape of every tensor that a weight of this spec and shape stores.
+
+    Raises:
+        ModelError: no weight of that shape has this spec; `where` is what the message calls it.
+    """
     n, k = shape
     bits, scale_dtype = spec.bits_per_code, STORAGE_DTYPES[spec.scale_dtype]
-    expected: _Described = {"packed": (torch.int16, packed_shape(n, k, bits))}
+    expected: dict[str, DtypeAndShape] = {"packed": (torch.int16, packed_shape(n, k, bits))}
     if needs_stored_levels(spec):
         count = 1 << bits if spec.codebook is None else len(spec.codebook.levels)
         expected["levels_L"] = (torch.float32, (count,))
@@ -159,11 +189,13 @@ def _expected_tensors(spec: QuantSpec, shape: tuple[int, int], where: str) -> _D
     return expected
 
 
-def _checked(parts: Mapping[str, Tensor | None], expected: _Described, where: str) -> dict[str, Tensor]:
+def _checked(
+    parts: Mapping[str, Tensor | None], expected: Mapping[str, DtypeAndShape], where: str
+) -> dict[str, Tensor]:
     """The tensors themselves, once they are what was expected and finite."""
     checked: dict[str, Tensor] = {}
     for part, (dtype, shape) in expected.items():
-        tensor = parts[part]
+        tensor = parts.get(part)
         if tensor is None:
             raise ModelError(f"{where} lacks tensor {part!r}; fetch the file again")
         if tensor.dtype != dtype or tuple(tensor.shape) != shape:

@@ -10,6 +10,7 @@ back again, without a copy and without reloading. It costs one more set of linea
 """
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from lords_bench.errors import ModelError
 
-# What a folder of quantized weights has in place of the dense ones.
+# Codes and scales in a quantized folder of the earlier form.
 QUANTIZED_FILE = "quantized.safetensors"
 WEIGHT_FILES = ("config.json", "*.safetensors")
 TOKENIZER_FILES = ("tokenizer*.json", "*.model", "vocab.*", "merges.txt", "special_tokens_map.json")
@@ -118,7 +119,7 @@ def load_causal_model(source: str, *, dtype: torch.dtype = torch.float32, device
             language model, no linear layer to quantize; one line.
     """
     folder = _model_folder(source)
-    if (folder / QUANTIZED_FILE).is_file():
+    if is_quantized_folder(folder):
         raise ModelError(f"{source!r} is quantized already; give the unquantized model it came from")
     with quiet_transformers():
         try:
@@ -153,6 +154,18 @@ def load_causal_model(source: str, *, dtype: torch.dtype = torch.float32, device
         model_sha256=files_sha256(folder, WEIGHT_FILES),
         tokenizer_sha256=files_sha256(folder, TOKENIZER_FILES),
     )
+
+
+def is_quantized_folder(folder: Path) -> bool:
+    """Whether a folder holds a model quantized by this project; one without a readable config.json holds none."""
+    if (folder / QUANTIZED_FILE).is_file():
+        return True
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    described = config.get("quantization_config") if isinstance(config, dict) else None
+    return isinstance(described, dict) and described.get("quant_method") == "lords"
 
 
 def quantizable_layers(model: PreTrainedModel) -> tuple[tuple[LinearLayer, ...], tuple[UnquantizedModule, ...]]:

@@ -25,7 +25,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from lords_bench.errors import ModelError, UsageError
-from lords_bench.integrations.hf_model import QUANTIZED_FILE, CausalModel, load_causal_model, quantizable_layers
+from lords_bench.integrations.hf_model import CausalModel, is_quantized_folder, load_causal_model, quantizable_layers
 from lords_bench.integrations.quantized_folder import save_quantized_folder
 from lords_bench.training.adapters import save_adapter, take_adapter
 from lords_bench.training.dense import materialise
@@ -123,7 +123,7 @@ def train_model(settings: TrainSettings) -> TrainResult:
     """
     out = Path(settings.out)
     check_settings(settings, out)
-    if (Path(settings.model) / QUANTIZED_FILE).is_file():
+    if is_quantized_folder(Path(settings.model)):
         raise UsageError(f"{settings.model!r} is quantized already; train from the unquantized model it came from")
     texts, held_out = read_texts(settings.data), read_texts(settings.eval_data) if settings.eval_data else []
     # Float32 masters; autocast computes in bfloat16 where asked.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lords_bench.cli import main
+from lords_bench.integrations.hf_quantizer import from_pretrained
 from lords_bench.records import RecordStore, read_records
 from lords_bench.reporting.format import estimate
 from lords_bench.reporting.metrics import METRICS
@@ -209,6 +210,7 @@ def test_quantize_and_eval_agree_with_bench(model: Path, tmp_path: Path, capsys:
     assert f"7 layers at {record.samples.bits_per_weight:.3f} bits per weight" in said
     for metric in METRICS.values():
         assert estimate(metric.interval(record.samples), metric)[0] in table
+    assert from_pretrained(out).config.quantization_config.method == "nf3"
 
 
 def test_the_cases_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:

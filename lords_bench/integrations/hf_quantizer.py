@@ -1,0 +1,196 @@
+"""The plug-in for transformers: once this module is imported, `from_pretrained` quantizes and loads what is quantized.
+
+    import lords_bench.integrations.hf_quantizer  # before any from_pretrained of a quantized folder
+    model = AutoModelForCausalLM.from_pretrained(source, quantization_config=LordsConfig(bits=4, block=64))
+    model.save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+
+`from_pretrained` below is the last line with every complaint as a one-line ModelError. Without this import transformers
+refuses such a folder for its shapes (`stored_linear`).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.core_model_loading import ConversionOps
+from transformers.quantizers.auto import (
+    AUTO_QUANTIZATION_CONFIG_MAPPING,
+    AUTO_QUANTIZER_MAPPING,
+    register_quantization_config,
+    register_quantizer,
+)
+from transformers.quantizers.base import HfQuantizer
+
+from lords_bench.errors import LordsBenchError, ModelError, SpecError
+from lords_bench.integrations.hf_config import METHOD, LordsConfig
+from lords_bench.integrations.hf_model import one_line, quantizable_layers, quiet_transformers
+from lords_bench.integrations.stored_linear import STORED_CODES, StoredLinear, stored_name, weight_in_state
+from lords_bench.reference.checkpoint import tensors_to_store
+from lords_bench.reference.methods import quantize
+
+
+class QuantizeOnLoad(ConversionOps):
+    """A dense weight of a checkpoint to the stored tensors of its layer."""
+
+    def __init__(self, failures: list[LordsBenchError]) -> None:
+        self._failures = failures
+
+    @torch.no_grad()
+    def convert(  # type: ignore[override]
+        self, input_dict: dict[str, Any], *, model: Any, full_layer_name: str, **_: Any
+    ) -> dict[str, Tensor]:
+        """The tensors that replace the one weight in `input_dict`; none where it cannot be quantized so."""
+        (value,) = input_dict.values()
+        weight_NK = value[0] if isinstance(value, list) else value
+        name = full_layer_name.removesuffix(f".{STORED_CODES}")
+        layer = model.get_submodule(name)
+        try:
+            stored = tensors_to_store(name, quantize(weight_NK, layer.spec))
+        except LordsBenchError as error:
+            # Raised once the rest is loaded: transformers would turn it into a report of its own.
+            self._failures.append(type(error)(f"layer {name}: {error}"))
+            return {}
+        layer.expect_codes()
+        return {f"{name}.{stored_name(part)}": tensor for part, tensor in stored}
+
+
+class LordsHfQuantizer(HfQuantizer):
+    """What transformers asks while it loads, saves or dequantizes a model."""
+
+    requires_calibration = False
+    quantization_config: LordsConfig
+
+    def __init__(self, quantization_config: LordsConfig, **options: Any) -> None:
+        super().__init__(quantization_config, **options)
+        self._failures: list[LordsBenchError] = []
+
+    def validate_environment(self, *_: Any, **__: Any) -> None:
+        """Refuses to quantize on loading what needs calibration inputs.
+
+        Raises:
+            SpecError: it does.
+        """
+        config = self.quantization_config
+        specs = [config.spec, *(config.spec_of(name) for name in config.layer_specs)]
+        needy = [spec.method for spec in specs if spec.needs_hessian]
+        if needy and not self.pre_quantized:
+            raise SpecError(
+                f"method {needy[0]!r} needs calibration inputs, so it cannot quantize on loading; "
+                f"run lords-bench quantize --method {needy[0]} and load its folder"
+            )
+
+    def _process_model_before_weight_loading(self, model: Any, **_: Any) -> None:
+        config = self.quantization_config
+        layers = {layer.name: layer.module for layer in quantizable_layers(model)[0] if config.converts(layer.name)}
+        absent = sorted(config.layer_specs.keys() - layers.keys())
+        if absent:
+            raise ModelError(f"quantization_config names layer {absent[0]!r}, which the model does not quantize")
+        if not layers:
+            raise ModelError(f"a {type(model).__name__} has no nn.Linear to quantize; load it unquantized")
+        for name, linear in layers.items():
+            shape, spec = (linear.out_features, linear.in_features), config.spec_of(name)
+            if not spec.is_low_rank and shape[1] % spec.block:
+                raise SpecError(f"layer {name}: {shape[1]} in features are no multiple of block {spec.block}")
+            layer = StoredLinear(spec, shape, linear.bias, where=f"layer {name}")
+            if not self.pre_quantized:
+                layer.expect_dense(linear.weight.dtype)
+            model.set_submodule(name, layer)
+
+    def param_needs_quantization(self, model: Any, param_name: str, **_: Any) -> bool:
+        """Whether the tensor is the dense weight of a layer to quantize."""
+        name, _dot, part = param_name.rpartition(".")
+        layer = model.get_submodule(name)
+        return isinstance(layer, StoredLinear) and part == STORED_CODES and isinstance(layer.weight, nn.Parameter)
+
+    def get_quantize_ops(self) -> QuantizeOnLoad:
+        """One for each tensor."""
+        return QuantizeOnLoad(self._failures)
+
+    def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
+        if self._failures:
+            raise self._failures[0]
+        for name, layer in model.named_modules():
+            # What accelerate offloads is not here to be checked.
+            if isinstance(layer, StoredLinear) and not hasattr(layer, "_hf_hook"):
+                _require_loaded(name, layer)
+        model.requires_grad_(requires_grad=False)
+        return model
+
+    def is_serializable(self) -> bool:
+        """Yes: the stored tensors are the layers' state."""
+        return True
+
+    @property
+    def is_trainable(self) -> bool:
+        """No: `lords_bench.prepare_qat` and `prepare_peft` train, from the unquantized model."""
+        return False
+
+    def _dequantize(self, model: Any, dtype: torch.dtype | None = None) -> Any:
+        for name, layer in list(model.named_modules()):
+            if not isinstance(layer, StoredLinear):
+                continue
+            weight_NK = layer.export().dequantize(dtype or torch.float32)
+            linear = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+            linear.weight = nn.Parameter(weight_NK, requires_grad=False)
+            linear.register_parameter("bias", layer.bias)
+            model.set_submodule(name, linear)
+        return model
+
+
+def register() -> None:
+    """Make transformers know the method; again is nothing."""
+    if METHOD not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+        register_quantization_config(METHOD)(LordsConfig)
+    if METHOD not in AUTO_QUANTIZER_MAPPING:
+        register_quantizer(METHOD)(LordsHfQuantizer)
+
+
+def from_pretrained(source: str | Path, **options: Any) -> PreTrainedModel:
+    """`AutoModelForCausalLM.from_pretrained` for quantized and other models, that refuses what does not fit.
+
+    Args:
+        source: a folder or a hub name.
+        options: passed on, such as `dtype`, `device_map`, or `quantization_config=LordsConfig(bits=4)` to quantize.
+
+    Raises:
+        ModelError: missing or left-over tensors, tensors of a wrong shape or dtype, truncated files; one line.
+        SpecError, WeightError: it cannot be quantized as asked.
+    """
+    register()
+    with quiet_transformers():
+        try:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(source, **options, output_loading_info=True)
+        except LordsBenchError:
+            raise
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            raise ModelError(f"cannot load {str(source)!r}: {one_line(error)}") from error
+    model, found = loaded
+    for kind, complaint in (("missing_keys", "is missing"), ("unexpected_keys", "is of no layer")):
+        if found[kind]:
+            raise ModelError(f"{str(source)!r}: tensor {min(found[kind])} {complaint}; fetch it or quantize it again")
+    result: PreTrainedModel = model
+    return result
+
+
+def _require_loaded(name: str, layer: StoredLinear) -> None:
+    """Refuses a layer of which the checkpoint held nothing, or something else.
+
+    Raises:
+        ModelError: it does.
+    """
+    if isinstance(layer.weight, nn.Parameter):
+        raise ModelError(f"the checkpoint lacks {name}.{STORED_CODES}; give a whole one")
+    # The loader marks what it loaded, and fills up the rest with whatever was in memory.
+    loaded = {
+        f"{name}.{key}": tensor
+        for key, tensor in layer.stored_tensors().items()
+        if getattr(tensor, "_is_hf_initialized", False)
+    }
+    weight_in_state(layer.spec, layer.shape, loaded, name, f"layer {name}")
+
+
+register()
