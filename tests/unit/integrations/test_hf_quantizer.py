@@ -184,7 +184,11 @@ def test_registering_again_changes_nothing(saved: Path) -> None:
         ({"weight": None}, rf"layer {LAYER} lacks tensor 'packed'"),
         ({"a_RK": None}, rf"layer {LAYER} lacks tensor 'a_RK'"),
         ({"a_RK": torch.full((1, 64), torch.inf, dtype=torch.float16)}, "non-finite numbers in 'a_RK'"),
-        ({"a_RK": torch.zeros(2, 64, dtype=torch.float16)}, "cannot load .*mismatch"),
+        # Some releases of transformers refuse it themselves, others leave that to the plug-in.
+        (
+            {"a_RK": torch.zeros(2, 64, dtype=torch.float16)},
+            r"cannot load .*mismatch|'a_RK' as .* \(2, 64\), not .* \(1, 64\)",
+        ),
         ({"weight": torch.zeros(128, 1, 3, 16, dtype=torch.int32)}, "has 'packed' as torch.int32"),
         ({"other": torch.zeros(2)}, rf"tensor {LAYER}.other is of no layer"),
     ],
