@@ -46,7 +46,7 @@ def launch(
     y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
     if y_MN.numel() == 0:
         return y_MN
-    config = config or default_config(m, bits=operands.bits, gpu=gpu_of(x_MK.device))
+    config = config or default_config(m, bits=operands.bits, decoder=operands.levels.decoder, gpu=gpu_of(x_MK.device))
     require_fp16_scale(config.scale_in_fp16, x_MK, operands.b_NR)
     kernel = joined_gemm_kernel if config.form == "joined" else split_gemm_kernel
     kernel[(triton.cdiv(operands.n, config.block_n), triton.cdiv(m, config.block_m))](

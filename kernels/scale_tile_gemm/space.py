@@ -32,12 +32,13 @@ class ScaleTileGemmConfig:
         require_tile(self.block_m, self.block_n, self.num_warps)
 
 
-def default_config(m: int, *, bits: int = 4, gpu: Gpu = ANY_GPU) -> ScaleTileGemmConfig:
+def default_config(m: int, *, bits: int = 4, decoder: str = "grid7", gpu: Gpu = ANY_GPU) -> ScaleTileGemmConfig:
     """A rule for shapes that were not tuned.
 
     Where products have tensor memory, four warps would send S and W through it and shared memory, at twice the
     instructions: two warps keep both in registers. At 3 bits a K block is 256 wide, and 128 tokens of it neither fit
-    Hopper's shared memory in three stages nor its registers.
+    Hopper's shared memory in three stages nor its registers. Exact levels of 16 bits at 2 bits spill 8 instructions for
+    32 tokens on sm_80 in two stages, in three none.
     """
     if gpu.has_wgmma:
         block_m = 64 if m <= 64 or bits == 3 else 128
@@ -46,7 +47,8 @@ def default_config(m: int, *, bits: int = 4, gpu: Gpu = ANY_GPU) -> ScaleTileGem
         return ScaleTileGemmConfig(block_m=32 if m <= 32 else 64, block_n=64, num_warps=2)
     if gpu.is_amd:
         return ScaleTileGemmConfig(block_m=32 if m <= 32 else 64, block_n=64, num_stages=1)
-    return ScaleTileGemmConfig(block_m=32 if m <= 32 else 64)
+    spills_in_two = gpu.arch == "sm_80" and decoder == "table16" and bits == 2 and m <= 32
+    return ScaleTileGemmConfig(block_m=32 if m <= 32 else 64, num_stages=3 if spills_in_two else 2)
 
 
 def space() -> tuple[ScaleTileGemmConfig, ...]:

@@ -34,7 +34,7 @@ def _scale_tile(problem: Problem, machine: Machine) -> SearchSpace:
 
 def _scale_tile_gemm(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("scale_tile_gemm")
-    default = module.default_config(problem.m_bucket, bits=problem.bits, gpu=_gpu(machine))
+    default = module.default_config(problem.m_bucket, bits=problem.bits, decoder=problem.decoder, gpu=_gpu(machine))
     return listed_space(module.space(), default=default)
 
 

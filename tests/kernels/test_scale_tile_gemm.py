@@ -83,3 +83,17 @@ def test_a_hopper_gpu_gets_tiles_that_its_shared_memory_holds_at_three_bits() ->
     hopper = Gpu(arch="sm_90", sm_count=132)
 
     assert [default_config(512, bits=bits, gpu=hopper).block_m for bits in (4, 3, 2)] == [128, 64, 128]
+
+
+def test_exact_levels_at_two_bits_take_three_stages_for_few_tokens_on_sm_80_only() -> None:
+    stages = {
+        (arch, decoder, bits, m): default_config(
+            m, bits=bits, decoder=decoder, gpu=Gpu(arch=arch, sm_count=100)
+        ).num_stages
+        for arch in ("sm_80", "sm_86")
+        for decoder in ("grid7", "table16")
+        for bits in (4, 2)
+        for m in (32, 64)
+    }
+
+    assert {key for key, count in stages.items() if count == 3} == {("sm_80", "table16", 2, 32)}
