@@ -5,6 +5,9 @@ formula. So where a baseline changes from its fused kernels to dequantize + matm
 comparison does not punish a baseline for a switch point that was chosen for LoRDS.
 """
 
+import warnings
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -53,11 +56,27 @@ def block_matmul(x: Tensor, weight: PreparedBlockwise, bias_N: Tensor | None = N
     x_MK = x.reshape(-1, weight.k)
     if not x_MK.shape[0]:
         return x.new_empty(*x.shape[:-1], weight.n)
-    if x.device.type == "cuda" and torch.version.hip is None:
-        check_capability(torch.cuda.get_device_name(x.device), torch.cuda.get_device_capability(x.device))
-    choice = blocks_served_by(x_MK.shape[0], weight).choice
-    y_MN = KERNELS[choice.kernel].launch(x_MK, weight, bias_N, config_of(choice.kernel, choice.settings))
+    bucket = m_bucket(x_MK.shape[0])
+    launch = weight.memo.get(bucket)
+    if launch is None:
+        launch = weight.memo[bucket] = _resolved(bucket, weight)
+    y_MN: Tensor = launch(x_MK, weight, bias_N)
     return y_MN.view(*x.shape[:-1], weight.n)
+
+
+def _resolved(bucket: int, weight: PreparedBlockwise) -> Callable[..., Tensor]:
+    if weight.device.type == "cuda" and torch.version.hip is None:
+        check_capability(torch.cuda.get_device_name(weight.device), torch.cuda.get_device_capability(weight.device))
+    found = blocks_served_by(bucket, weight)
+    kernel, settings = found.choice.kernel, found.choice.settings
+    if found.origin == "nearest":
+        warnings.warn(
+            f"no tuned entry for M ≤ {bucket} at {weight.n}×{weight.k} in blocks; {kernel} runs as tuned for a similar "
+            f"problem ({', '.join(map(str, found.differences))})",
+            stacklevel=3,
+        )
+    launch, config = KERNELS[kernel].launch, config_of(kernel, settings)
+    return lambda x_MK, of, bias_N: launch(x_MK, of, bias_N, config)
 
 
 def blocks_served_by(m: int, weight: PreparedBlockwise) -> Found:

@@ -1,6 +1,6 @@
 """The block-wise baselines and QLoRA: the same decoders with a scale per block, with and without a LoRA adapter."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,6 +36,7 @@ class PreparedBlockwise:
         operands: codes, scales, zero points and levels as the kernels take them.
         adapter: None without.
         counters: of arrivals, zero between launches, so one stream at a time; None lets each launch make its own.
+        memo: what callers derive from the weight once, so that a call derives nothing: the launch of an M bucket.
         n, k: out and in features.
         dtype: of the activations that it was prepared for.
     """
@@ -43,6 +44,7 @@ class PreparedBlockwise:
     operands: "BlockwiseOperands"
     adapter: LoraAdapter | None = None
     counters: Tensor | None = None
+    memo: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
 
     @property
     def n(self) -> int:

@@ -96,6 +96,19 @@ def test_a_tuned_configuration_reaches_the_launch(monkeypatch: pytest.MonkeyPatc
     assert (seen[0].block_m, seen[0].block_n, seen[0].num_warps) == (32, 64, 2)
 
 
+def test_the_kernel_of_a_bucket_is_looked_up_once_per_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, asked = block_weight(), []
+    look_up = block_dispatch.blocks_served_by
+    monkeypatch.setattr(block_dispatch, "blocks_served_by", lambda m, of: asked.append(m) or look_up(m, of))
+    kernel = replace(KERNELS["blockwise"], launch=lambda x_MK, *_: x_MK.new_zeros(x_MK.shape[0], 64))
+    monkeypatch.setattr(block_dispatch, "KERNELS", {**KERNELS, "blockwise": kernel})
+
+    for m in (3, 4, 4, 5):
+        block_matmul(torch.ones(m, 256), weight)
+
+    assert asked == [4, 8]
+
+
 def test_an_empty_batch_launches_nothing() -> None:
     assert block_matmul(torch.empty(2, 0, 256), block_weight()).shape == (2, 0, 64)
 
