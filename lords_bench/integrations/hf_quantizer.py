@@ -9,6 +9,7 @@
 refuses such a folder for its shapes (`stored_linear`).
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,21 @@ class LordsHfQuantizer(HfQuantizer):
 
     def _process_model_before_weight_loading(self, model: Any, **_: Any) -> None:
         config = self.quantization_config
-        layers = {layer.name: layer.module for layer in quantizable_layers(model)[0] if config.converts(layer.name)}
+        linear_layers, others = quantizable_layers(model)
+        layers = {layer.name: layer.module for layer in linear_layers if config.converts(layer.name)}
         absent = sorted(config.layer_specs.keys() - layers.keys())
         if absent:
             raise ModelError(f"quantization_config names layer {absent[0]!r}, which the model does not quantize")
         if not layers:
             raise ModelError(f"a {type(model).__name__} has no nn.Linear to quantize; load it unquantized")
+        head = model.get_output_embeddings()
+        left = [f"{other.name} ({other.kind})" for other in others if model.get_submodule(other.name) is not head]
+        if left and not self.pre_quantized:
+            warnings.warn(
+                f"only nn.Linear is quantized; {len(left)} other modules with weights stay as they are: "
+                f"{', '.join(left[:3])}{', …' if len(left) > 3 else ''}",
+                stacklevel=2,
+            )
         for name, linear in layers.items():
             shape, spec = (linear.out_features, linear.in_features), config.spec_of(name)
             if not spec.is_low_rank and shape[1] % spec.block:
