@@ -1,11 +1,11 @@
-"""A file has one reason to exist and at most 300 lines."""
+"""A file has one reason to exist and at most 600 lines."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from architecture.import_map import ROOT
 
-LIMIT_LINES = 300
+LIMIT_LINES = 600
 FOLDERS = ("lords_bench", "kernels", "reference", "suites", "tests")
 
 # A file that is longer for a good reason: its own limit, and the reason.
@@ -48,12 +48,12 @@ def test_all_code_is_counted() -> None:
 
 
 def test_a_line_too_many_is_found() -> None:
-    assert too_long({"a.py": 301, "b.py": 300}, {}) == ["a.py: 301 lines"]
+    assert too_long({"a.py": 601, "b.py": 600}, {}) == ["a.py: 601 lines"]
 
 
 def test_an_exception_raises_the_limit_to_its_own_value() -> None:
-    assert too_long({"a.py": 350, "b.py": 351}, {"a.py": (350, "why"), "b.py": (350, "why")}) == ["b.py: 351 lines"]
+    assert too_long({"a.py": 650, "b.py": 651}, {"a.py": (650, "why"), "b.py": (650, "why")}) == ["b.py: 651 lines"]
 
 
 def test_an_exception_for_a_short_or_missing_file_is_found() -> None:
-    assert unneeded({"a.py": 300}, {"a.py": (350, "why"), "gone.py": (350, "why")}) == ["a.py", "gone.py"]
+    assert unneeded({"a.py": 600}, {"a.py": (650, "why"), "gone.py": (650, "why")}) == ["a.py", "gone.py"]
