@@ -74,6 +74,32 @@ def error_bound(
     )  # fmt: skip
 
 
+def in_units_of_bound(computed: torch.Tensor, expected: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
+    """|computed − expected| of every element in units of its bound, float64; a right kernel's are at most 1.
+
+    A dtype rounds to ±infinity from half a step beyond its largest number on. Where `expected` lies within its bound of
+    that point, infinity of its sign is as right as a finite result; farther beyond only infinity is right. A NaN, or an
+    infinity anywhere else, is wrong by infinity; where `expected` itself is not finite, only the same value is right.
+
+    Args:
+        computed: result in the dtype it was computed in.
+        expected: float64 result.
+        bound: largest error of each element (or of all), from `error_bound`.
+    """
+    limit = torch.finfo(computed.dtype)
+    overflows_from = limit.max * (1 + limit.eps / 2 / (2 - limit.eps))
+    found = computed.double()
+    bound = torch.as_tensor(bound, dtype=torch.float64, device=expected.device).expand_as(expected)
+    error = (found - expected).abs()
+    # For an infinite result, how far `expected` must move until it is one.
+    to_overflow = (overflows_from - expected.abs()).clamp_min(0.0)
+    is_infinite = found.isinf() & expected.isfinite() & (found.sign() == expected.sign())
+    error = torch.where(is_infinite, to_overflow, error)
+    same = (found == expected) | (found.isnan() & expected.isnan())
+    share = torch.where(same, 0.0, error / bound).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    return torch.where(expected.isfinite() | same, share, torch.inf)
+
+
 def nearest_level_bound(weight: torch.Tensor, scale_factors: torch.Tensor, *, rank: int) -> torch.Tensor:
     """How much farther from W than the nearest multiple of S a code's level may lie, if W/S is computed in float32.
 

@@ -7,9 +7,10 @@ context: of 320 next-line items the testbed answers 33 % rightly by it, 40 % per
 The context is read once per item, and the options share its key-value cache.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -109,20 +110,26 @@ def _batch_log_likelihoods(model: CausalModel, items: Sequence[Continuations]) -
     head_mask_HT = _padded([[1] * len(head) for head in heads], left, model.device)[rows]
     tokens_OT = _padded(tails, right + 1, model.device)
     scored_OT = _padded([[1] * (len(tail) - 1) for tail in tails], right, model.device)
-    cache = None
+    cached: dict[str, Any] = {"use_cache": False}
     if left:
-        cache = model.model(input_ids=_padded(heads, left, model.device), use_cache=True).past_key_values
+        name = _cache_argument(model.model)
+        cache = model.model(input_ids=_padded(heads, left, model.device), use_cache=True)[name]
         cache.batch_select_indices(rows)
+        cached = {"use_cache": True, name: cache}
     logits = model.model(
         input_ids=tokens_OT[:, :-1],
         attention_mask=torch.cat([head_mask_HT, torch.ones_like(scored_OT)], dim=1),
         # Padding stays at position 0: beyond the model's last position there may be no embedding.
         position_ids=scored_OT * (head_mask_HT.sum(dim=1, keepdim=True) + torch.arange(right, device=model.device)),
-        past_key_values=cache,
-        use_cache=cache is not None,
+        **cached,
     ).logits
     log_p_OT = torch.log_softmax(logits.float(), dim=-1).gather(2, tokens_OT[:, 1:, None])[:, :, 0]
     return list((log_p_OT.double() * scored_OT).sum(dim=1).split(counts.tolist()))
+
+
+def _cache_argument(model: torch.nn.Module) -> str:
+    """How a model's `forward` calls its cache: `cache` since transformers 5.24, which warns of the older name."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def _padded(rows: Sequence[Sequence[int]], length: int, device: torch.device) -> Tensor:

@@ -17,7 +17,7 @@ from lords_bench.kernel_check.training import TRAINING_CHECKS, outcome
 from lords_bench.kernel_registry import KERNELS, Kernel, PreparedBlockwise, named_kernel
 from lords_bench.prepared import DECODERS, PreparedWeight
 from lords_bench.records.status import Status
-from lords_bench.reference.error_bounds import Magnitudes, error_bound
+from lords_bench.reference.error_bounds import Magnitudes, error_bound, in_units_of_bound
 from lords_bench.reference.poison import nan_filled_allocations
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def check(kernel: Kernel, case: CheckCase, weight: Any) -> CheckResult:
         y_MN = kernel.launch(case.x_MK, weight, case.bias_N, None)
         again_MN = kernel.launch(case.x_MK, weight, case.bias_N, None)
     expected_MN, bound_MN = expected_and_bound(kernel.name, case, weight)
-    worst = float(((y_MN.double() - expected_MN).abs() / bound_MN).nan_to_num(nan=torch.inf).max())
+    worst = float(in_units_of_bound(y_MN, expected_MN, bound_MN).max())
     if worst > 1:
         return result(Status.INCORRECT, f"error is {worst:.3g} times its bound", worst)
     if not torch.equal(y_MN, again_MN):

@@ -24,6 +24,7 @@ from lords_bench.kernel_registry import input_gradient, lords_operands
 from lords_bench.kernel_registry.kernel import kernel_module
 from lords_bench.prepared import DECODERS, PreparedWeight, prepare
 from lords_bench.records.status import Status
+from lords_bench.reference.error_bounds import in_units_of_bound
 from lords_bench.reference.poison import nan_filled_allocations
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _largest(share: Tensor) -> float:
 
 
 def _error(found: Tensor, expected: Expected) -> Tensor:
-    return (found.double() - expected.value).abs() / expected.bound
+    return in_units_of_bound(found, expected.value, expected.bound)
 
 
 def _output_gradient(case: CheckCase) -> Tensor:

@@ -70,19 +70,20 @@ def run_watched(run: Callable[[Tensors], Any], inputs: Tensors) -> "Tensor | str
 def _wrong(run: Callable[[Tensors], Any], inputs: Tensors, reference: Callable[[Tensors], Any]) -> str | None:
     import torch
 
+    from lords_bench.reference.error_bounds import in_units_of_bound
+
     result = run_watched(run, inputs)
     if isinstance(result, str):
         return result
-    found = result.double()
     expected, bound = reference(inputs)
-    if found.shape != expected.shape:
-        return f"the shape is {tuple(found.shape)}, expected {tuple(expected.shape)}"
-    unwritten = int(found.isnan().sum())
+    if result.shape != expected.shape:
+        return f"the shape is {tuple(result.shape)}, expected {tuple(expected.shape)}"
+    unwritten = int((result.isnan() & ~expected.isnan()).sum())
     if unwritten:
-        return f"{unwritten} of {found.numel()} elements are NaN: nobody wrote them"
-    share = (found - expected).abs() / torch.as_tensor(bound, dtype=torch.float64, device=found.device)
-    worst = float(share.nan_to_num(nan=0.0).max()) if share.numel() else 0.0
+        return f"{unwritten} of {result.numel()} elements are NaN: nobody wrote them"
+    share = in_units_of_bound(result, expected, bound)
+    worst = float(share.max()) if share.numel() else 0.0
     if worst > 1:
-        place = torch.unravel_index(share.nan_to_num(nan=0.0).argmax(), share.shape)
+        place = torch.unravel_index(share.argmax(), share.shape)
         return f"the error at {[int(index) for index in place]} is {worst:.3g} times its bound"
     return None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lords_bench.reference.codebooks import assign_nearest, levels_tensor
-from lords_bench.reference.error_bounds import Magnitudes, error_bound
+from lords_bench.reference.error_bounds import Magnitudes, error_bound, in_units_of_bound
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.packing import pack_codes
 from lords_bench.reference.weights import AffineWeight, BlockwiseWeight
@@ -181,4 +181,4 @@ def worst_error(way: Way, x_MK: Tensor, y_MN: Tensor) -> float:
         return float("inf")
     rows = torch.linspace(0, x_MK.shape[0] - 1, min(x_MK.shape[0], CHECKED_ROWS), device=x_MK.device).round().long()
     expected_MN, bound_MN = way.expected(x_MK[rows].double())
-    return float(((y_MN[rows].double() - expected_MN).abs() / bound_MN).max())
+    return float(in_units_of_bound(y_MN[rows], expected_MN, bound_MN).max())

@@ -81,8 +81,16 @@ def _dot(_self: Any, a: TensorHandle, b: TensorHandle, d: TensorHandle, *_rest: 
     kind = d.data.dtype
     exact = np.int32 if kind.kind == "i" else np.float32
     with np.errstate(invalid="ignore", over="ignore"):
-        product = np.matmul(_numbers(a).astype(exact), _numbers(b).astype(exact))
+        product = _matmul(_numbers(a).astype(exact), _numbers(b).astype(exact))
         return TensorHandle((product + d.data.astype(exact)).astype(kind), d.dtype.scalar)
+
+
+def _matmul(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """The product, term after term: the bits that a library's matmul gives hang on the processor, shape and address."""
+    total = np.zeros((*left.shape[:-1], right.shape[-1]), left.dtype)
+    for k in range(left.shape[-1]):
+        total += left[..., :, k, None] * right[..., None, k, :]
+    return total
 
 
 def repair() -> None:

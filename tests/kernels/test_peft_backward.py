@@ -1,5 +1,7 @@
 """The backward kernels give dA, dB and dX to their bounds, and the same bits on every run unless told to be atomic."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from bounds import assert_within
@@ -30,7 +32,7 @@ def check_factors(
     return found
 
 
-def check_inputs(problem: Problem, decoder: str, dy_MN: torch.Tensor, config: InputGradientConfig) -> None:
+def check_inputs(problem: Problem, decoder: str, dy_MN: torch.Tensor, config: InputGradientConfig) -> torch.Tensor:
     """dX against float64; the output starts as NaN."""
     dx_MK = torch.full((dy_MN.shape[0], problem.k), float("nan"), dtype=dy_MN.dtype)
 
@@ -38,6 +40,7 @@ def check_inputs(problem: Problem, decoder: str, dy_MN: torch.Tensor, config: In
 
     expected = expected_input_gradient(dy_MN, factored(problem), table=decoder in ("table", "table16"))
     assert_within(dx_MK, expected.value, expected.bound)
+    return dx_MK
 
 
 @given(data=st.data())
@@ -64,6 +67,23 @@ def test_input_gradients_are_right_for_every_format_and_ragged_shape(data: st.Da
     )  # fmt: skip
 
     check_inputs(problem, decoder, dy_MN, InputGradientConfig(block_m=32, block_n=data.draw(st.sampled_from((32, 64)))))
+
+
+def test_an_input_gradient_at_the_edge_of_float16_may_overflow_only_within_its_bound() -> None:
+    """A random example once met the one place where a right kernel is infinite and float64 is not."""
+    problem = make_problem(n=40, k=140, rank=2, bits=4)
+    problem = replace(problem, b_NR=problem.b_NR * 1000)
+    dy_MN = make_x(1, 40, torch.float16)
+    largest = expected_input_gradient(dy_MN, factored(problem), table=False).value.abs().max()
+    sides = set()
+
+    for step in range(40):
+        scaled_MN = (dy_MN.double() * (65520 * (1 + (step - 20) / 20000) / largest)).to(torch.float16)
+        expected = expected_input_gradient(scaled_MN, factored(problem), table=False).value.abs().max()
+        dx_MK = check_inputs(problem, "grid7", scaled_MN, InputGradientConfig(block_m=16, block_n=64))
+        sides.add((bool(dx_MK.isinf().any()), bool(expected > 65520)))
+
+    assert {(True, False), (False, False), (True, True)} <= sides
 
 
 def test_a_nan_input_reaches_its_own_column_of_da_and_all_of_db() -> None:

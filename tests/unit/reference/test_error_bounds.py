@@ -1,10 +1,12 @@
 """The bound that every kernel is held to: as large as honest rounding can be, and hardly larger."""
 
+from math import inf, nan
+
 import pytest
 import torch
 from torch import Tensor
 
-from lords_bench.reference.error_bounds import FP32_STEP, Magnitudes, error_bound
+from lords_bench.reference.error_bounds import FP32_STEP, Magnitudes, error_bound, in_units_of_bound
 
 ONE = torch.ones(1, dtype=torch.float64)
 
@@ -74,3 +76,53 @@ def test_an_honest_product_in_fp32_stays_within_the_bound_and_one_lost_term_does
 
     assert float((honest - exact).abs()) <= limit
     assert float((without_one - exact).abs()) > limit
+
+
+OVERFLOWS = {torch.float16: 65520.0, torch.bfloat16: (2 - 2**-8) * 2.0**127, torch.float32: (2 - 2**-24) * 2.0**127}
+
+
+def shares(computed: list[float], expected: list[float], bound: float, dtype: torch.dtype) -> list[float]:
+    found = torch.tensor(computed, dtype=torch.float64).to(dtype)
+    limits = torch.full((len(expected),), bound, dtype=torch.float64)
+    return in_units_of_bound(found, torch.tensor(expected, dtype=torch.float64), limits).tolist()
+
+
+def test_an_error_is_counted_in_units_of_its_bound() -> None:
+    assert shares([1.5, -2.0, 0.0], [1.0, -2.0, 0.25], 0.5, torch.float16) == [1.0, 0.0, 0.5]
+
+
+def test_no_error_is_right_where_none_is_allowed() -> None:
+    assert shares([1.0, 1.5], [1.0, 1.0], 0.0, torch.float32) == [0.0, inf]
+
+
+def test_nan_is_wrong_unless_it_is_expected() -> None:
+    assert shares([nan, nan, 1.0], [1.0, nan, nan], 1.0, torch.float16) == [inf, 0.0, inf]
+
+
+def test_an_expected_infinity_allows_only_itself() -> None:
+    assert shares([inf, -inf, 60000.0, -inf], [inf, inf, inf, -inf], 10.0, torch.float16) == [0.0, inf, inf, 0.0]
+
+
+@pytest.mark.parametrize("dtype", OVERFLOWS, ids=str)
+def test_a_number_that_lies_within_its_bound_of_overflow_may_become_infinite(dtype: torch.dtype) -> None:
+    limit, largest = OVERFLOWS[dtype], torch.finfo(dtype).max
+    bound = (limit - largest) * 4
+
+    assert shares([inf, -inf], [limit - bound / 2, -limit + bound / 2], bound, dtype) == pytest.approx([0.5, 0.5])
+    assert shares([inf], [limit - 2 * bound], bound, dtype) == pytest.approx([2.0])
+    assert shares([-inf], [limit], bound, dtype) == [inf]
+
+
+@pytest.mark.parametrize("dtype", OVERFLOWS, ids=str)
+def test_a_number_far_beyond_overflow_must_become_infinite(dtype: torch.dtype) -> None:
+    limit, largest = OVERFLOWS[dtype], torch.finfo(dtype).max
+    bound = limit - largest
+
+    assert shares([inf, largest], [limit + 4 * bound, limit], bound, dtype) == pytest.approx([0.0, 1.0])
+    assert shares([largest], [limit + 4 * bound], bound, dtype) == pytest.approx([5.0])
+
+
+def test_float16_overflows_where_the_bound_says() -> None:
+    below, at = torch.tensor([65519.0, 65520.0], dtype=torch.float64).to(torch.float16).tolist()
+
+    assert (below, at) == (65504.0, inf)
