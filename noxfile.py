@@ -1,9 +1,12 @@
 """The project's jobs. `nox -s bench` judges LoRDS on this machine, `nox -s tests` runs every test.
 
-Every session but `lint` works in one virtual environment, `.nox/lords_bench`, because torch and triton alone take
-1.8 GB: the first session installs, the others add the little they lack. pip runs again only when pyproject.toml, the
-interpreter or the checkout's place has changed. The project and torch are always resolved in one call, so that the
-upper bound on torch holds wherever pip finds torch.
+Every session installs the versions of requirements.lock, with either build of torch 2.13 (PyPI's for CUDA, which
+demands Triton 3.7.1, or the CPU build, which demands none and gets the same); only `newest` does without it.
+
+Every session but `lint`, `lock` and `newest` works in one virtual environment, `.nox/lords_bench`, because torch and
+triton alone take 1.8 GB: the first session installs, the others add the little they lack. pip runs again only when
+pyproject.toml, the lock, the interpreter or the checkout's place has changed. The project and torch are always resolved
+in one call, so that the upper bound on torch holds wherever pip finds torch.
 """
 
 import hashlib
@@ -15,6 +18,7 @@ import nox
 
 ROOT = Path(__file__).parent
 PYPROJECT = ROOT / "pyproject.toml"
+LOCK = ROOT / "requirements.lock"
 ENVIRONMENT = ROOT / ".nox" / "lords_bench"
 PROGRAMS = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 
@@ -36,10 +40,10 @@ def install(session: nox.Session, *requirements: str) -> None:
     if not created.is_file() or created.read_text() != origin:
         session.run(sys.executable, "-m", "virtualenv", "--clear", "--quiet", str(ENVIRONMENT))
         created.write_text(origin)
-    state = hashlib.sha256(PYPROJECT.read_bytes()).hexdigest() + " " + " ".join(requirements)
+    state = hashlib.sha256(PYPROJECT.read_bytes() + LOCK.read_bytes()).hexdigest() + " " + " ".join(requirements)
     if installed.is_file() and state in installed.read_text().splitlines():
         return
-    session.run(str(PROGRAMS / "python"), "-m", "pip", "install", *requirements)
+    session.run(str(PROGRAMS / "python"), "-m", "pip", "install", "--constraint", str(LOCK), *requirements)
     with installed.open("a") as file:
         file.write(state + "\n")
 
@@ -57,22 +61,57 @@ def tests(session: nox.Session) -> None:
     """Run every test, or what the arguments ask of pytest.
 
     The kernels' tests have a process of their own: they run in Triton's interpreter, which must be chosen before Triton
-    is first imported.
+    is first imported. Both parts run, whatever the first finds.
     """
     install(session, "-e", ".[test]")
-    pytest = str(PROGRAMS / "pytest")
-    if session.posargs:
-        session.run(pytest, *session.posargs)
-        return
-    session.run(pytest, "--ignore=tests/kernels")
-    if any(Path("tests/kernels").glob("test_*.py")):
-        session.run(pytest, "tests/kernels")
+    run_tests(session, str(PROGRAMS / "pytest"))
+
+
+def run_tests(session: nox.Session, pytest: str) -> None:
+    """Run both parts of the tests, or what the arguments ask of pytest; fail at the end."""
+    parts = [session.posargs] if session.posargs else [["--ignore=tests/kernels"], ["tests/kernels"]]
+    failed = []
+    for part in parts:
+        try:
+            session.run(pytest, *part)
+        except nox.command.CommandFailed:
+            failed.append(" ".join(["pytest", *part]))
+    if failed:
+        session.error(f"failed: {', '.join(failed)}")
+
+
+@nox.session(reuse_venv=False)
+def newest(session: nox.Session) -> None:
+    """Run the tests with the newest versions that pyproject.toml allows, and name those that differ from the lock.
+
+    The end of each part lists warnings by the library that gives them, with its version.
+    """
+    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[test]")
+    locked = {line.partition(" ")[0] for line in LOCK.read_text().splitlines()}
+    names = {pin.partition("==")[0] for pin in locked}
+    found = str(session.run("pip", "list", "--format", "freeze", "--exclude-editable", silent=True)).split()
+    for pin in (pin.partition("+")[0].lower().replace("_", "-") for pin in found):
+        if pin not in locked and pin.partition("==")[0] in names:
+            session.log(f"not as locked: {pin}")
+    run_tests(session, "pytest")
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Resolve requirements.lock anew: all extras and groups, for Python 3.11 and later; `-- --upgrade` to the newest."""
+    session.install(*dependency_group("lock"))
+    session.run(
+        "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--all-extras",
+        *(f"--group={name}" for name in nox.project.load_toml(PYPROJECT)["dependency-groups"]),
+        "--custom-compile-command", "nox -s lock", "--no-annotate", "--output-file", LOCK.name, *session.posargs,
+        PYPROJECT.name,
+    )  # fmt: skip
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check rules and format with ruff, and the workflows with zizmor; `nox -s lint -- --fix` repairs what it can."""
-    session.install(*dependency_group("lint"))
+    session.install("--constraint", str(LOCK), *dependency_group("lint"))
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", *(() if "--fix" in session.posargs else ("--check",)))
     session.run("zizmor", "--offline", "--no-progress", "--quiet", ".github/workflows")
@@ -88,16 +127,8 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def gate(session: nox.Session) -> None:
-    """Compare machine code and accuracy with their baselines; arguments go to `lords-bench gate`.
-
-    Versions are those of the baselines: any other compiler gives other machine code, which proves nothing.
-    """
-    lines = (ROOT / ".github" / "gate-constraints.txt").read_text().splitlines()
-    pins = [line for line in lines if line and not line.startswith("#")]
-    compiler = [pin for pin in pins if pin.startswith("triton==")]
-    # torch built for CUDA allows one Triton only, and compiling needs no more of torch than that it can be imported.
-    install(session, "-e", ".[test]", *(pin for pin in pins if pin not in compiler))
-    install(session, "--no-deps", *compiler)
+    """Compare machine code and accuracy with their baselines; arguments go to `lords-bench gate`."""
+    install(session, "-e", ".[test]")
     session.run(str(PROGRAMS / "lords-bench"), "gate", *session.posargs)
 
 

@@ -3,6 +3,8 @@
 import os
 import shutil
 import tempfile
+from collections import Counter
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,25 @@ def pytest_configure(config: pytest.Config) -> None:
     cache = Path(tempfile.mkdtemp(prefix="lords-bench-tests-"))
     os.environ["HF_HOME"] = str(cache)
     config.add_cleanup(lambda: shutil.rmtree(cache, ignore_errors=True))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Lists the warnings of each library with its version: what will break, and whose it is."""
+    counts: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("warnings", []):
+        counts[warned_by(report.fslocation)] += 1
+    for library, count in counts.most_common():
+        terminalreporter.write_line(f"{count} warnings of {library}")
+
+
+def warned_by(location: tuple[str, int] | None) -> str:
+    """The distribution that a file of a warning belongs to, with its version; `this project` elsewhere."""
+    parts = Path(location[0]).parts if location else ()
+    if "site-packages" not in parts:
+        return "this project"
+    package = parts[len(parts) - parts[::-1].index("site-packages")]
+    names = packages_distributions().get(package, [package])
+    return ", ".join(f"{name} {version(name)}" for name in names)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

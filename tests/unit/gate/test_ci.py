@@ -1,4 +1,4 @@
-"""What CI is told to run exists: commands parse, constraints are the versions that the baselines were made with."""
+"""What CI is told to run exists: commands parse, the lock has the versions that the baselines were made with."""
 
 import re
 import shlex
@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from architecture.import_map import ROOT
+from architecture.test_lock import LOCK, pins
 from lords_bench.cli.parser import build_parser
 from lords_bench.gate_cli.static_layer import predicted_text
 from lords_bench.records import read_records
@@ -19,12 +20,8 @@ from lords_bench.records.fingerprint import Fingerprint
 from lords_bench.records.store import read_nouns
 
 WORKFLOW = ROOT / ".github" / "workflows" / "gate.yml"
+WORKFLOWS = sorted(WORKFLOW.parent.glob("*.yml"))
 HOOKS = ROOT / ".pre-commit-config.yaml"
-
-
-def constraints() -> dict[str, str]:
-    lines = (ROOT / ".github" / "gate-constraints.txt").read_text().splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
 
 def gate_commands() -> Iterator[list[str]]:
@@ -57,11 +54,11 @@ def schema_problems(workflow: Path) -> str:
     return done.stdout if done.returncode else ""
 
 
-def test_the_workflow_fits_the_schema_of_github_and_a_misspelt_key_does_not(tmp_path: Path) -> None:
+def test_every_workflow_fits_the_schema_of_github_and_a_misspelt_key_does_not(tmp_path: Path) -> None:
     misspelt = tmp_path / "gate.yml"
     misspelt.write_text(WORKFLOW.read_text().replace("timeout-minutes: 60", "time-out-minutes: 60"))
 
-    assert schema_problems(WORKFLOW) == ""
+    assert [schema_problems(workflow) for workflow in WORKFLOWS] == [""] * len(WORKFLOWS)
     assert "'time-out-minutes' was unexpected" in schema_problems(misspelt)
 
 
@@ -82,20 +79,22 @@ def test_a_gpu_runner_never_runs_code_of_a_fork() -> None:
     assert "github.event.pull_request.head.repo.full_name == github.repository" in job["if"]
 
 
-def test_constraints_are_the_versions_of_the_accuracy_baseline() -> None:
+def test_the_lock_has_the_versions_of_the_accuracy_baseline() -> None:
     environment = read_records(ROOT / "reports" / "records" / "cpu" / "accuracy.jsonl").records[-1].environment
+    assert environment.python is not None
+    locked = pins(LOCK, environment.python.rpartition(".")[0])
 
     assert environment.torch is not None
-    assert environment.torch.partition("+")[0] == constraints()["torch"]
-    assert (environment.transformers, environment.numpy) == (constraints()["transformers"], constraints()["numpy"])
+    assert environment.torch.partition("+")[0] == locked["torch"]
+    assert (environment.transformers, environment.numpy) == (locked["transformers"], locked["numpy"])
     assert f'python-version: "{environment.python}"' in WORKFLOW.read_text()
 
 
-def test_constraints_are_the_toolchain_of_the_pins() -> None:
+def test_the_lock_has_the_compiler_of_the_pins() -> None:
     paths = sorted((ROOT / "reports" / "static").glob("*.jsonl"))
-    pins = [pin for path in paths for pin in read_nouns(path, Fingerprint).records]
+    pinned = [pin for path in paths for pin in read_nouns(path, Fingerprint).records]
 
-    assert {pin.toolchain.triton for pin in pins} <= {constraints()["triton"]}
+    assert {pin.toolchain.triton for pin in pinned} <= {pins(LOCK, "3.11")["triton"]}
 
 
 def test_the_committed_page_of_predictions_is_that_of_the_pins_and_records() -> None:
