@@ -98,7 +98,7 @@ def newest(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Resolve requirements.lock anew: all extras and groups, for Python 3.11 and later; `-- --upgrade` to the newest."""
+    """Resolve requirements.lock anew, all extras and groups, Python 3.11 and later; `-- --upgrade` takes the newest."""
     session.install(*dependency_group("lock"))
     session.run(
         "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--all-extras",
