@@ -1,4 +1,4 @@
-"""Fingerprints and pins with defaults; a test overrides what it is about."""
+"""Fingerprints, pins and believable records with defaults; a test overrides what it is about."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,20 +6,28 @@ from typing import Any
 
 from latency_builders import BRIEF, make_latency, make_run
 from lords_bench.gate.finding import Located
+from lords_bench.records import AccuracySamples, BenchRecord
 from lords_bench.records.codec import encode_line
 from lords_bench.records.fingerprint import Fingerprint, MachineCode, Toolchain
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.status import Status
 from lords_bench.spec.latency import DENSE, DENSE_AGAIN, LatencyCase
+from lords_bench.spec.storage import stored_bytes
 from lords_bench.timing.fake import QUIET, FakeDevice, FakeNoise, fake_candidate
 from lords_bench.timing.protocol import compare
-from record_builders import make_environment
+from record_builders import LAYERS, changed, make_environment, make_record, make_samples, study
 
 CHAIN = Toolchain(triton="3.9.0", assembler="12.9.86", disassembler="13.1.80")
 
 
 def make_code(**changes: Any) -> MachineCode:
-    """A loop of 100 instructions for 32 weights of each of 32 threads, with 16-byte loads and two kinds of MMA."""
+    """A loop of 300 instructions for 100 × 32 weights, with 16-byte loads and two kinds of MMA.
+
+    Opcodes and pipes of the loop follow from the tensor-core instructions and from `decode`, what the rest is.
+    """
+    matrix = changes.get("matrix_opcodes", (("HMMA.16816.F32", 4), ("IMMA.16832.S8.S8.SAT", 64)))
+    rest = (("LDG.E.128", 10), ("PRMT", changes.pop("decode", 222)))
+    pipes = (("alu", rest[1][1]), ("global", 10), ("tensor", sum(count for _, count in matrix)))
     fields: dict[str, Any] = {
         "sha256": "a" * 64,
         "registers": 128,
@@ -28,10 +36,10 @@ def make_code(**changes: Any) -> MachineCode:
         "shared_bytes": 32768,
         "warps": 4,
         "resident_warps": 16,
-        "matrix_opcodes": (("HMMA.16816.F32", 4), ("IMMA.16832.S8.S8.SAT", 64)),
+        "matrix_opcodes": matrix,
         "load_bytes": ((16, 10),),
-        "loop_opcodes": (("HMMA.16816.F32", 4), ("IMMA.16832.S8.S8.SAT", 64), ("LDG.E.128", 10), ("PRMT", 222)),
-        "pipes": (("alu", 222), ("global", 10), ("tensor", 68)),
+        "loop_opcodes": tuple(sorted((*matrix, *rest))),
+        "pipes": tuple(pair for pair in pipes if pair[1]),
         "loop_units": 100.0,
     }
     return MachineCode(**{**fields, **changes})
@@ -39,7 +47,7 @@ def make_code(**changes: Any) -> MachineCode:
 
 def make_fingerprint(**changes: Any) -> Fingerprint:
     """`rank_expanded 4 bit M=1` on sm_90; fields of its code may be given as well, and change its hash."""
-    names = set(MachineCode.__dataclass_fields__)
+    names = {*MachineCode.__dataclass_fields__, "decode"}
     of_code = {name: value for name, value in changes.items() if name in names}
     if of_code:
         of_code.setdefault("sha256", "b" * 64)
@@ -81,6 +89,39 @@ def write_pins(folder: Path, *fingerprints: Fingerprint) -> Path:
     return folder
 
 
+def true_samples(**changes: Any) -> AccuracySamples:
+    """Samples that can be of 4-bit LoRDS at block 64: two square layers that store what the format needs."""
+    fields = {"layer_shapes": ((128, 128), (256, 256)), "layer_stored_bytes": (8704, 34816)}
+    return make_samples(**{**fields, **changes})
+
+
+def true_record(case_id: str = "lords-b4-g64", **changes: Any) -> BenchRecord:
+    """A record that does not contradict itself."""
+    is_ok = changes.get("status", Status.OK) is Status.OK
+    return make_record(case_id, **({"samples": true_samples(), **changes} if is_ok else changes))
+
+
+def true_study(**changes: Any) -> list[BenchRecord]:
+    """The made-up study as a run would have left it: bytes by the format, and no layer of the unquantized model."""
+    return [_as_stored(record) for record in study(**changes)]
+
+
+def with_samples(record: BenchRecord, **changes: Any) -> BenchRecord:
+    """The record with some fields of its samples replaced."""
+    assert record.samples is not None
+    return changed(record, samples=replace(record.samples, **changes))
+
+
+def _as_stored(record: BenchRecord) -> BenchRecord:
+    of_layer = dict(record.mixed or ())
+    if record.bits is None:
+        names = ("names", "shapes", "squared_error", "squared_norm", "stored_bytes")
+        return with_samples(record, **{f"layer_{name}": () for name in names})
+    specs = [record.spec or of_layer[name] for name, _ in LAYERS]
+    counted = tuple(stored_bytes(spec, n, k) for spec, (_, (n, k)) in zip(specs, LAYERS, strict=True))
+    return with_samples(record, layer_stored_bytes=counted)
+
+
 def latency_process(
     cases: tuple[LatencyCase, ...],
     *,
@@ -111,6 +152,7 @@ def latency_process(
                 method,
                 run=run,
                 case=case,
+                flops=case.shape.flops,
                 comparison_id=f"{run.run_id}/{case.case_id}",
                 measurement=measurement,
                 methods=tuple(found),

@@ -1,24 +1,28 @@
 """The accuracy layer: records of the head against committed ones of the same cases, inputs, seed and versions.
 
-Differences are paired window by window and layer by layer. A regression is a difference whose 95 % interval excludes 0
-and whose size is above the metric's threshold: the interval says that it is real, the threshold that it matters. Text,
-model, settings and versions must be those of the baseline, or the numbers answer different questions.
+Differences are paired window by window and layer by layer. On one machine equal code gives equal numbers, so a mean
+that is worse by more than the metric's threshold is a regression, whatever its interval; the interval is shown, and
+says how far one text speaks for others. Text, model, settings and versions must be those of the baseline, or the
+numbers answer different questions.
+
+Nothing impossible is believed, on either side: a record that contradicts itself or its run
+(`records.plausible`), what no quantizer can change, results that moved alone (`accuracy_belief`), fewer stored bits,
+and gains beyond what a change of code explains are INVALID.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
+from lords_bench.gate.accuracy_belief import changed_yardstick, moved_alone, not_comparable
 from lords_bench.gate.accuracy_metrics import METRICS, GatedMetric
 from lords_bench.gate.finding import Finding, LayerResult, Level, Located, finished
 from lords_bench.records.accuracy import AccuracySamples
 from lords_bench.records.bench import BenchRecord
+from lords_bench.records.plausible import contradictions_of_run
 from lords_bench.stats.paired import Outcome, PairedDifference
 
 LAYER = "accuracy"
 BENCH_COMMAND = "lords-bench bench"
-# Stored bytes are counted, not sampled: half of the 0.01 that tables round to.
-MORE_BITS = 0.005
-# What a case gave, as opposed to what it was measured on; equal results need no interval.
-_RESULTS = ("layer_squared_error", "layer_stored_bytes", "window_nll_nats", "window_kl_nats", "choice_correct")
 
 
 def compare_accuracy(
@@ -28,6 +32,7 @@ def compare_accuracy(
     unusable: Sequence[Finding] = (),
     selection: Collection[str] | None = None,
     measured_here: bool = False,
+    believed: Collection[str] = (),
 ) -> LayerResult:
     """Findings of the head's accuracy against the baseline's; of each case the last record of either side counts.
 
@@ -38,6 +43,7 @@ def compare_accuracy(
         selection: cases that were asked for; None where that is all that the sides planned.
         measured_here: whether the baseline is a commit measured for this comparison, so that a case it does not have
             is new, where committed records would be incomplete.
+        believed: cases whose gain was looked into and measured again: it is an improvement, however large.
     """
     base = {item.record.case_id: item for item in baseline}
     found = list(unusable)
@@ -53,6 +59,9 @@ def compare_accuracy(
                 f"the {side}'s run planned {', '.join(missing)} and has no record of it: {command}; run it to its end"
             )
             found.append(Finding(benchmark=LAYER, level=Level.INVALID, what=what))
+    impossible = list(_impossible(baseline, head))
+    found += impossible
+    suspect = {finding.benchmark for finding in impossible}
     same = 0
     mismatch: dict[str, Finding] = {}
     for case_id, record in last.items():
@@ -64,9 +73,10 @@ def compare_accuracy(
         if problem is not None:
             mismatch.setdefault(problem, _invalid(case_id, problem, item))
             continue
-        one = list(_compare(record, item))
-        same += not one
-        found += one
+        one = list(_compare(record, item, is_believed=case_id in believed))
+        same += not one and case_id not in suspect
+        # An impossible number is no gain; what is worse beside it is still said.
+        found += (finding for finding in one if case_id not in suspect or finding.level is not Level.IMPROVEMENT)
     found += mismatch.values()
     found += (
         Finding(
@@ -78,14 +88,14 @@ def compare_accuracy(
         )
         for case_id, item in base.items()
     )
-    thresholds = ", ".join(
-        f"{metric.name} {metric.threshold:.1%}" for metric in METRICS if metric.threshold is not None
-    )
+    thresholds = ", ".join(f"{metric.name} {metric.limit(metric.threshold)}" for metric in METRICS)
+    gains = ", ".join(f"{metric.name} {metric.limit(metric.most_gain)}" for metric in METRICS)
     return finished(
         LayerResult(
             layer=LAYER,
             facts=(
-                f"regression: a paired 95 % interval without 0, and a loss above {thresholds} or {MORE_BITS:g} bits",
+                f"regression: a mean worse by more than {thresholds}, or one byte more stored",
+                f"not believed: a mean better by more than {gains}, or one byte less stored",
                 *_sides(baseline, head),
             ),
             benchmarks=tuple(sorted({*last, *base})),
@@ -100,26 +110,23 @@ def last_run(file: Sequence[Located[BenchRecord]]) -> tuple[Located[BenchRecord]
     return tuple(item for item in file if item.record.run_key == file[-1].record.run_key)
 
 
-def not_comparable(head: BenchRecord, base: BenchRecord) -> str | None:
-    """Why two records of a case answer different questions, in words with both values; None if they do not."""
-    pairs = {
-        "suite": (head.suite, base.suite),
-        "model hash": (head.inputs.model_sha256[:12], base.inputs.model_sha256[:12]),
-        "tokenizer hash": (head.inputs.tokenizer_sha256[:12], base.inputs.tokenizer_sha256[:12]),
-        "corpus hash": (head.inputs.corpus_sha256[:12], base.inputs.corpus_sha256[:12]),
-        "seed": (head.seed, base.seed),
-        # Another processor rounds differently, and a fit may end in another optimum (docs/log.md, 2026-11-22).
-        "processor": (head.environment.device_name, base.environment.device_name),
-    }
-    settings, others = dict(head.inputs.settings), dict(base.inputs.settings)
-    pairs |= {name: (settings.get(name), others.get(name)) for name in sorted({*settings, *others})}
-    versions = ("python", "torch", "transformers", "numpy")
-    pairs |= {name: (getattr(head.environment, name), getattr(base.environment, name)) for name in versions}
-    differing = [f"{name} {ours} here, {theirs} there" for name, (ours, theirs) in pairs.items() if ours != theirs]
-    return "; ".join(differing) or None
+def _impossible(baseline: Sequence[Located[BenchRecord]], head: Sequence[BenchRecord]) -> Iterator[Finding]:
+    """One INVALID for each rule that a record of either side breaks, whatever the other side says."""
+    for side, places, records in (
+        ("the baseline's record", {item.record.case_id: item.place for item in baseline}, [i.record for i in baseline]),
+        ("this tree's record", {}, list(head)),
+    ):
+        runs: dict[str, list[BenchRecord]] = defaultdict(list)
+        for record in records:
+            runs[record.run_key].append(record)
+        for members in runs.values():
+            for case_id, reasons in contradictions_of_run(members).items():
+                for reason in reasons:
+                    what = f"{side} cannot be true: {reason}; mend what measures, or restore the record"
+                    yield Finding(benchmark=case_id, level=Level.INVALID, what=what, record=places.get(case_id))
 
 
-def _compare(head: BenchRecord, base: Located[BenchRecord]) -> Iterator[Finding]:
+def _compare(head: BenchRecord, base: Located[BenchRecord], *, is_believed: bool) -> Iterator[Finding]:
     old = base.record
 
     def finding(level: Level, what: str) -> Finding:
@@ -128,6 +135,8 @@ def _compare(head: BenchRecord, base: Located[BenchRecord]) -> Iterator[Finding]
     if old.samples is None:
         if head.samples is not None:
             yield finding(Level.IMPROVEMENT, f"was {old.status} ({old.reason}), can be measured now")
+        elif (head.status, head.reason) != (old.status, old.reason):
+            yield finding(Level.NOTE, f"was {old.status} ({old.reason}), is {head.status} ({head.reason})")
         return
     if head.samples is None:
         yield finding(Level.REGRESSION, f"was measured, now {head.status}: {head.reason}")
@@ -138,52 +147,86 @@ def _compare(head: BenchRecord, base: Located[BenchRecord]) -> Iterator[Finding]
             Level.INVALID, f"{side} is incomplete or from a changed tree; measure again with '{BENCH_COMMAND}'"
         )
         return
-    problem = head.samples.pairing_problem(old.samples)
+    problem = changed_yardstick(head, old)
     if problem is not None:
-        yield finding(Level.INVALID, f"cannot be paired with the baseline: {problem}")
+        what = f"cannot be held against the baseline: {problem}; if that is meant, measure a new baseline with"
+        yield finding(Level.INVALID, f"{what} '{BENCH_COMMAND}'")
         return
-    for level, what in _moved(head.samples, old.samples):
-        yield finding(level, what)
+    if head.samples.results == old.samples.results:
+        return
+    yield from (finding(level, what) for level, what in _moved(head, head.samples, old.samples, is_believed))
 
 
-def _moved(head: AccuracySamples, base: AccuracySamples) -> Iterator[tuple[Level, str]]:
-    if all(getattr(head, name) == getattr(base, name) for name in _RESULTS):
-        return
-    before, after = base.bits_per_weight or 0.0, head.bits_per_weight or 0.0
-    if abs(after - before) > MORE_BITS:
-        level = Level.REGRESSION if after > before else Level.IMPROVEMENT
-        yield level, f"bits per weight {before:.3f} → {after:.3f} ({after - before:+.3f})"
+def _moved(
+    record: BenchRecord, head: AccuracySamples, base: AccuracySamples, is_believed: bool
+) -> Iterator[tuple[Level, str]]:
+    again = (
+        f"look for what broke; if it stays when measured again, say so with --believe {record.case_id}, or measure a "
+        f"new baseline on a clean commit with '{BENCH_COMMAND}'"
+    )
+    for what in moved_alone(head, base) if record.bits is not None else ():
+        yield Level.INVALID, f"{what}: these numbers are not of one model; mend what measures"
+    stored = _stored(head, base)
+    if stored is not None:
+        yield stored if stored[0] is Level.REGRESSION else _too_good(stored[1], again, is_believed)
+    moved = False
     for metric in METRICS:
         difference = metric.difference(head, base)
-        found = None if difference is None else _level(difference, metric)
-        if difference is not None and found is not None:
-            yield found, _sentence(metric, difference)
+        level = None if difference is None else _level(difference, metric)
+        if difference is None or level is None:
+            continue
+        moved, what = True, _sentence(metric, difference)
+        if level is Level.INVALID:
+            what += f", a gain of more than {metric.limit(metric.most_gain)}"
+            yield _too_good(what, again, is_believed)
+        else:
+            yield level, what
+    if not moved and stored is None:
+        yield Level.NOTE, "results moved, and no mean of them did"
+
+
+def _too_good(what: str, remedy: str, is_believed: bool) -> tuple[Level, str]:
+    if is_believed:
+        return Level.IMPROVEMENT, f"{what}; believed because --believe says that it was measured again"
+    return Level.INVALID, f"{what}, is not believed: {remedy}"
+
+
+def _stored(head: AccuracySamples, base: AccuracySamples) -> tuple[Level, str] | None:
+    """Stored bytes are counted, not sampled: one more is a loss, and one less needs another format."""
+    if head.layer_stored_bytes == base.layer_stored_bytes:
+        return None
+    before, after = base.bits_per_weight or 0.0, head.bits_per_weight or 0.0
+    total = sum(head.layer_stored_bytes) - sum(base.layer_stored_bytes)
+    what = f"bits per weight {before:.3f} → {after:.3f} ({after - before:+.3f}), {total:+} bytes"
+    return (Level.REGRESSION if total > 0 else Level.INVALID), what
 
 
 def _level(difference: PairedDifference, metric: GatedMetric) -> Level | None:
-    outcome, relative = difference.outcome, difference.relative
-    if metric.threshold is None:
-        return {Outcome.WORSE: Level.WARNING, Outcome.BETTER: Level.IMPROVEMENT}.get(outcome)
-    if relative is None:
+    """What the mean says; None where it did not move. INVALID is a gain that is too good."""
+    outcome, loss = difference.outcome, metric.loss(difference)
+    if not difference.interval.estimate:
+        return None
+    if loss is None:
         # The unquantized model has no KL from itself: any resolved difference is a loss of exactness.
-        return Level.REGRESSION if outcome is Outcome.WORSE else None
-    size = relative.estimate if difference.lower_is_better else -relative.estimate
-    if outcome is Outcome.WORSE:
-        return Level.REGRESSION if size > metric.threshold else Level.NOTE
-    if outcome is Outcome.BETTER:
-        return Level.IMPROVEMENT if size < -metric.threshold else Level.NOTE
-    return Level.WARNING if size > metric.threshold else None
+        return Level.REGRESSION if outcome is Outcome.WORSE else Level.NOTE
+    if loss > metric.threshold:
+        return Level.REGRESSION
+    if -loss > metric.most_gain:
+        return Level.INVALID
+    if metric.warns:
+        return {Outcome.WORSE: Level.WARNING, Outcome.BETTER: Level.IMPROVEMENT}.get(outcome, Level.NOTE)
+    return Level.IMPROVEMENT if outcome is Outcome.BETTER and -loss > metric.threshold else Level.NOTE
 
 
 def _sentence(metric: GatedMetric, difference: PairedDifference) -> str:
     relative, interval = difference.relative, difference.interval
     after = difference.baseline + interval.estimate
     text = f"{metric.name} {difference.baseline:.5g} → {after:.5g}"
-    if relative is not None and metric.threshold is not None:
+    if relative is not None and metric.is_relative:
         text += f", {relative.estimate:+.2%}"
         if relative.low is not None and relative.high is not None:
             text += f" (95 %: {relative.low:+.2%} to {relative.high:+.2%})"
-        return f"{text}, threshold {metric.threshold:.1%}"
+        return f"{text}, threshold {metric.limit(metric.threshold)}"
     if interval.low is not None and interval.high is not None:
         text += f" (95 % of the difference: {interval.low:+.3g} to {interval.high:+.3g})"
     return text

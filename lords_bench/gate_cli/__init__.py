@@ -57,6 +57,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="commit to measure here, or a file of records (default: committed records for accuracy, main for latency)",
     )
     sides.add_argument(
+        "--believe",
+        default="",
+        metavar="ID,…",
+        help="cases whose gain is too large to be believed, and that you have measured again",
+    )
+    sides.add_argument(
         "--measure-anyway", action="store_true", help="also what is proven from the source to be the same"
     )
     latency = parser.add_argument_group("latency layer")

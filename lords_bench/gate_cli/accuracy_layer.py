@@ -46,13 +46,16 @@ def result(arguments: argparse.Namespace) -> LayerResult:
             head_records(arguments),
             unusable=rejected_findings(LAYER, base, remedy),
             selection=cases,
+            believed=arguments.believe.split(","),
         )
     with checked_out(reference) as baseline:
         if not (arguments.measure_anyway or arguments.head) and same_accuracy(Path(), baseline.tree):
             return not_measured(cases or tuple(case.case_id for case in ACCURACY_QUICK.cases), commit=baseline.commit)
         head = head_records(arguments)
         theirs = _chosen(last_run(baseline_records(baseline, arguments)), arguments)
-        return compare_accuracy(theirs, head, selection=cases, measured_here=True)
+        return compare_accuracy(
+            theirs, head, selection=cases, measured_here=True, believed=arguments.believe.split(",")
+        )
 
 
 def head_records(arguments: argparse.Namespace) -> tuple[BenchRecord, ...]:

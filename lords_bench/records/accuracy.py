@@ -4,10 +4,14 @@ Samples are kept per layer, per window of text and per choice item, in a fixed o
 evaluation can be compared pair by pair.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
-from math import fsum, isfinite, log
+from math import fsum, isclose, isfinite, log
 
 from lords_bench.errors import RecordError
+
+# Sums of the same numbers are equal but for the order in which they were added.
+SAME_SUM = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +39,8 @@ class AccuracySamples:
         peak_rss_bytes: largest resident memory of the process up to the end of the case.
 
     Raises:
-        RecordError: lengths disagree, no window, a count below its least value, or a value that is not finite.
+        RecordError: lengths disagree, no window, a document without bytes, a layer without weights, a count below its
+            least value, or a value that is not finite.
     """
 
     layer_names: tuple[str, ...]
@@ -67,6 +72,10 @@ class AccuracySamples:
             _require_at_least(name, getattr(self, name), 1 if name in _COUNTS else 0)
         # The sum of a window's KL is non-negative in exact arithmetic; float32 rounding may leave it a hair below 0.
         _require_at_least("window_kl_nats", self.window_kl_nats, -1e-3)
+        _require_text(self)
+        for layer, shape in zip(self.layer_names, self.layer_shapes, strict=True):
+            if min(shape) < 1:
+                raise RecordError(f"layer {layer!r} has shape {shape}; a layer has at least one input and one output")
         for name in ("quantize_seconds", "evaluate_seconds", "unquantized_weights"):
             _require_at_least(name, (getattr(self, name),), 0)
         for layer, norm, error in zip(self.layer_names, self.layer_squared_norm, self.layer_squared_error, strict=True):
@@ -117,22 +126,45 @@ class AccuracySamples:
         """Share of choice items answered rightly, 0…1; None where there were none."""
         return sum(self.choice_correct) / len(self.choice_correct) if self.choice_correct else None
 
+    @property
+    def results(self) -> tuple[object, ...]:
+        """What the case gave, as opposed to what it was measured on and how long that took."""
+        return tuple(getattr(self, name) for name in _RESULTS)
+
     def pairing_problem(self, other: "AccuracySamples") -> str | None:
         """Why the two cannot be compared pair by pair, or None if they can."""
+        return self.text_problem(other) or self._layer_problem(other)
+
+    def text_problem(self, other: "AccuracySamples") -> str | None:
+        """What of the text differs, or None if both were judged on the same windows and choice items."""
         windows = ("window_tokens", "window_bytes", "window_documents")
         if any(getattr(self, name) != getattr(other, name) for name in windows):
             return "their windows of text differ"
         same_items = len(self.choice_correct) == len(other.choice_correct)
         if not same_items or self.choice_documents != other.choice_documents:
             return "their choice items differ"
+        return None
+
+    def model_problem(self, other: "AccuracySamples") -> str | None:
+        """What of the model differs, or None if both had the same layers to quantize and to leave as they were."""
+        rest = ("unquantized_weights", "unquantized_layers")
+        if any(getattr(self, name) != getattr(other, name) for name in rest):
+            return "their unquantized layers differ"
+        return self._layer_problem(other)
+
+    def _layer_problem(self, other: "AccuracySamples") -> str | None:
         if self.layer_names != other.layer_names or self.layer_shapes != other.layer_shapes:
             return "their layers differ"
+        norms = zip(self.layer_squared_norm, other.layer_squared_norm, strict=True)
+        if not all(isclose(ours, theirs, rel_tol=SAME_SUM) for ours, theirs in norms):
+            return "the norms of their layers' own weights differ"
         return None
 
 
 _LAYER_VALUES = ("layer_squared_error", "layer_squared_norm", "layer_stored_bytes")
 _WINDOW_VALUES = ("window_tokens", "window_bytes", "window_nll_nats", "window_kl_nats")
 _COUNTS = ("layer_stored_bytes", "window_tokens")
+_RESULTS = ("layer_squared_error", "layer_stored_bytes", "window_nll_nats", "window_kl_nats", "choice_correct")
 
 
 def _require_equal_lengths(samples: AccuracySamples, names: tuple[str, ...]) -> None:
@@ -140,6 +172,17 @@ def _require_equal_lengths(samples: AccuracySamples, names: tuple[str, ...]) -> 
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise RecordError(f"accuracy samples have different lengths: {listed}; give one value per item")
+
+
+def _require_text(samples: AccuracySamples) -> None:
+    """A window may stand for no byte, where a token is part of a character; a document, or the whole text, may not."""
+    bytes_of: dict[int, int] = defaultdict(int)
+    for document, count in zip(samples.window_documents, samples.window_bytes, strict=False):
+        bytes_of[document] += count
+    empty = [document for document, count in bytes_of.items() if not count]
+    if empty or not sum(samples.window_bytes):
+        where = f"document {empty[0]}" if empty else "all windows together"
+        raise RecordError(f"window_bytes of {where} are 0; text that was judged has bytes")
 
 
 def _require_at_least(name: str, values: tuple[float, ...], minimum: float) -> None:

@@ -6,12 +6,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from gate_builders import make_fingerprint, uncompiled, write_pins
+from gate_builders import make_fingerprint, true_record, uncompiled, write_pins
 from lords_bench.cli import main
 from lords_bench.gate_cli import static_layer
 from lords_bench.records import RecordStore
 from lords_bench.records.fingerprint import Fingerprint
-from record_builders import make_record
 
 
 @pytest.fixture
@@ -107,7 +106,7 @@ def test_a_pin_of_a_stale_schema_is_invalid_and_says_which(
 def test_the_selection_leaves_other_pins_alone(tmp_path: Path, head: list[Fingerprint]) -> None:
     write_pins(tmp_path, *head)
     before = (tmp_path / "static" / "sm_90.jsonl").read_text()
-    head[:] = [make_fingerprint(registers=130)]
+    head[:] = [make_fingerprint(registers=126)]
 
     assert gate(tmp_path, "--pin", "--only", "4 bit", "--targets", "sm_90") == 0
 
@@ -133,7 +132,7 @@ def test_accuracy_is_judged_by_committed_records_and_a_doctored_line_is_named(
     head, base = tmp_path / "head.jsonl", tmp_path / "records" / "cpu" / "accuracy.jsonl"
     for path in (head, base):
         with RecordStore(path) as store:
-            store.append(make_record())
+            store.append(true_record())
 
     assert gate(tmp_path, "--accuracy", "--head", str(head)) == 0
     base.write_text(base.read_text().replace('"seed":0', '"seed":7'))

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from gate_builders import true_record, true_samples, true_study, with_samples
 from lords_bench.gate.accuracy import compare_accuracy, last_run
 from lords_bench.gate.finding import Level, Located, exit_code
 from lords_bench.records import BenchRecord, Status
-from record_builders import changed, make_environment, make_inputs, make_record, make_samples, study
+from record_builders import changed, make_environment, make_inputs
 
 
 def placed(records: list[BenchRecord]) -> list[Located[BenchRecord]]:
@@ -18,31 +19,35 @@ def placed(records: list[BenchRecord]) -> list[Located[BenchRecord]]:
 
 
 def worse(record: BenchRecord, factor: float) -> BenchRecord:
+    """Another model with other weights: its error, its divergence and its likelihood move together."""
     assert record.samples is not None
-    samples = {name: getattr(record.samples, name) for name in type(record.samples).__dataclass_fields__}
-    scaled = {
-        "window_kl_nats": tuple(factor * value for value in record.samples.window_kl_nats),
-        "layer_squared_error": tuple(factor * value for value in record.samples.layer_squared_error),
-    }
-    return changed(record, samples=type(record.samples)(**{**samples, **scaled}))
+    kl = record.samples.window_kl_nats
+    return with_samples(
+        record,
+        window_kl_nats=tuple(factor * value for value in kl),
+        window_nll_nats=tuple(
+            nll + 0.9 * (factor - 1) * value for nll, value in zip(record.samples.window_nll_nats, kl, strict=True)
+        ),
+        layer_squared_error=tuple(factor * value for value in record.samples.layer_squared_error),
+    )
 
 
 def test_an_unchanged_tree_is_green_twenty_times_of_twenty() -> None:
-    base = study()
+    base = true_study()
 
-    results = [compare_accuracy(placed(base), study()) for _ in range(20)]
+    results = [compare_accuracy(placed(base), true_study()) for _ in range(20)]
 
     assert [(exit_code([r], strict=True), r.same, r.findings) for r in results] == [(0, len(base), ())] * 20
 
 
 def test_a_worse_codebook_is_a_regression_of_its_cases_alone() -> None:
-    head = [worse(r, 1.3) if r.case_id == "lords-b3-g64" else r for r in study()]
+    head = [worse(r, 1.3) if r.case_id == "lords-b3-g64" else r for r in true_study()]
 
-    result = compare_accuracy(placed(study()), head)
+    result = compare_accuracy(placed(true_study()), head)
 
     assert exit_code([result]) == 1
-    kl, error = result.of(Level.REGRESSION)
-    assert {kl.benchmark, error.benchmark} == {"lords-b3-g64"}
+    kl, likelihood, error = result.of(Level.REGRESSION)
+    assert {kl.benchmark, likelihood.benchmark, error.benchmark} == {"lords-b3-g64"}
     assert kl.what.startswith("KL ")
     assert "+30.00% (95 %: +25.25% to +34.82%), threshold 2.0%" in kl.what
     assert error.what.startswith("weight error ")
@@ -51,21 +56,24 @@ def test_a_worse_codebook_is_a_regression_of_its_cases_alone() -> None:
 
 
 def test_a_loss_below_the_threshold_is_noted_and_a_gain_is_an_improvement() -> None:
-    slight = [worse(r, 1.005) if r.case_id == "lords-b3-g64" else r for r in study()]
-    better = [worse(r, 0.9) if r.case_id == "lords-b3-g64" else r for r in study()]
+    slight = [worse(r, 1.005) if r.case_id == "lords-b3-g64" else r for r in true_study()]
+    better = [worse(r, 0.95) if r.case_id == "lords-b3-g64" else r for r in true_study()]
 
-    noted, improved = (compare_accuracy(placed(study()), head) for head in (slight, better))
+    noted, improved = (compare_accuracy(placed(true_study()), head) for head in (slight, better))
 
     assert ({f.level for f in noted.findings}, exit_code([noted])) == ({Level.NOTE}, 0)
-    assert ({f.level for f in improved.findings}, exit_code([improved])) == ({Level.IMPROVEMENT}, 0)
+    assert {f.what.split(" ")[0] for f in improved.of(Level.IMPROVEMENT)} == {"KL", "weight"}
+    assert exit_code([improved], strict=True) == 0
 
 
 def test_more_stored_bits_are_a_regression() -> None:
-    head = make_record(samples=make_samples(layer_stored_bytes=(2304, 4608)))
+    head = true_record(samples=true_samples(layer_stored_bytes=(9216, 36864)))
 
-    result = compare_accuracy(placed([make_record()]), [head])
+    result = compare_accuracy(placed([true_record()]), [head])
 
-    assert [finding.what for finding in result.of(Level.REGRESSION)] == ["bits per weight 4.250 → 4.500 (+0.250)"]
+    assert [finding.what for finding in result.of(Level.REGRESSION)] == [
+        "bits per weight 4.250 → 4.500 (+0.250), +2560 bytes"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +88,7 @@ def test_more_stored_bits_are_a_regression() -> None:
     ],
 )
 def test_other_inputs_seed_or_versions_are_invalid_and_said_once(changes: dict[str, Any], message: str) -> None:
-    result = compare_accuracy(placed(study()), [changed(record, **changes) for record in study()])
+    result = compare_accuracy(placed(true_study()), [changed(record, **changes) for record in true_study()])
 
     assert exit_code([result]) == 2
     (finding,) = result.findings
@@ -89,8 +97,8 @@ def test_other_inputs_seed_or_versions_are_invalid_and_said_once(changes: dict[s
 
 
 def test_a_missing_case_and_a_failed_one_are_regressions() -> None:
-    base = [make_record("a", planned_case_ids=("a", "b")), make_record("b", planned_case_ids=("a", "b"))]
-    head = [make_record("a", status=Status.OUT_OF_MEMORY)]
+    base = [true_record("a", planned_case_ids=("a", "b")), true_record("b", planned_case_ids=("a", "b"))]
+    head = [true_record("a", status=Status.OUT_OF_MEMORY)]
 
     result = compare_accuracy(placed(base), head)
 
@@ -101,29 +109,29 @@ def test_a_missing_case_and_a_failed_one_are_regressions() -> None:
 
 
 def test_a_head_that_was_cut_short_is_invalid() -> None:
-    head = [make_record("a", planned_case_ids=("a", "b"))]
+    head = [true_record("a", planned_case_ids=("a", "b"))]
 
-    result = compare_accuracy(placed([make_record("a")]), head)
+    result = compare_accuracy(placed([true_record("a")]), head)
 
     assert exit_code([result]) == 2
     assert "the head's run planned b and has no record of it" in result.findings[0].what
 
 
 def test_a_baseline_from_a_changed_tree_is_invalid() -> None:
-    base = make_record(environment=make_environment(git_dirty=True))
+    base = true_record(environment=make_environment(git_dirty=True))
 
-    result = compare_accuracy(placed([base]), [make_record()])
+    result = compare_accuracy(placed([base]), [true_record()])
 
     assert exit_code([result]) == 2
     assert "the baseline's record is incomplete or from a changed tree" in result.findings[0].what
 
 
 def test_a_new_case_has_no_baseline() -> None:
-    assert exit_code([compare_accuracy([], [make_record()])]) == 3
+    assert exit_code([compare_accuracy([], [true_record()])]) == 3
 
 
 def test_the_last_run_of_a_file_is_its_baseline() -> None:
-    old = make_record("a", environment=make_environment(source_sha256="1" * 64))
+    old = true_record("a", environment=make_environment(source_sha256="1" * 64))
 
-    assert [item.record for item in last_run(placed([old, make_record("a")]))] == [make_record("a")]
+    assert [item.record for item in last_run(placed([old, true_record("a")]))] == [true_record("a")]
     assert last_run([]) == ()

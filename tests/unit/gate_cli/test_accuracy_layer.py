@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gate_builders import true_record, true_samples
 from lords_bench.cli import main
 from lords_bench.errors import UsageError
 from lords_bench.gate_cli import accuracy_layer
@@ -16,16 +17,16 @@ from lords_bench.records import BenchRecord, RecordStore
 from lords_bench.spec.quant import QuantSpec
 from lords_bench.timing.probe import source_sha256
 from lords_bench.version import PACKAGE_FOLDER
-from record_builders import make_environment, make_record, make_samples
+from record_builders import make_environment
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-WORSE = make_samples(layer_stored_bytes=(2304, 4608))
+WORSE = true_samples(layer_stored_bytes=(9216, 36864))
 
 
 def record(case_id: str = "a", *, source: str | None = None, **changes: Any) -> BenchRecord:
     """A record of this tree, or of another state of it."""
     environment = make_environment(source_sha256=source or source_sha256(PACKAGE_FOLDER), git_commit=COMMIT)
-    return make_record(case_id, environment=environment, **{"planned_case_ids": (case_id,), **changes})
+    return true_record(case_id, environment=environment, **{"planned_case_ids": (case_id,), **changes})
 
 
 class Measured:
@@ -69,7 +70,7 @@ def test_a_commit_is_measured_here_and_a_loss_against_it_is_a_regression(
 
     assert gate() == 1
     # No place of a record: nobody else has the file.
-    assert "regression: a: bits per weight 4.250 → 4.500 (+0.250)\n" in capsys.readouterr().out
+    assert "regression: a: bits per weight 4.250 → 4.500 (+0.250), +2560 bytes\n" in capsys.readouterr().out
     assert measured.asked == ["gate-head", f"gate-{COMMIT[:12]}"]
 
 
@@ -96,7 +97,7 @@ def test_a_case_that_only_the_commit_has_vanished(measured: Measured) -> None:
 
 
 def test_records_of_another_commit_than_the_one_asked_for_are_refused(measured: Measured) -> None:
-    other = make_record("a", environment=make_environment(git_commit="9" * 40))
+    other = true_record("a", environment=make_environment(git_commit="9" * 40))
     measured.records = {"gate-head": [record()], f"gate-{COMMIT[:12]}": [other]}
 
     with pytest.raises(UsageError, match="measuring 0123456789ab gave no record of it"):
@@ -123,11 +124,11 @@ def test_a_selection_leaves_the_other_cases_of_the_baseline_alone(
     committed = tmp_path / "records" / "cpu" / "accuracy.jsonl"
     planned = ("lords-b4-g64", "nf3-b3-g64", "nf2-b2-g64")
     with RecordStore(committed) as store:
-        store.append(make_record("lords-b4-g64", planned_case_ids=planned))
-        store.append(make_record("nf3-b3-g64", planned_case_ids=planned, bits=3, spec=QuantSpec(method="nf3", bits=3)))
+        store.append(true_record("lords-b4-g64", planned_case_ids=planned))
+        store.append(true_record("nf3-b3-g64", planned_case_ids=planned, bits=3, spec=QuantSpec(method="nf3", bits=3)))
     head = tmp_path / "head.jsonl"
     with RecordStore(head) as store:
-        store.append(make_record("lords-b4-g64", planned_case_ids=planned))
+        store.append(true_record("lords-b4-g64", planned_case_ids=planned))
 
     words = ["gate", "--accuracy", "--out", str(tmp_path), "--head", str(head)]
     assert main([*words, "--methods", "lords", "--bits", "4"]) == 0
