@@ -4,16 +4,20 @@ In every process each method is timed in the same rounds as a dense product, whi
 project's: a sample divided by the dense sample of its round is free of what the clock did to the process. One verdict
 function (`stats.verdict.judge`) looks at all rounds; what fresh processes differ by is part of the noise floor, and a
 regression must also stand out between processes after Holm's correction over all benchmarks.
+
+Records are counted once each and must be possible (`latency_belief`); a benchmark that both sides timed is compared in
+at least three processes and against a noise floor, or it is INVALID, as is a gain that no change of code explains.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
-from statistics import median
+from statistics import fmean, median
 
 from lords_bench.gate.benchmarks import FOREIGN, LAYER, Key, name, same_by_source
 from lords_bench.gate.finding import Finding, LayerResult, Level, finished
+from lords_bench.gate.latency_belief import counted_once, unbelievable
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.measurement import PROTOCOL
 from lords_bench.records.status import Status
@@ -24,6 +28,12 @@ from lords_bench.stats.verdict import MARGIN, Judgement, Verdict, judge, noise_f
 
 LEAST_PROCESSES = 3
 ALPHA = 0.05
+# Nearly twice as fast by a change of code happens once in a while: rarely enough that somebody looks.
+MOST_SPEEDUP = 1.8
+# Where one candidate differs from itself by more, nothing can be told apart.
+MOST_NOISE = 0.2
+# What is not settled and this far apart on average is no warning: it cannot be judged.
+MOST_UNSETTLED = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,11 +43,15 @@ class Judged:
     Attributes:
         p_value: of the difference between processes, one-sided, before correction.
         significant: whether it stands after Holm's correction.
+        processes: how many each side has, the fewer of the two.
+        between: relative difference of the means over processes.
     """
 
     judgement: Judgement
     p_value: float
     significant: bool
+    processes: int
+    between: float
 
     @property
     def is_open(self) -> bool:
@@ -53,6 +67,7 @@ def compare_latency(
     *,
     unusable: Sequence[Finding] = (),
     same_code: Collection[str] = (),
+    believed: Collection[str] = (),
 ) -> LayerResult:
     """Findings of the head's latency against the baseline's.
 
@@ -62,8 +77,11 @@ def compare_latency(
         unusable: findings about records that could not be read; they stay in the result.
         same_code: methods whose code is proven to be the same on both sides; they must still be there and work, but
             whatever their times differ by is the machine's doing.
+        believed: cases whose gain was looked into and timed again: it is an improvement, however large.
     """
-    found = [*unusable, *_unfit(baseline, head)]
+    doubts = list(unbelievable(baseline, head)) if baseline else []
+    baseline, head = counted_once(baseline), counted_once(head)
+    found = [*unusable, *_unfit(baseline, head), *doubts]
     base_of, head_of = _by_key(baseline), _by_key(head)
     processes = len({record.run.run_id for record in head})
     missing = [_missing(key, base_of[key], head_of.get(key, ()), processes) for key in base_of]
@@ -74,12 +92,14 @@ def compare_latency(
         if key not in base_of and _is_ok(head_of[key])
     )
     judged = {} if any(f.level is Level.INVALID for f in found) else judge_latency(baseline, head, same=same_code)
+    if judged or not any(f.level is Level.INVALID for f in found):
+        found += _not_judged(base_of, head_of, judged, same_code)
     proven = [key for key in base_of if key[2] in same_code and _is_ok(head_of.get(key, ()))]
     same = len(proven)
     if proven:
         found.append(same_by_source(same_code, len(proven), "their times are not judged"))
     for key, result in judged.items():
-        finding = _finding(key, result)
+        finding = _finding(key, result, is_believed=key[0] in believed)
         same += finding is None
         if finding is not None:
             found.append(finding)
@@ -104,7 +124,7 @@ def open_cases(
     baseline: Sequence[LatencyRecord], head: Sequence[LatencyRecord], *, same: Collection[str] = ()
 ) -> tuple[str, ...]:
     """Cases with a benchmark that more processes could settle; both sides of these, and only these, are timed again."""
-    judged = judge_latency(baseline, head, same=same)
+    judged = judge_latency(counted_once(baseline), counted_once(head), same=same)
     return tuple(sorted({case for (case, _, _), result in judged.items() if result.is_open}))
 
 
@@ -127,7 +147,13 @@ def judge_latency(
     for key in both:
         floor = max(exp(process_noise(medians[0][key], medians[1][key])) - 1, again.get(key[:2], 0.0))
         judgement = judge(*_joined(sides[0][key], sides[1][key]), noise_floor=floor)
-        judged[key] = Judged(judgement=judgement, p_value=p_values[key], significant=name(key) in rejected)
+        judged[key] = Judged(
+            judgement=judgement,
+            p_value=p_values[key],
+            significant=name(key) in rejected,
+            processes=min(len(sides[0][key]), len(sides[1][key])),
+            between=exp(fmean(medians[0][key]) - fmean(medians[1][key])) - 1,
+        )
     return judged
 
 
@@ -140,15 +166,20 @@ def _by_key(records: Sequence[LatencyRecord]) -> dict[Key, list[LatencyRecord]]:
 
 
 def _processes(records: Sequence[LatencyRecord]) -> dict[Key, list[list[float | None]]]:
-    """Per benchmark and process: each round's time over that of the dense product in the round."""
+    """Per benchmark and process: each round's time over that of the dense product in the round.
+
+    A process is named by its run: of several records of one benchmark in one run the first counts.
+    """
     dense = {record.comparison_id: record.measurement for record in records if record.method == DENSE}
     found: dict[Key, list[list[float | None]]] = defaultdict(list)
     for key, members in _by_key(records).items():
+        counted: set[str] = set()
         for record in members:
             control = dense.get(record.comparison_id)
-            if record.measurement is None or control is None:
+            if record.measurement is None or control is None or record.run.run_id in counted:
                 continue
-            pairs = zip(record.measurement.paired_ns, control.paired_ns, strict=True)
+            counted.add(record.run.run_id)
+            pairs = zip(record.measurement.paired_ns, control.paired_ns, strict=False)
             rounds = [None if a is None or b is None else a / b for a, b in pairs]
             if sum(value is not None for value in rounds) >= LEAST:
                 found[key].append(rounds)
@@ -181,7 +212,7 @@ def _aa_floors(records: Sequence[LatencyRecord]) -> dict[tuple[str, str], float]
     for members in by_comparison.values():
         one, two = members.get(DENSE), members.get(DENSE_AGAIN)
         if one is not None and two is not None and one.measurement is not None and two.measurement is not None:
-            count = len(one.measurement.paired_ns) // 2 * 2
+            count = min(len(one.measurement.paired_ns), len(two.measurement.paired_ns)) // 2 * 2
             first, second = rounds[(one.case.case_id, one.regime)]
             first += one.measurement.paired_ns[:count]
             second += two.measurement.paired_ns[:count]
@@ -190,6 +221,25 @@ def _aa_floors(records: Sequence[LatencyRecord]) -> dict[tuple[str, str], float]
 
 def _is_ok(records: Sequence[LatencyRecord]) -> bool:
     return any(record.status is Status.OK for record in records)
+
+
+def _not_judged(
+    base: Mapping[Key, Sequence[LatencyRecord]],
+    head: Mapping[Key, Sequence[LatencyRecord]],
+    judged: Mapping[Key, Judged],
+    same: Collection[str],
+) -> list[Finding]:
+    """What both sides have times of and could not be compared, or not in enough processes."""
+    found = []
+    for key in base.keys() & head.keys():
+        if key[2] in same or not (_is_ok(base[key]) and all(record.status is Status.OK for record in head[key])):
+            continue
+        result = judged.get(key)
+        count = 0 if result is None else result.processes
+        if count < LEAST_PROCESSES:
+            what = f"can be compared in {count} processes, at least {LEAST_PROCESSES} are needed; time both sides again"
+            found.append(Finding(benchmark=name(key), level=Level.INVALID, what=what))
+    return found
 
 
 def _missing(key: Key, base: Sequence[LatencyRecord], head: Sequence[LatencyRecord], processes: int) -> Finding | None:
@@ -206,9 +256,12 @@ def _missing(key: Key, base: Sequence[LatencyRecord], head: Sequence[LatencyReco
     return Finding(benchmark=name(key), level=Level.REGRESSION, what=what)
 
 
-def _finding(key: Key, result: Judged) -> Finding | None:
+def _finding(key: Key, result: Judged, *, is_believed: bool) -> Finding | None:
     judgement = result.judgement
     verdict, ratio = judgement.verdict, judgement.ratio
+    if judgement.noise_floor > MOST_NOISE:
+        what = f"a candidate differs from itself by {judgement.noise_floor:.0%}: nothing can be told apart; time again"
+        return Finding(benchmark=name(key), level=Level.INVALID, what=what)
     if verdict is Verdict.SAME and not result.is_open:
         return None
     if ratio is None or ratio.low is None or ratio.high is None:
@@ -218,12 +271,28 @@ def _finding(key: Key, result: Judged) -> Finding | None:
         f"{judgement.noise_floor:.2%}, {judgement.pairs} pairs of rounds, p between processes {result.p_value:.2g}"
     )
     if verdict is Verdict.FASTER:
-        return Finding(benchmark=name(key), level=Level.IMPROVEMENT, what=f"faster: {shown}")
+        return _faster(key, ratio.estimate, shown, is_believed=is_believed)
     if result.is_open:
+        if abs(result.between) > MOST_UNSETTLED:
+            what = f"not settled, and processes differ by {result.between:+.0%} on average: {shown}; time more of them"
+            return Finding(benchmark=name(key), level=Level.INVALID, what=f"{what} with --processes")
         return Finding(benchmark=name(key), level=Level.WARNING, what=f"not settled: {shown}")
     if ratio.estimate - 1 <= MARGIN:
         return Finding(benchmark=name(key), level=Level.NOTE, what=f"slower by less than {MARGIN:.0%}: {shown}")
     return Finding(benchmark=name(key), level=Level.REGRESSION, what=f"slower: {shown}")
+
+
+def _faster(key: Key, ratio: float, shown: str, *, is_believed: bool) -> Finding:
+    if ratio * MOST_SPEEDUP >= 1:
+        return Finding(benchmark=name(key), level=Level.IMPROVEMENT, what=f"faster: {shown}")
+    if is_believed:
+        what = f"faster: {shown}; believed because --believe says that it was timed again"
+        return Finding(benchmark=name(key), level=Level.IMPROVEMENT, what=what)
+    what = (
+        f"{1 / ratio:.2f} times as fast is not believed, a change of code explains {MOST_SPEEDUP:g}: {shown}; check "
+        f"the kernel with 'lords-bench kernels --check', time it again, and if it stays, say so with --believe {key[0]}"
+    )
+    return Finding(benchmark=name(key), level=Level.INVALID, what=what)
 
 
 def _unfit(baseline: Sequence[LatencyRecord], head: Sequence[LatencyRecord]) -> list[Finding]:
@@ -254,6 +323,7 @@ def _conditions(*sides: Sequence[LatencyRecord]) -> Mapping[str, set[str]]:
         "seed": {str(record.run.seed) for record in records},
         "policy": {record.run.policy for record in records},
         "made-up numbers": {str(record.run.is_fake) for record in records},
+        "python": {record.run.environment.python for record in records},
         "torch": {str(record.run.environment.torch) for record in records},
         "triton": {str(record.run.environment.triton) for record in records},
         "protocol": protocols or {PROTOCOL},

@@ -86,7 +86,7 @@ def judged_sides(
     Args:
         head: times this tree.
         baseline: times the baseline; None where its records are pinned.
-        arguments: `processes`, `retries` and `save` of the command.
+        arguments: `processes`, `retries`, `save` and `believe` of the command.
         cases: of the suite; empty = all.
         same: methods whose code is proven to be the same on both sides.
         pinned: the baseline's records.
@@ -109,7 +109,7 @@ def judged_sides(
                 store.append(record)
     remedy = "restore the file, or pin this machine's records anew with --save"
     unusable = rejected_findings(LAYER, pinned, remedy) if pinned else ()
-    return compare_latency(theirs, ours, unusable=unusable, same_code=same)
+    return compare_latency(theirs, ours, unusable=unusable, same_code=same, believed=arguments.believe.split(","))
 
 
 def side_of(tree: Path, options: Sequence[str]) -> Collect:
