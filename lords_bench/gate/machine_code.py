@@ -13,6 +13,8 @@ from lords_bench.gate.finding import Level
 from lords_bench.records.fingerprint import Counts, Fingerprint, MachineCode
 
 MORE_INSTRUCTIONS = 0.05
+# A third of a loop's instructions does not go by a change of code: the work would have to go with them.
+FEWER_INSTRUCTIONS = 1 / 3
 # Registers that the compiler moves about change a load's width here and there; a kernel whose loads were narrowed
 # moves most of its bytes in smaller pieces.
 NARROWER_LOADS = 0.10
@@ -40,7 +42,7 @@ def worse_facts(pin: Fingerprint, head: Fingerprint) -> Iterator[tuple[Level, st
             yield Level.REGRESSION, f"does not compile any more: {head.status}: {head.reason}"
         return
     old, new = pin.code, head.code
-    if old.sha256 == new.sha256:
+    if old == new:
         return
     if new.spills > old.spills or new.stack_bytes > old.stack_bytes:
         accesses, stack = f"{old.spills} → {new.spills}", f"{old.stack_bytes} → {new.stack_bytes}"
@@ -73,7 +75,7 @@ def differences(pin: Fingerprint, head: Fingerprint) -> Iterator[str]:
         yield f"config: {changed}"
     if pin.bits_per_weight != head.bits_per_weight:
         yield f"bits per weight {pin.bits_per_weight} → {head.bits_per_weight}"
-    if pin.code is not None and head.code is not None and pin.code.sha256 != head.code.sha256:
+    if pin.code is not None and head.code is not None and pin.code != head.code:
         yield from _code_differences(pin.code, head.code)
 
 
@@ -116,11 +118,16 @@ def _matrix(old: MachineCode, new: MachineCode, *, same_config: bool, by_weight:
     before, after = matrix_work(old), matrix_work(new)
     if before and after < before * (1 - LESS_MATRIX_WORK):
         yield Level.REGRESSION, f"tensor-core work lost: {after / before - 1:+.0%} multiply-adds per weight ({shown})"
+    elif before and after > before * (1 + LESS_MATRIX_WORK):
+        yield Level.WARNING, f"tensor-core work grew: {after / before - 1:+.0%} multiply-adds per weight ({shown})"
 
 
 def _loads(old: MachineCode, new: MachineCode) -> Iterator[tuple[Level, str]]:
     before, after = old.mean_load_bytes, new.mean_load_bytes
-    if before is None or after is None:
+    if before is None:
+        return
+    if after is None:
+        yield Level.REGRESSION, f"global loads gone: {_loads_text(old)} → none"
         return
     if after < before * (1 - NARROWER_LOADS) or new.load_bytes[0][0] < old.load_bytes[0][0]:
         yield Level.REGRESSION, f"global loads narrowed: {_loads_text(old)} → {_loads_text(new)}"

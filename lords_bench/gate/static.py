@@ -1,9 +1,13 @@
-"""The static layer: fingerprints of the head against pinned ones, and what a new set of pins would change."""
+"""The static layer: fingerprints of the head against pinned ones, and what a new set of pins would change.
+
+A fingerprint that contradicts itself and a change that no kernel explains (`static_belief`) are INVALID, not gains.
+"""
 
 from collections.abc import Sequence
 
 from lords_bench.gate.finding import Finding, LayerResult, Level, Located, finished
-from lords_bench.gate.machine_code import MORE_INSTRUCTIONS, differences, is_better, worse_facts
+from lords_bench.gate.machine_code import FEWER_INSTRUCTIONS, MORE_INSTRUCTIONS, differences, is_better, worse_facts
+from lords_bench.gate.static_belief import unbelievable, unexplained
 from lords_bench.records.fingerprint import Fingerprint
 
 LAYER = "static"
@@ -24,7 +28,8 @@ def compare_static(
         unusable: findings about pins that could not be read; they stay in the result.
     """
     pinned = {pin.record.name: pin for pin in pins}
-    found = list(unusable)
+    found = [*unusable, *unbelievable(pins, head, remedy=PIN_COMMAND)]
+    suspect = {finding.benchmark for finding in found}
     same = 0
     foreign = _foreign_toolchains(pins, head)
     for fingerprint in head:
@@ -32,9 +37,10 @@ def compare_static(
         if pin is None:
             found.append(_unpinned(fingerprint, any_pins=bool(pins) or bool(unusable)))
         elif fingerprint.target not in foreign:
-            one = list(_compare(pin, fingerprint))
-            same += not one
-            found += one
+            one = _compare(pin, fingerprint)
+            same += not one and fingerprint.name not in suspect
+            # An impossible kernel is no gain; what is worse beside it is still said.
+            found += (f for f in one if fingerprint.name not in suspect or f.level is not Level.IMPROVEMENT)
     found += foreign.values()
     found += (
         Finding(
@@ -52,6 +58,7 @@ def compare_static(
             facts=(
                 f"{len(head)} kernels × configurations × targets compiled, {len(pins)} pinned",
                 f"instructions per weight are a warning from {MORE_INSTRUCTIONS:+.0%}",
+                f"instructions per weight are not believed below {-FEWER_INSTRUCTIONS:+.0%}",
                 *labels,
             ),
             benchmarks=tuple(sorted({*(f.name for f in head), *pinned})),
@@ -79,21 +86,23 @@ def pin_changes(pins: Sequence[Fingerprint], head: Sequence[Fingerprint]) -> tup
 
 def _compare(pin: Located[Fingerprint], head: Fingerprint) -> list[Finding]:
     old = pin.record
-    if old.code is not None and head.code is not None and old.code.sha256 == head.code.sha256:
-        return []
-    if old.code is None and head.code is None:
-        return []
-    detail = tuple(differences(old, head))
     source = f"kernels/{head.kernel}/kernel.py"
-    worse = [
-        Finding(benchmark=head.name, level=level, what=what, detail=detail, source=source, record=pin.place)
-        for level, what in worse_facts(old, head)
+
+    def finding(level: Level, what: str, detail: tuple[str, ...] = ()) -> Finding:
+        return Finding(benchmark=head.name, level=level, what=what, detail=detail, source=source, record=pin.place)
+
+    doubts = [
+        finding(Level.INVALID, f"{what}; look for what broke, and where it is meant, renew the pin with {PIN_COMMAND}")
+        for what in unexplained(old, head)
     ]
-    if worse:
-        return worse
+    if old.code == head.code:
+        return doubts
+    detail = tuple(differences(old, head))
+    worse = [finding(level, what, detail) for level, what in worse_facts(old, head)]
+    if worse or doubts:
+        return [*doubts, *worse]
     level = Level.IMPROVEMENT if old.code is None or is_better(old, head) else Level.NOTE
-    what = "; ".join(detail) or "compiles now"
-    return [Finding(benchmark=head.name, level=level, what=what, source=source, record=pin.place)]
+    return [finding(level, "; ".join(detail) or "compiles now")]
 
 
 def _unpinned(head: Fingerprint, *, any_pins: bool) -> Finding:

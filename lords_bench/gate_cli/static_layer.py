@@ -7,6 +7,7 @@ from pathlib import Path
 from lords_bench.errors import UsageError
 from lords_bench.gate.finding import Finding, LayerResult, Located, located, rejected_findings
 from lords_bench.gate.static import LAYER, PIN_COMMAND, compare_static, pin_changes
+from lords_bench.gate.static_belief import contradictions
 from lords_bench.gate_cli.output import write
 from lords_bench.records.codec import encode_line
 from lords_bench.records.fingerprint import Fingerprint
@@ -33,7 +34,7 @@ def pin(arguments: argparse.Namespace) -> int:
     """Write the pins of the selection and print what changes; returns exit code 0.
 
     Raises:
-        UsageError: a kernel does not compile, or no kernel and no pin is selected.
+        UsageError: a kernel does not compile or its facts contradict each other, or no kernel and no pin is selected.
         StoreError: the disk refuses.
     """
     from rich.console import Console
@@ -43,6 +44,9 @@ def pin(arguments: argparse.Namespace) -> int:
     failed = next((fingerprint for fingerprint in head if fingerprint.code is None), None)
     if failed is not None:
         raise UsageError(f"nothing was pinned: {failed.name} gives {failed.status}: {failed.reason}")
+    for fingerprint in head:
+        for what in contradictions(fingerprint):
+            raise UsageError(f"nothing was pinned: {fingerprint.name} cannot be true: {what}; mend lords_bench/static")
     names = _targets(arguments)
     pins, unusable = _pins(arguments.out / FOLDER, names)
     old = [pin.record for pin in pins if arguments.only in f"{pin.record.kernel} {pin.record.variant}"]

@@ -53,6 +53,9 @@ class MachineCode:
         loop_opcodes: opcode to number in the loop, sorted.
         pipes: (pipe, instructions) of the loop, sorted.
         loop_units: groups of 32 weights that a warp decodes in one turn; None where the loop decodes no weights.
+
+    Raises:
+        RecordError: a value that no code has.
     """
 
     sha256: str
@@ -76,6 +79,10 @@ class MachineCode:
         for name in ("registers", "spills", "stack_bytes", "shared_bytes"):
             if getattr(self, name) < 0:
                 raise RecordError(f"machine code: {name} is {getattr(self, name)}; it is at least 0")
+        for name in ("matrix_opcodes", "loop_opcodes", "pipes", "load_bytes"):
+            counts = getattr(self, name)
+            if len(dict(counts)) < len(counts) or any(count < 1 for _, count in counts):
+                raise RecordError(f"machine code: {name} is {counts!r:.80}; each stands there once, counted from 1")
 
     @property
     def instructions_per_32_weights(self) -> float | None:
