@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from lords_bench.errors import RecordError
 from lords_bench.records import BenchRecord, Status
+from lords_bench.records.plausible import scored_another_model
 from lords_bench.reporting.origin import age
 
 
@@ -74,6 +75,9 @@ def comparison_refusal(subject: BenchRecord, baseline: BenchRecord) -> str | Non
             return f"{record.method} is partial"
     if not baseline.is_clean and baseline.run_key != subject.run_key:
         return f"{baseline.method} comes from an uncommitted tree of another run"
+    for record in (baseline, subject):
+        if record.bits is not None and record.samples is not None and any(scored_another_model(record.samples)):
+            return f"{record.method} has a KL that its weight error cannot give"
     if not equal_bits(subject, baseline):
         return f"bits differ from {baseline.method}"
     return subject.samples.pairing_problem(baseline.samples)

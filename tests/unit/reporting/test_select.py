@@ -122,6 +122,12 @@ NO_COMMIT_OTHER_RUN = {"environment": make_environment(source_sha256="6" * 64, g
         ({}, {"status": Status.CRASH}, "no samples"),
         ({}, {"samples": make_samples(layer_stored_bytes=(2304, 4608))}, "bits differ from lords"),
         ({}, {"samples": make_samples(window_tokens=(1, 2, 3))}, "their windows of text differ"),
+        ({"samples": make_samples(window_kl_nats=(0.0,) * 3)}, {}, "lords has a KL that its weight error cannot give"),
+        (
+            {},
+            {"samples": make_samples(layer_squared_norm=(100.0, 400.0))},
+            "the norms of their layers' own weights differ",
+        ),
     ],
 )
 def test_a_baseline_is_whole_of_known_source_and_equal_bits(
