@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from gate_builders import make_fingerprint, true_record, uncompiled, write_pins
+from gate_builders import make_fingerprint, true_record, true_samples, uncompiled, write_pins
 from lords_bench.cli import main
 from lords_bench.gate_cli import static_layer
 from lords_bench.records import RecordStore
@@ -140,3 +140,18 @@ def test_accuracy_is_judged_by_committed_records_and_a_doctored_line_is_named(
     assert "accuracy.jsonl, line 1 is not believed: checksum does not fit" in capsys.readouterr().out
     base.unlink()
     assert gate(tmp_path, "--accuracy", "--head", str(head)) == 3
+
+
+def test_a_gain_that_is_too_large_is_believed_only_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, head = tmp_path / "records" / "cpu" / "accuracy.jsonl", tmp_path / "head.jsonl"
+    better = {
+        "window_kl_nats": (0.6, 1.2, 0.3), "window_nll_nats": (149.6, 159.2, 79.8), "layer_squared_error": (0.7, 2.8),
+    }  # fmt: skip
+    for path, samples in ((base, true_samples()), (head, true_samples(**better))):
+        with RecordStore(path) as store:
+            store.append(true_record(samples=samples))
+
+    assert gate(tmp_path, "--accuracy", "--head", str(head)) == 2
+    assert "a gain of more than 20.0%, is not believed: look for what broke" in capsys.readouterr().out
+    assert gate(tmp_path, "--accuracy", "--head", str(head), "--believe", "another") == 2
+    assert gate(tmp_path, "--accuracy", "--head", str(head), "--believe", "lords-b4-g64") == 0

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from lords_bench.errors import RecordError
 from lords_bench.records.latency import LatencyRecord
+from lords_bench.records.limits import above_ceiling
 from lords_bench.records.measurement import REGIMES, Regime
 from lords_bench.records.status import Status
 from lords_bench.reporting.origin import age
 from lords_bench.spec.latency import DENSE, DENSE_AGAIN, KERNEL_PREFIX, METHODS, SUBJECT, LatencyCase
 from lords_bench.stats.median import LEAST
-from lords_bench.stats.verdict import Judgement, judge, noise_floor_of
+from lords_bench.stats.verdict import Judgement, Verdict, judge, noise_floor_of
 
 _ORDER = {method.name: index for index, method in enumerate(METHODS)}
 
@@ -188,6 +189,13 @@ def _judge(records: Mapping[str, LatencyRecord], baseline: str, floor: float | N
     other = records[baseline].measurement
     if subject is None or other is None or floor is None:
         return None
+    for record, measured in ((records[SUBJECT], subject), (records[baseline], other)):
+        above = above_ceiling(measured, record.run.peaks, bytes_moved=record.bytes_moved, flops=record.flops)
+        if above is not None:
+            reason = f"{record.method}: {above}"
+            return Judgement(
+                verdict=Verdict.INVALID, ratio=None, cycles=None, noise_floor=floor, pairs=0, reason=reason
+            )
     return judge(
         subject.paired_ns,
         other.paired_ns,

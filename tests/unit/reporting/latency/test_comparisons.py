@@ -103,3 +103,13 @@ def test_comparisons_that_the_newest_run_planned_and_did_not_make_are_counted() 
 def test_no_record_is_refused() -> None:
     with pytest.raises(RecordError, match="run 'lords-bench bench latency' first"):
         select_sections([])
+
+
+def test_a_time_that_the_device_cannot_reach_gives_no_verdict_for_either_side() -> None:
+    """9 MB in 1 µs are 9,000 GB/s, and 4,200 GB/s were measured."""
+    for lords_ns, dense_ns, name in ((1_000, 20_000, "lords"), (10_000, 1_000, "dense")):
+        (section,) = select_sections(comparison(lords_ns, dense_ns))
+
+        judgement = section.matches[0].judgements["dense"]
+        assert (judgement.verdict, judgement.ratio) == (Verdict.INVALID, None)
+        assert judgement.reason == f"{name}: 9000 GB/s is more than the 4200 GB/s that memory was measured to give"
