@@ -12,7 +12,7 @@ import pytest
 
 from architecture.import_map import ROOT
 from lords_bench.cli.parser import build_parser
-from lords_bench.errors import UsageError
+from lords_bench.errors import RecordError, UsageError
 from lords_bench.gate.finding import LayerResult, Level, Located, exit_code
 from lords_bench.gate.static import compare_static
 from lords_bench.gate_cli import static_layer
@@ -120,6 +120,14 @@ def test_what_cannot_be_is_never_green(name: str) -> None:
     assert message in said(result)
     assert exit_code([result]) == code, said(result)
     assert result.of(Level.IMPROVEMENT) == ()
+
+
+def test_an_opcode_stands_in_the_counts_once_and_is_counted_from_one() -> None:
+    counts = code_of(pin(NVIDIA)).matrix_opcodes
+
+    for wrong in ((*counts, counts[0]), (*counts, ("HMMA", 0))):
+        with pytest.raises(RecordError, match=r"machine code: matrix_opcodes is .*each stands there once"):
+            other_code(matrix_opcodes=wrong)(pin(NVIDIA))
 
 
 def test_neither_side_compiling_is_not_the_same() -> None:

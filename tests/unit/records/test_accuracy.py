@@ -31,6 +31,21 @@ def test_a_negative_divergence_beyond_rounding_is_refused() -> None:
         make_samples(window_kl_nats=(1.0, -0.1, 0.5))
 
 
+def test_text_without_bytes_is_refused_and_a_window_without_is_not() -> None:
+    make_samples(window_bytes=(300, 0, 140), window_documents=(0, 0, 1))
+
+    with pytest.raises(RecordError, match="window_bytes of document 1 are 0"):
+        make_samples(window_bytes=(300, 310, 0), window_documents=(0, 0, 1))
+    with pytest.raises(RecordError, match="window_bytes of all windows together are 0"):
+        make_samples(window_bytes=(0, 0, 0))
+
+
+@pytest.mark.parametrize("shape", [(0, 64), (64, -1)])
+def test_a_layer_without_weights_is_refused(shape: tuple[int, int]) -> None:
+    with pytest.raises(RecordError, match=rf"layer 'a' has shape \({shape[0]}, {shape[1]}\)"):
+        make_samples(layer_shapes=(shape, (64, 128)))
+
+
 def test_error_of_a_layer_that_is_zero_is_refused() -> None:
     with pytest.raises(RecordError, match="layer 'b' has squared norm 0 but squared error 4"):
         make_samples(layer_squared_norm=(100.0, 0.0))
