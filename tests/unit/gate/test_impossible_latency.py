@@ -160,6 +160,15 @@ def test_a_repeated_record_counts_once_and_is_said() -> None:
     assert judge_latency(BASE, [*HEAD, *HEAD]) == judge_latency(BASE, HEAD)
 
 
+def test_a_benchmark_that_vanished_from_two_processes_is_not_made_up_for_by_repeating_the_third() -> None:
+    lords = next(record for record in HEAD if record.method == "lords")
+
+    result = compare_latency(BASE, [lords, lords, lords, *without("lords")(HEAD)])
+
+    assert exit_code([result]) == 1
+    assert "vanished: the baseline times it in 3 processes, this tree in 1" in said(result)
+
+
 def test_repeating_the_records_does_not_narrow_the_noise_between_processes() -> None:
     """A slowdown that three processes do not settle is not settled by counting them thrice."""
     wandering = [
