@@ -16,7 +16,6 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from functools import partial
 from glob import escape
 from pathlib import Path
 
@@ -28,17 +27,18 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, *, remedy: str = REMEDY) -> Iterator[Path]:
+def whole_file(path: Path, *, parents: bool = False, remedy: str = REMEDY) -> Iterator[Path]:
     """A file to write to, which takes the place of `path` when the block ends well.
 
     Args:
-        path: what is replaced, if it is there; its folder must be there.
+        path: what is replaced, if it is there.
+        parents: whether folders that are not there are made, or are a reason to refuse.
         remedy: what a refusal advises, besides to free space where the disk is full.
 
     Raises:
         StoreError: the disk or the folder refuses; what was there before is untouched.
     """
-    with _beside(path, remedy, Path.touch) as part:
+    with _beside(path, remedy, Path.touch, parents=parents) as part:
         yield part
         _force_to_disk(part)
         part.replace(path)
@@ -53,7 +53,7 @@ def whole_folder(path: Path, *, remedy: str = REMEDY) -> Iterator[Path]:
     Raises:
         StoreError: the disk refuses, or the folder is taken; what was there before is untouched.
     """
-    with _beside(path, remedy, partial(Path.mkdir, parents=True)) as part:
+    with _beside(path, remedy, Path.mkdir, parents=True) as part:
         yield part
         for written in (*part.rglob("*"), part):
             _force_to_disk(written)
@@ -66,20 +66,17 @@ def write_whole(path: Path, content: str | bytes, *, remedy: str = REMEDY) -> No
     Raises:
         StoreError: as `whole_file`.
     """
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _refused(path, error, remedy) from error
-    with whole_file(path, remedy=remedy) as part:
-        part.write_bytes(data)
+    with whole_file(path, parents=True, remedy=remedy) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
-def _beside(path: Path, remedy: str, make: Callable[[Path], None]) -> Iterator[Path]:
+def _beside(path: Path, remedy: str, make: Callable[[Path], None], *, parents: bool) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     lock = -1
     try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
         _remove_orphans(path)
         make(part)
         lock = os.open(part, os.O_RDONLY)
@@ -88,7 +85,8 @@ def _beside(path: Path, remedy: str, make: Callable[[Path], None]) -> Iterator[P
     except LordsBenchError:
         raise
     except OSError as error:
-        raise _refused(path, error, remedy) from error
+        advice = f"free some space, or {remedy}" if is_full(error) else remedy
+        raise StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; {advice}") from error
     finally:
         _remove(part)
         if lock >= 0:
@@ -98,11 +96,6 @@ def _beside(path: Path, remedy: str, make: Callable[[Path], None]) -> Iterator[P
 def is_full(error: OSError) -> bool:
     """Whether the disk has no space left, or the user's share of it is spent."""
     return error.errno in _FULL
-
-
-def _refused(path: Path, error: OSError, remedy: str) -> StoreError:
-    advice = f"free some space, or {remedy}" if is_full(error) else remedy
-    return StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; {advice}")
 
 
 def _remove_orphans(path: Path) -> None:

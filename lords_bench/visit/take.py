@@ -27,8 +27,9 @@ from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import read_nouns
 from lords_bench.records.trial import RunOff, Trial
 from lords_bench.records.tuned import TunedEntry
-from lords_bench.visit.pack import TRAINING, unpack
-from lords_bench.visit.steps import LOG_NAME, read_log
+from lords_bench.strict_json import parse_json
+from lords_bench.visit.archive import TRAINING, unpack
+from lords_bench.visit.steps import LOG_NAME, log_lines
 
 _RECORDS: Mapping[str, type[Any]] = MappingProxyType(
     {
@@ -88,8 +89,9 @@ def take(source: Path, out: Path, *, fake_too: bool = False) -> Taken:
             _require_rows(path, device, fake_too=fake_too)
         wanted = {out / "records" / device / path.name: _lines(path) for path in files}
         wanted |= {out / "tuned" / device / path.name: _lines(path) for path in tables if path.parent.name == device}
-        if read_log(folder / LOG_NAME):
-            wanted[out / "records" / device / LOG_NAME] = _lines(folder / LOG_NAME)
+        steps = log_lines(folder / LOG_NAME)
+        if steps:
+            wanted[out / "records" / device / LOG_NAME] = [line for line, _ in steps]
         fresh = {path: _fresh(path, lines) for path, lines in wanted.items()}
         training = _training(folder / TRAINING)
         for path, lines in fresh.items():
@@ -156,7 +158,14 @@ def _training(path: Path) -> bytes | None:
     if not path.is_file():
         return None
     try:
-        return json.dumps(json.loads(path.read_text("utf-8")), indent=1).encode()
+        found = parse_json(path.read_bytes())
+        if not isinstance(found, dict):
+            raise RecordError(f"{TRAINING} is damaged: it is no object; nothing is taken")
+        return json.dumps(found, indent=1).encode()
+    except RecursionError:
+        raise RecordError(f"{TRAINING} is damaged: it is nested too deeply; nothing is taken") from None
+    except RecordError:
+        raise
     except ValueError as error:
         raise RecordError(f"{TRAINING} is damaged: {error}; nothing is taken") from None
 
