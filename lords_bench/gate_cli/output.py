@@ -36,7 +36,7 @@ def write(path: Path, text: str) -> None:
 
 
 def _print(results: list[LayerResult]) -> None:
-    from rich.console import Console
+    from lords_bench.terminal import Console
 
     console = Console(soft_wrap=True, highlight=False)
     styles = {Level.REGRESSION: "red", Level.INVALID: "red", Level.NO_BASELINE: "yellow", Level.WARNING: "yellow"}
@@ -45,7 +45,7 @@ def _print(results: list[LayerResult]) -> None:
             place = f" [{finding.record}]" if finding.record else ""
             source = f" ({finding.source})" if finding.source else ""
             line = f"{finding.level.value}: {finding.benchmark}{source}: {finding.what}{place}"
-            console.print(line, style=styles.get(finding.level), markup=False)
+            console.print(line, style=styles.get(finding.level))
         counts = ", ".join(f"{len(result.of(level))} {level.value}" for level in Level if result.of(level))
         console.print(
             f"gate, {result.layer}: {len(result.benchmarks)} compared, {result.same} the same"

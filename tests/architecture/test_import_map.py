@@ -12,6 +12,8 @@ ORDER = (
     "errors",
     "files",
     "text",
+    "markdown",
+    "terminal",
     "strict_json",
     "requirements",
     "spec",
@@ -50,7 +52,7 @@ ORDER = (
 
 # Rebuilding a report or judging a change must work on any machine, from records alone.
 READ_ONLY_PARTS = ("reporting", "gate")
-READ_ONLY_MAY_IMPORT = frozenset({"errors", "files", "text", "spec", "records", "stats"})
+READ_ONLY_MAY_IMPORT = frozenset({"errors", "files", "text", "markdown", "spec", "records", "stats"})
 
 # A part, and what it must stay free of.
 FOREIGN = {

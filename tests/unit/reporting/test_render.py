@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from lords_bench.errors import RecordError, StoreError
+from lords_bench.markdown import escape
 from lords_bench.records import BenchRecord, RejectedLine, Status
 from lords_bench.reporting.page import accuracy_page
-from lords_bench.reporting.render import accuracy_report, escape_markdown, write_report
+from lords_bench.reporting.render import accuracy_report, write_report
 from lords_bench.reporting.terminal import terminal_table
 from record_builders import changed, make_environment, make_inputs, make_record, study
 
@@ -226,7 +227,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_markdown_escapes_lose_no_text() -> None:
-    assert escape_markdown("a_b|c\nd") == r"a\_b\|c d"
+    assert escape("a_b|c\nd") == r"a\_b\|c d"
 
 
 def test_the_terminal_table_has_every_case_with_its_intervals() -> None:
