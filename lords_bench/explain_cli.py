@@ -52,8 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: sizes that no product has, or a GPU that no table is for.
         StoreError: a table cannot be read.
     """
-    from rich.console import Console
-
+    from lords_bench.terminal import Console
     from lords_bench.tuning.active import entries_of
     from lords_bench.tuning.explain import explanation, set_aside
     from lords_bench.tuning.kernel_spaces import SPACES
@@ -79,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     console = Console()
     for line in (*lines, *set_aside(tables)):
-        console.print(f"{line.label:14} {line.text}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{line.label:14} {line.text}", highlight=False, soft_wrap=True)
     return 0
 
 

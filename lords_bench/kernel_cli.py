@@ -13,11 +13,10 @@ from lords_bench.errors import UsageError
 from lords_bench.records.status import Status
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lords_bench.kernel_check import CheckResult
     from lords_bench.records.check import CheckTool
     from lords_bench.static.tables import TextTable
+    from lords_bench.terminal import Console
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -67,7 +66,6 @@ def run_static(
     Raises:
         UsageError: unknown target, or nothing to compile.
     """
-    from rich.console import Console
     from rich.progress import Progress
 
     from lords_bench.static import tables
@@ -75,6 +73,7 @@ def run_static(
     from lords_bench.static.exceptions import known_exceptions
     from lords_bench.static.suite import static_reports
     from lords_bench.static.target import TARGETS, named_target
+    from lords_bench.terminal import Console
 
     names = tuple(named_target(name).name for name in targets or TARGETS)
     chosen = [case for case in shipped_cases(names) if only in case.label]
@@ -109,11 +108,11 @@ def run_check(
         StoreError: the folder refuses.
     """
     import torch
-    from rich.console import Console
     from rich.progress import Progress
 
     from lords_bench.kernel_check.isolated import cases_of, check_isolated
     from lords_bench.static.tables import TextTable
+    from lords_bench.terminal import Console
 
     kernels = _kernels(only)
     console = Console()
@@ -132,7 +131,7 @@ def run_check(
     _print(console, TextTable(title=title, columns=columns, rows=check_rows(results)))
     wrong = [result for result in results if result.status not in (Status.OK, Status.UNSUPPORTED)]
     for result in wrong:
-        console.print(f"{result.kernel} {result.case}: {result.status}: {result.reason}", markup=False, soft_wrap=True)
+        console.print(f"{result.kernel} {result.case}: {result.status}: {result.reason}", soft_wrap=True)
     earlier = f", {sum(first.values())} more in an earlier run" if sum(first.values()) else ""
     console.print(f"{len(results)} checks, {len(wrong)} wrong{earlier}")
     return 1 if wrong else 0
@@ -151,9 +150,8 @@ def run_sanitizer(
         UsageError: no CUDA device, or no such kernel.
         StoreError: the folder refuses.
     """
-    from rich.console import Console
-
     from lords_bench.sanitizer import WORKERS, Watched, find_program, watch_all
+    from lords_bench.terminal import Console
 
     kernels = _kernels(only)
     console = Console()
@@ -162,7 +160,7 @@ def run_sanitizer(
         def on_result(found: Watched) -> None:
             kept.add(found.tool, found.kernel, found.case, found.status, found.reason, None)
             said = "nothing found" if found.reason is None else f"{found.status}: {found.reason}"
-            console.print(f"{found.tool} {found.kernel} {found.case}: {said}", markup=False, soft_wrap=True)
+            console.print(f"{found.tool} {found.kernel} {found.case}: {said}", soft_wrap=True)
 
         results = watch_all(kernels, program=find_program(), workers=workers or WORKERS, on_result=on_result)
     return 1 if any(found.status not in (Status.OK, Status.UNSUPPORTED) for found in results) else 0

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from lords_bench.records import BenchRecord, Status
 from lords_bench.spec.case import Case
+from lords_bench.terminal import Console
 
 
 class ProgressBar:
@@ -38,7 +38,7 @@ class ProgressBar:
         self._current = 0.0
         self._started = time.monotonic()
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             _TimeLeft(self),
             console=console,
@@ -87,7 +87,7 @@ class ProgressBar:
         elif record is not None and not self._console.is_terminal:
             left = self.seconds_left
             ending = "" if left is None else f", {clock(left)} left"
-            self._console.print(f"[{self._finished}/{self._cases}] {case.case_id}{ending}", markup=False)
+            self._console.print(f"[{self._finished}/{self._cases}] {case.case_id}{ending}")
 
     def _show(self, done: float) -> None:
         self._done = done

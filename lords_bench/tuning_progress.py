@@ -5,7 +5,7 @@ from collections import Counter
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lords_bench.records.status import Status
 from lords_bench.records.trial import Trial
+from lords_bench.terminal import Console
 from lords_bench.tuning.tasks import Finished, RouteTask, Task
 
 _REFRESH_PER_S = 8

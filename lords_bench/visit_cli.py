@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import get_args
 
 from lords_bench.errors import StoreError, UsageError
+from lords_bench.text import visible
 from lords_bench.visit.pack import go_on_from, pack
 from lords_bench.visit.plan import PARTS, STEPS, VisitDevice, plan
 from lords_bench.visit.steps import Ending, visit
@@ -112,5 +113,5 @@ def _take(arguments: argparse.Namespace) -> int:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{visible(line)}\n")
     sys.stdout.flush()

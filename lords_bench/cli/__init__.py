@@ -38,7 +38,9 @@ def _run(argv: Sequence[str] | None) -> int:
         # Help was asked for, or a usage error was told.
         finish_output()
         raise
-    arguments.command_line = sys.argv[1:] if argv is None else list(argv)
+    given = sys.argv[1:] if argv is None else argv
+    # A record holds Unicode text; bytes of a file's name that are none come as halves of surrogate pairs.
+    arguments.command_line = [argument.encode(errors="backslashreplace").decode() for argument in given]
     try:
         code = int(arguments.run(arguments))
         finish_output()

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 
-from rich.console import Console
-
 from lords_bench.cli.costs import COSTS, bench_cost, refuse_cost_options
 from lords_bench.cli.latency import LATENCY, bench_latency, refuse_latency_options
 from lords_bench.cli.lifecycle import bench_lifecycle
@@ -23,6 +21,7 @@ from lords_bench.runner import Advance, Run, run_suite
 from lords_bench.spec.case import Case, Suite
 from lords_bench.suites.accuracy import ACCURACY_FULL, ACCURACY_QUICK, select
 from lords_bench.suites.lifecycle.plan import SUITE as LIFECYCLE
+from lords_bench.terminal import Console
 from lords_bench.timing.probe import probe_environment
 
 # Quick and full cases of each suite.
@@ -79,7 +78,7 @@ def bench(arguments: argparse.Namespace) -> int:
 
     with RecordStore(record_path(out, name)) as store:
         for line in store.rejected:
-            console.print(f"{store.path}, line {line.line}, is not used: {line.reason}", style="yellow", markup=False)
+            console.print(f"{store.path}, line {line.line}, is not used: {line.reason}", style="yellow")
         with ProgressBar(suite.cases, cost=expected_seconds, console=console) as watcher:
             records = run_suite(suite, run, measure=measure, store=store, watcher=watcher, resume=not arguments.fresh)
     if results is not None:

@@ -45,13 +45,12 @@ def bench_cost(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: options that do not fit.
     """
-    from rich.console import Console
-
     from lords_bench.cli.output import say
     from lords_bench.cli.reports import device_folder, rebuild, record_path
     from lords_bench.records.cost import CostRecord
     from lords_bench.records.status import Status
     from lords_bench.records.store import NounStore
+    from lords_bench.terminal import Console
 
     if arguments.tokens < 1:
         raise UsageError(f"--tokens is {arguments.tokens}; give at least 1")
@@ -66,13 +65,13 @@ def bench_cost(arguments: argparse.Namespace) -> int:
     made: list[CostRecord] = []
     with NounStore(path, CostRecord) as store:
         for line in store.rejected:
-            console.print(f"{path}, line {line.line}, is not used: {line.reason}", style="yellow", markup=False)
+            console.print(f"{path}, line {line.line}, is not used: {line.reason}", style="yellow")
 
         def append(record: CostRecord) -> None:
             store.append(record)
             made.append(record)
             took = f"{record.seconds:.3f} s" if record.seconds is not None else f"{record.status}: {record.reason}"
-            console.print(f"{record.case}: {took}", markup=False, highlight=False)
+            console.print(f"{record.case}: {took}", highlight=False)
 
         left_out = (_ptq if suite == "ptq" else _step)(arguments, run, store, append)
     if left_out:

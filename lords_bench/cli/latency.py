@@ -15,12 +15,11 @@ from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lords_bench.records.environment import Environment
     from lords_bench.records.latency import LatencyRecord, LatencyRun
     from lords_bench.spec.latency import LatencyCase, LatencySuite
     from lords_bench.suites.latency_run import Workbench
+    from lords_bench.terminal import Console
     from lords_bench.timing.device import Device
 
 LATENCY = "latency"
@@ -65,13 +64,12 @@ def refuse_latency_options(arguments: argparse.Namespace, *, takes: tuple[str, .
 
 def bench_latency(arguments: argparse.Namespace) -> int:
     """Runs the suite and prints the verdict and the report's path."""
-    from rich.console import Console
-
     from lords_bench.cli.output import say
     from lords_bench.cli.reports import print_latency, rebuild, record_path, results_name
     from lords_bench.records.latency import LatencyRecord
     from lords_bench.records.store import NounStore
     from lords_bench.suites.latency_run import run_latency
+    from lords_bench.terminal import Console
 
     regimes = _regimes(arguments.regimes)
     if arguments.list:
@@ -88,7 +86,7 @@ def bench_latency(arguments: argparse.Namespace) -> int:
     path = record_path(out, name, LATENCY)
     with NounStore(path, LatencyRecord) as store:
         for line in store.rejected:
-            console.print(f"{path}, line {line.line}, is not used: {line.reason}", style="yellow", markup=False)
+            console.print(f"{path}, line {line.line}, is not used: {line.reason}", style="yellow")
         with Progress(run.planned_comparisons, console=console) as watcher:
             left_out = run_latency(
                 suite,
@@ -235,7 +233,12 @@ class Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         self._console = console
         self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=total)
@@ -263,6 +266,6 @@ class Progress:
         for record in records:
             if record.status not in (Status.OK, Status.UNSUPPORTED):
                 what = f"{case.case_id} {regime} {record.method}: {record.status}: {record.reason}"
-                self._console.print(what, style="yellow", markup=False)
+                self._console.print(what, style="yellow")
         if not self._console.is_terminal:
-            self._console.print(f"[{self._ended}/{self._total}] {case.case_id} {regime}", markup=False)
+            self._console.print(f"[{self._ended}/{self._total}] {case.case_id} {regime}")

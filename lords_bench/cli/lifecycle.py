@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from lords_bench.cli.models import choose_device, load_model
 from lords_bench.cli.output import say
 from lords_bench.cli.reports import rebuild, record_path, results_name
@@ -20,6 +18,7 @@ from lords_bench.records import Environment, EvaluationInputs, LifecycleRecord, 
 from lords_bench.records.created import created_now
 from lords_bench.records.environment import Device
 from lords_bench.suites.lifecycle.plan import PLANS, SUITE, Group, Plan, select
+from lords_bench.terminal import Console
 from lords_bench.timing.probe import probe_environment
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def bench_lifecycle(arguments: argparse.Namespace) -> int:
     run = _Run(plan, measurement.inputs, environment, shlex.join(["lords-bench", *arguments.command_line]))
     with NounStore(record_path(out, name, SUITE), LifecycleRecord) as store:
         for line in store.rejected:
-            console.print(f"{store.path}, line {line.line}, is not used: {line.reason}", style="yellow", markup=False)
+            console.print(f"{store.path}, line {line.line}, is not used: {line.reason}", style="yellow")
         done = (
             {}
             if arguments.fresh
@@ -70,7 +69,7 @@ def bench_lifecycle(arguments: argparse.Namespace) -> int:
             remaining = (time.monotonic() - started) / number * (len(left) - number)
             ending = "" if result.reason is None else f": {result.status}: {result.reason}"
             progress = f"[{len(plan.case_ids) - len(left) + number}/{len(plan.case_ids)}] {result.case_id}{ending}"
-            console.print(f"{progress}, {clock(remaining)} left", markup=False, highlight=False)
+            console.print(f"{progress}, {clock(remaining)} left", highlight=False)
     for path in () if arguments.no_page else rebuild(out, name, SUITE):
         if path.suffix in {".md", ".html"}:
             say(f"Report: {path}")

@@ -4,7 +4,6 @@ import argparse
 import json
 from dataclasses import fields
 
-from rich.console import Console
 from rich.table import Table
 
 from lords_bench.cli.models import choose_device
@@ -13,6 +12,7 @@ from lords_bench.records.codec import to_plain
 from lords_bench.records.environment import Environment
 from lords_bench.requirements import unmet_requirements
 from lords_bench.suites.baselines.versions import installed_versions
+from lords_bench.terminal import Console
 from lords_bench.timing.nvml import open_nvml
 from lords_bench.timing.probe import probe_environment
 from lords_bench.timing.trust import Finding, cpu_findings, gpu_findings

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
@@ -15,6 +14,7 @@ from lords_bench.errors import UsageError
 from lords_bench.records.environment import Device
 from lords_bench.spec.quant import QuantSpec
 from lords_bench.suites.testbed.load import TESTBED_MODEL
+from lords_bench.terminal import Console
 
 if TYPE_CHECKING:
     from lords_bench.integrations.hf_model import CausalModel
@@ -54,7 +54,7 @@ def load_model(source: str | None, *, device: Device, dtype: str, console: Conso
     if model.unquantized:
         names = ", ".join(f"{module.name} ({module.kind})" for module in model.unquantized)
         share = f"{100 * model.unquantized_share:.1f} %"
-        console.print(f"{share} of the weights stay unquantized: {names}", style="yellow", markup=False)
+        console.print(f"{share} of the weights stay unquantized: {names}", style="yellow")
     return model
 
 

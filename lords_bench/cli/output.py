@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lords_bench.errors import StoreError
+from lords_bench.text import one_line, visible
 
 
 def prepare_output() -> None:
@@ -27,7 +28,7 @@ def say(line: object) -> None:
         StoreError: the disk is full.
     """
     try:
-        sys.stdout.write(f"{line}\n")
+        sys.stdout.write(f"{visible(str(line))}\n")
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -36,7 +37,7 @@ def say(line: object) -> None:
 
 def complain(line: object) -> None:
     """Why a command was refused or stopped."""
-    sys.stderr.write(f"lords-bench: {line}\n")
+    sys.stderr.write(f"lords-bench: {one_line(str(line))}\n")
 
 
 def finish_output() -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from rich.console import Console
 from rich.table import Table
 
 from lords_bench.cli.output import complain, say
@@ -18,6 +17,7 @@ from lords_bench.errors import RecordError, UsageError
 from lords_bench.gate_cli.static_layer import FOLDER as PINS
 from lords_bench.gate_cli.static_layer import write_predictions
 from lords_bench.records import BenchRecord, Environment, read_nouns, read_records
+from lords_bench.terminal import Console
 
 # A log or pipe has no width; the table needs this much to keep each row on one line.
 LOG_COLUMNS = 160
@@ -173,14 +173,14 @@ def print_closing(records: Sequence[BenchRecord], paths: Sequence[Path]) -> None
         console = Console(width=LOG_COLUMNS)
     console.print(table)
     for record in section.failures:
-        console.print(f"{record.case_id}: {record.status}: {record.reason}", style="yellow", markup=False)
+        console.print(f"{record.case_id}: {record.status}: {record.reason}", style="yellow")
     if section.left_layers:
         console.print(f"Left unquantized, {section.left_share} of the weights: {', '.join(section.left_layers)}")
     for sentence in section.headline:
-        console.print(sentence, markup=False, highlight=False)
+        console.print(sentence, highlight=False)
     for path in paths:
         if path.suffix in {".md", ".html"}:
-            console.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"Report: {path}", highlight=False, soft_wrap=True)
 
 
 def print_latency(path: Path, pages: Sequence[Path]) -> None:

@@ -1,21 +1,33 @@
 """What lm-eval said of each case: one JSON line per case beside the records, and a table at the end."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from lords_bench.errors import StoreError
 from lords_bench.integrations.task_metric import TaskMetric
 from lords_bench.records import BenchRecord, run_key
+from lords_bench.records.codec import from_plain
+from lords_bench.records.lines import append_line, lines_of
 from lords_bench.runner import Run
 from lords_bench.spec.case import Case, Suite
+from lords_bench.strict_json import parse_json
+from lords_bench.terminal import Console
 
 SCHEMA = "lords-bench/lm-eval/1.0"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskLine:
+    """One line of the file."""
+
+    schema: str
+    run_key: str
+    case_id: str
+    metrics: tuple[TaskMetric, ...]
 
 
 class TaskResults:
@@ -31,23 +43,25 @@ class TaskResults:
             StoreError: the disk refuses.
         """
         key = run_key(suite=suite.name, inputs=run.inputs, seed=run.seed, environment=run.environment)
-        line = {"schema": SCHEMA, "run_key": key, "case_id": case.case_id, "metrics": [asdict(m) for m in metrics]}
+        line = asdict(TaskLine(schema=SCHEMA, run_key=key, case_id=case.case_id, metrics=tuple(metrics)))
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            with self._path.open("ab") as file:
+                append_line(file.fileno(), f"{json.dumps(line)}\n".encode())
         except OSError as error:
             raise StoreError(f"cannot write {str(self._path)!r}: {error.strerror}; free some space") from error
 
     def print(self, records: Sequence[BenchRecord]) -> None:
         """The latest results of these cases as a table on standard output."""
         keys = {(record.run_key, record.case_id) for record in records}
-        lines = self._path.read_text("utf-8").splitlines() if self._path.is_file() else []
         found = {}
-        for entry in map(json.loads, lines):
-            if (entry["run_key"], entry["case_id"]) in keys:
-                found[entry["case_id"]] = tuple(TaskMetric(**metric) for metric in entry["metrics"])
+        for line in lines_of(self._path) if self._path.is_file() else ():
+            try:
+                entry: TaskLine = from_plain(TaskLine, parse_json(line.content or b""), path="line")
+            # A line that a kill tore or that was edited; its case has no results.
+            except ValueError:
+                continue
+            if (entry.run_key, entry.case_id) in keys:
+                found[entry.case_id] = entry.metrics
         print_metrics({record.case_id: found.get(record.case_id, ()) for record in records})
 
 

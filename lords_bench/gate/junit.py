@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from lords_bench.gate.finding import Finding, LayerResult, Level
+from lords_bench.text import visible
 
 _TAGS = {Level.REGRESSION: "failure", Level.INVALID: "error", Level.NO_BASELINE: "error"}
 
@@ -31,7 +32,8 @@ def junit_xml(results: Sequence[LayerResult], *, strict: bool = False) -> str:
         suite.set("errors", str(counts["error"]))
         suite.set("skipped", "0")
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    # A control character is legal in no XML, not even escaped.
+    return visible(ET.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"
 
 
 def _tag(finding: Finding, *, strict: bool) -> str | None:

@@ -12,6 +12,7 @@ from lords_bench.gate.finding import (
     Level,
     exit_code,
 )
+from lords_bench.markdown import escape, line, link, row
 
 # GitHub refuses comments above 65 536 characters; what is cut is counted, and whole in the JUnit file.
 MOST_ROWS = 40
@@ -44,19 +45,19 @@ def markdown(results: Sequence[LayerResult], *, strict: bool = False, link_base:
     lines += ["|---|--:|--:|" + "--:|" * len(_COUNTED)]
     for result in results:
         counts = " | ".join(str(len(result.of(level)) or "") for level, _, _ in _COUNTED)
-        lines.append(f"| {result.layer} | {len(result.benchmarks)} | {result.same} | {counts} |")
+        lines.append(f"| {escape(result.layer)} | {len(result.benchmarks)} | {result.same} | {counts} |")
     for result in results:
         lines += _moved(result, link_base)
     lines += ["", "<details><summary>How it was judged</summary>", ""]
     for result in results:
-        lines += [f"**{result.layer}**", "", *(f"- {fact}" for fact in result.facts), ""]
+        lines += [line("**{}**", result.layer), "", *(line("- {}", fact) for fact in result.facts), ""]
     return "\n".join([*lines, "</details>", ""])
 
 
 def _moved(result: LayerResult, link_base: str) -> list[str]:
     if not result.findings:
         return []
-    lines = ["", f"### {result.layer}: what moved", "", "| | benchmark | what | baseline |", "|---|---|---|---|"]
+    lines = ["", line("### {}: what moved", result.layer), "", "| | benchmark | what | baseline |", "|---|---|---|---|"]
     lines += [_row(finding, link_base) for finding in result.findings[:MOST_ROWS]]
     rest = result.findings[MOST_ROWS:]
     if rest:
@@ -70,10 +71,6 @@ def _moved(result: LayerResult, link_base: str) -> list[str]:
 
 
 def _row(finding: Finding, link_base: str) -> str:
-    name = f"[{_cell(finding.benchmark)}]({link_base}{finding.source})" if finding.source else _cell(finding.benchmark)
-    record = f"[{finding.record.rpartition('/')[2]}]({link_base}{finding.record})" if finding.record else ""
-    return f"| {finding.level.value} | {name} | {_cell(finding.what)} | {record} |"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    name = link(finding.benchmark, f"{link_base}{finding.source}") if finding.source else finding.benchmark
+    record = link(finding.record.rpartition("/")[2], f"{link_base}{finding.record}") if finding.record else ""
+    return row((finding.level.value, name, finding.what, record))

@@ -7,7 +7,6 @@ the same on both sides (`same_code`) is not judged by its time, and where that i
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -22,9 +21,13 @@ from lords_bench.gate_cli.same_code import same_methods
 from lords_bench.gate_cli.worktree import checked_out
 from lords_bench.records.codec import decode_noun
 from lords_bench.records.latency import LatencyRecord
+from lords_bench.records.lines import read_limited
 from lords_bench.records.store import NounFile, NounStore, read_nouns
+from lords_bench.strict_json import parse_json
 
 DEFAULT_BASELINE = "main"
+# A run of the whole suite has about 2 MB.
+MOST_RUN_BYTES = 256 * 2**20
 
 # Times the given cases (empty = all) once, in a fresh process of one side.
 Collect = Callable[[Sequence[str]], tuple[LatencyRecord, ...]]
@@ -154,9 +157,10 @@ def read_benchmark_json(path: Path) -> tuple[LatencyRecord, ...]:
         RecordError: another document, or a record that cannot be believed.
     """
     try:
-        lines = json.loads(path.read_text("utf-8"))["lords_bench"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RecordError(
-            f"{str(path)!r} is no latency run; write one with 'pytest suites/ --benchmark-json'"
-        ) from None
+        found = parse_json(read_limited(path, MOST_RUN_BYTES))
+    except (OSError, ValueError):
+        found = None
+    lines = found.get("lords_bench") if isinstance(found, dict) else None
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise RecordError(f"{str(path)!r} is no latency run; write one with 'pytest suites/ --benchmark-json'")
     return tuple(decode_noun(line, LatencyRecord) for line in lines)

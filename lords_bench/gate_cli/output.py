@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lords_bench.errors import StoreError
+from lords_bench.files import write_whole
 from lords_bench.gate.finding import LayerResult, Level, exit_code
 from lords_bench.gate.junit import junit_xml
 from lords_bench.gate.markdown import markdown
@@ -32,17 +32,11 @@ def write(path: Path, text: str) -> None:
     Raises:
         StoreError: the disk refuses.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; give another path") from None
+    write_whole(path, text, remedy="give another path")
 
 
 def _print(results: list[LayerResult]) -> None:
-    from rich.console import Console
+    from lords_bench.terminal import Console
 
     console = Console(soft_wrap=True, highlight=False)
     styles = {Level.REGRESSION: "red", Level.INVALID: "red", Level.NO_BASELINE: "yellow", Level.WARNING: "yellow"}
@@ -51,7 +45,7 @@ def _print(results: list[LayerResult]) -> None:
             place = f" [{finding.record}]" if finding.record else ""
             source = f" ({finding.source})" if finding.source else ""
             line = f"{finding.level.value}: {finding.benchmark}{source}: {finding.what}{place}"
-            console.print(line, style=styles.get(finding.level), markup=False)
+            console.print(line, style=styles.get(finding.level))
         counts = ", ".join(f"{len(result.of(level))} {level.value}" for level in Level if result.of(level))
         console.print(
             f"gate, {result.layer}: {len(result.benchmarks)} compared, {result.same} the same"

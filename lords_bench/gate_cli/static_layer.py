@@ -37,9 +37,9 @@ def pin(arguments: argparse.Namespace) -> int:
         UsageError: a kernel does not compile or its facts contradict each other, or no kernel and no pin is selected.
         StoreError: the disk refuses.
     """
-    from rich.console import Console
+    from lords_bench.terminal import Console
 
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = Console(soft_wrap=True, highlight=False)
     head = collect(arguments)
     failed = next((fingerprint for fingerprint in head if fingerprint.code is None), None)
     if failed is not None:
@@ -93,11 +93,11 @@ def collect(arguments: argparse.Namespace) -> tuple[Fingerprint, ...]:
     Raises:
         UsageError: there is no Triton.
     """
-    from rich.console import Console
     from rich.progress import Progress
 
     from lords_bench.static.cases import shipped_cases
     from lords_bench.static.fingerprint import fingerprints
+    from lords_bench.terminal import Console
 
     chosen = [case for case in shipped_cases(_targets(arguments)) if arguments.only in case.label]
     with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -24,6 +24,9 @@ def require_created(created_utc: str) -> None:
         RecordError: it is not written so.
     """
     try:
-        datetime.strptime(created_utc, _FORMAT).replace(tzinfo=UTC)
+        is_so = created_at(datetime.strptime(created_utc, _FORMAT).replace(tzinfo=UTC)) == created_utc
     except ValueError:
-        raise RecordError(f"created_utc is {created_utc!r}; write it as 2026-01-31T12:00:00Z") from None
+        is_so = False
+    # `strptime` takes `2026-1-3` and blanks as well, and pages sort the text.
+    if not is_so:
+        raise RecordError(f"created_utc is {created_utc!r}; write it as 2026-01-31T12:00:00Z")

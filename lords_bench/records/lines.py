@@ -6,11 +6,17 @@ Used by `store.py` (one writer per folder) and `journal.py` (several writers of 
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from lords_bench.errors import StoreError
+from lords_bench.errors import RecordError, StoreError
+from lords_bench.files import is_full
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What no run comes near; a file that does is broken, or meant to fill the memory. The largest committed has 1.3 MB.
+MOST_LINE_BYTES = 64 * 2**20
+MOST_FILE_BYTES = 2**30
 
 
 def append_line(file: int, line: bytes) -> None:
@@ -30,6 +36,63 @@ def append_line(file: int, line: bytes) -> None:
         with contextlib.suppress(OSError):
             os.ftruncate(file, size)
         raise
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """A line of a file.
+
+    Attributes:
+        number: from 1.
+        content: without its newline; None of a line longer than `MOST_LINE_BYTES`.
+        length: in bytes, without its newline.
+        is_torn: whether no newline follows: a killed writer left it.
+    """
+
+    number: int
+    content: bytes | None
+    length: int
+    is_torn: bool
+
+
+def lines_of(path: Path) -> Iterator[Line]:
+    """The lines of a file one by one: no file takes more memory than its longest line may have.
+
+    Raises:
+        RecordError: the file is larger than `MOST_FILE_BYTES`.
+        OSError: it cannot be read.
+    """
+    read = 0
+    with path.open("rb") as file:
+        for number in count(1):
+            content = last = file.readline(MOST_LINE_BYTES)
+            if not content:
+                return
+            length = len(content)
+            while not last.endswith(b"\n") and read + length <= MOST_FILE_BYTES:
+                last = file.readline(MOST_LINE_BYTES)
+                if not last:
+                    break
+                length += len(last)
+            read += length
+            if read > MOST_FILE_BYTES:
+                raise RecordError(f"{str(path)!r} is larger than {MOST_FILE_BYTES >> 20} MiB; no run writes so much")
+            whole = content.removesuffix(b"\n") if length <= MOST_LINE_BYTES else None
+            yield Line(number=number, content=whole, length=length - bool(last), is_torn=not last)
+
+
+def read_limited(path: Path, most_bytes: int) -> bytes:
+    """A whole file that is never large.
+
+    Raises:
+        RecordError: it is larger.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise RecordError(f"{str(path)!r} is larger than {most_bytes >> 10} KiB; nothing that is written there is")
+    return content
 
 
 def split_torn(content: bytes) -> tuple[bytes, bytes]:
@@ -64,5 +127,5 @@ def sync_folder(folder: Path) -> None:
 
 def store_error(verb: str, path: Path, error: OSError) -> StoreError:
     """The refusal of a disk or folder in one line, with the remedy."""
-    remedy = "free some space and start again, completed cases are kept, or " if error.errno in _FULL else ""
+    remedy = "free some space and start again, completed cases are kept, or " if is_full(error) else ""
     return StoreError(f"cannot {verb} {str(path)!r}: {error.strerror or error}; {remedy}give another --out")

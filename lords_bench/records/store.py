@@ -7,9 +7,12 @@ newline are a torn line: readers report it by number and never believe it, and t
 Needs `fcntl` (Linux, macOS).
 """
 
+import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -17,20 +20,25 @@ from typing import Any, Generic, Self, TypeVar
 from lords_bench.errors import RecordError, StoreError
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.codec import decode_noun, encode_line, noun_of_line
-from lords_bench.records.lines import append_line, set_torn_line_aside, split_torn, store_error, sync_folder
+from lords_bench.records.lines import Line, append_line, lines_of, set_torn_line_aside, store_error, sync_folder
 from lords_bench.records.status import Status
+from lords_bench.text import one_line
 
 LOCK_NAME = ".lords-bench.lock"
+# Above this a file is something else than a record file; and of a reason as much as a reader needs.
+MOST_REJECTED = 10_000
+MOST_REASON = 300
 
 Noun = TypeVar("Noun")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RejectedLine:
-    """A line that is not believed: its number in the file (from 1) and why."""
+    """A line that is not believed: its number in the file (from 1), why, and whether a killed writer left it."""
 
     line: int
     reason: str
+    is_torn: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,10 +69,12 @@ def read_nouns(path: Path, noun: type[Noun]) -> NounFile[Noun]:
     """Read a file of one kind of noun; needs no lock, so a report can be made while a run writes.
 
     Raises:
-        RecordError: there is no such file.
+        RecordError: there is no such file, or it is something else: larger than `MOST_FILE_BYTES`, or more than
+            `MOST_REJECTED` lines of it are not believed.
         StoreError: it cannot be read.
     """
-    return _parse(path, _content(path), noun)
+    with _reading(path):
+        return _parse(path, noun)
 
 
 def read_any(path: Path) -> NounFile[Any]:
@@ -74,13 +84,15 @@ def read_any(path: Path) -> NounFile[Any]:
         RecordError: there is no such file, or no line of it names a schema that is known.
         StoreError: it cannot be read.
     """
-    content = _content(path)
     why = "it is empty"
-    for line in content.splitlines():
-        try:
-            return _parse(path, content, noun_of_line(line.decode(errors="replace")))
-        except RecordError as error:
-            why = str(error)
+    with _reading(path):
+        for line in islice(lines_of(path), MOST_REJECTED):
+            try:
+                noun = noun_of_line((line.content or b"").decode(errors="replace"))
+            except RecordError as error:
+                why = one_line(str(error), most=MOST_REASON)
+            else:
+                return _parse(path, noun)
     raise RecordError(f"{str(path)!r} holds no record: {why}; give a .jsonl file of 'lords-bench'")
 
 
@@ -171,15 +183,13 @@ class NounStore(Generic[Noun]):
 
     def _recover(self) -> NounFile[Noun]:
         """Read the file; complete or set aside what follows its last newline."""
-        content = self.path.read_bytes()
-        found = _parse(self.path, content, self._noun)
-        whole, torn = split_torn(content)
-        if not torn:
+        found = _parse(self.path, self._noun)
+        if any(item.is_torn for item in found.rejected):
+            set_torn_line_aside(self._file, self.path)
             return found
-        if not any(item.line == _count_lines(whole) + 1 for item in found.rejected):
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
             self._write(b"\n")
-            return found
-        set_torn_line_aside(self._file, self.path)
         return found
 
 
@@ -199,34 +209,46 @@ class RecordStore(NounStore[BenchRecord]):
         return _completed(self._records, run_key)
 
 
-def _parse(path: Path, content: bytes, noun: type[Noun]) -> NounFile[Noun]:
-    whole, torn = split_torn(content)
-    lines = whole.split(b"\n")[:-1] + ([torn] if torn else [])
+def _parse(path: Path, noun: type[Noun]) -> NounFile[Noun]:
     records: list[Noun] = []
     rejected: list[RejectedLine] = []
-    for number, line in enumerate(lines, start=1):
+    for line in lines_of(path):
         try:
-            records.append(decode_noun(line.decode(), noun))
-        except UnicodeDecodeError:
-            rejected.append(RejectedLine(line=number, reason="not a record: it is not UTF-8 text"))
+            records.append(_decoded(line, noun))
         except RecordError as error:
-            is_torn = bool(torn) and number == len(lines)
-            reason = f"torn line of {len(torn)} bytes, left by a run that was killed" if is_torn else str(error)
-            rejected.append(RejectedLine(line=number, reason=reason))
+            reason = one_line(str(error), most=MOST_REASON)
+            if line.is_torn:
+                reason = f"torn line of {line.length} bytes, left by a run that was killed"
+            rejected.append(RejectedLine(line=line.number, reason=reason, is_torn=line.is_torn))
+        if len(rejected) > MOST_REJECTED:
+            first = rejected[0]
+            raise RecordError(
+                f"{str(path)!r} has more than {MOST_REJECTED} lines that are not believed; "
+                f"line {first.line}: {first.reason}; restore the file, or move it away"
+            )
     return NounFile(path=path, records=tuple(records), rejected=tuple(rejected))
 
 
-def _content(path: Path) -> bytes:
+def _decoded(line: Line, noun: type[Noun]) -> Noun:
+    if line.content is None:
+        raise RecordError(f"not a record: {line.length} bytes in one line")
     try:
-        return path.read_bytes()
+        text = line.content.decode()
+    except UnicodeDecodeError:
+        raise RecordError("not a record: it is not UTF-8 text") from None
+    return decode_noun(text, noun)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RecordError:
+        raise
     except FileNotFoundError:
         raise RecordError(f"no record file {str(path)!r}; run 'lords-bench bench' first") from None
     except OSError as error:
         raise store_error("read", path, error) from None
-
-
-def _count_lines(whole: bytes) -> int:
-    return whole.count(b"\n")
 
 
 def _completed(records: tuple[BenchRecord, ...] | list[BenchRecord], run_key: str) -> frozenset[str]:

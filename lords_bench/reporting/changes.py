@@ -12,6 +12,7 @@ from lords_bench.reporting.style import mark_of
 from lords_bench.reporting.svg import MUTED, PAPER, draw
 from lords_bench.reporting.tables import BitsGroup, Row, compare
 from lords_bench.stats import Interval
+from lords_bench.text import one_line
 
 
 def change_plot(groups: Sequence[BitsGroup], *, name: str) -> str:
@@ -58,7 +59,7 @@ def _change_panel(axes: Axes, group: BitsGroup, most: int) -> None:
             markerfacecolor=mark.color if mark.is_filled else PAPER, markeredgewidth=1.5, zorder=3,
         )  # fmt: skip
     axes.axvline(0, color=MUTED, linewidth=1.2)
-    axes.set_yticks(range(len(changes)), [row.record.method for row, _ in changes])
+    axes.set_yticks(range(len(changes)), [one_line(row.record.method) for row, _ in changes])
     for label, (row, _) in zip(axes.get_yticklabels(), changes, strict=True):
         label.set_color(mark_of(row.record).color)
         label.set_fontsize(10.5)

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from lords_bench.errors import RecordError
+from lords_bench.markdown import code, escape, line, table
 from lords_bench.records.check import TOOLS, CheckRecord, CheckTool
 from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
 from lords_bench.reporting.origin import rejected_notices
-from lords_bench.reporting.plain import provenance, table
+from lords_bench.reporting.plain import provenance
 
 _TITLES: dict[CheckTool, str] = {
     "float64": "Against float64",
@@ -34,14 +35,14 @@ def checks_report(records: Iterable[CheckRecord], rejected: Iterable[RejectedLin
         raise RecordError("there is no check record to report; run 'lords-bench kernels --check' on a GPU")
     newest = max(found, key=lambda record: record.created_utc)
     kept, older = newest_checks(found, newest.run_key)
-    lines = ["# Are the kernels right on this device?", "", f"**{verdict(kept)}**", ""]
+    lines = ["# Are the kernels right on this device?", "", line("**{}**", verdict(kept)), ""]
     lines += provenance(newest.environment, command=newest.command, dates=[record.created_utc for record in kept])
     if older:
         lines.append(f"- {older} checks of other source or versions are in the record file and not shown.")
     for tool in TOOLS:
         members = [record for record in kept if record.tool == tool]
         lines += ["", f"## {_TITLES[tool]}", "", *(_float64(members) if tool == "float64" else _checker(members))]
-    lines += ["", *rejected_notices(rejected)]
+    lines += ["", *map(escape, rejected_notices(rejected))]
     return {"checks.md": "\n".join(lines).rstrip() + "\n"}
 
 
@@ -84,7 +85,7 @@ def _float64(records: Sequence[CheckRecord]) -> list[str]:
         worst = max((record.worst for record in members if record.worst is not None), default=None)
         fine = counts[Status.OK], counts[Status.UNSUPPORTED]
         shown = "" if worst is None else f"{worst:.3f}"
-        rows.append((f"`{kernel}`", *map(str, (*fine, len(members) - sum(fine))), shown))
+        rows.append((code(kernel), *map(str, (*fine, len(members) - sum(fine))), shown))
     text = [
         CHECK_WORDS,
         "",
@@ -97,7 +98,7 @@ def _checker(records: Sequence[CheckRecord]) -> list[str]:
     if not records:
         return ["Not run."]
     rows = [
-        (f"`{record.kernel}`", record.case, "no finding" if record.status is Status.OK else f"{record.status}")
+        (code(record.kernel), record.case, "no finding" if record.status is Status.OK else f"{record.status}")
         for record in records
     ]
     return [*table(("kernel", "case", "result"), rows), *_failures(records, unsupported=True)]
@@ -106,4 +107,4 @@ def _checker(records: Sequence[CheckRecord]) -> list[str]:
 def _failures(records: Sequence[CheckRecord], *, unsupported: bool = False) -> list[str]:
     fine = (Status.OK,) if unsupported else (Status.OK, Status.UNSUPPORTED)
     found = [record for record in records if record.status not in fine]
-    return ["", *(f"- `{r.kernel}` {r.case}: {r.status}: {r.reason}" for r in found)] if found else []
+    return ["", *(line("- {} {}: {}: {}", code(r.kernel), r.case, r.status, r.reason) for r in found)] if found else []

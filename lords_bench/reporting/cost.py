@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from lords_bench.errors import RecordError
+from lords_bench.markdown import code, escape, line, table
 from lords_bench.records.cost import COST_SUITES, CostRecord, CostSuite
 from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
 from lords_bench.reporting import format as fmt
 from lords_bench.reporting.origin import rejected_notices
-from lords_bench.reporting.plain import memory, provenance, table
+from lords_bench.reporting.plain import memory, provenance
 from lords_bench.stats.verdict import Judgement, Verdict, judge
 
 # Goal of issue and README: all 224 linear layers of Llama-3-8B, on one data-centre GPU.
@@ -47,14 +48,14 @@ def cost_report(records: Iterable[CostRecord], rejected: Iterable[RejectedLine] 
             shown = [record for record in shown if record.run.run_id == newest.run.run_id]
         run = newest.run
         scale = "" if run.scale == 1 else f", every width divided by {run.scale}"
-        lines += ["", f"## {_TITLES[suite]}: {run.model}{scale}", ""]
+        lines += ["", line("## {}: {}{}", _TITLES[suite], run.model, scale), ""]
         lines += _ptq(shown) if suite == "ptq" else _step(shown)
         settings = "; ".join(f"{name}: {value}" for name, value in run.settings)
-        lines += [f"- Settings: {settings}; seed {run.seed}"]
+        lines += [line("- Settings: {}; seed {}", settings, run.seed)]
         lines += provenance(run.environment, command=run.command, dates=[record.created_utc for record in shown])
         if len(shown) < len(members):
             lines += [f"- {len(members) - len(shown)} older records of the file are not shown."]
-    lines += ["", *rejected_notices(rejected)]
+    lines += ["", *map(escape, rejected_notices(rejected))]
     return {"cost.md": "\n".join(lines).rstrip() + "\n"}
 
 
@@ -73,7 +74,7 @@ def _ptq(records: Sequence[CostRecord]) -> list[str]:
     for method in methods:
         members = [record for record in records if record.method == method]
         ok = [record for record in members if record.status is Status.OK]
-        lines += [f"**{ptq_verdict(method, members, planned=planned // max(1, len(methods)))}**", ""]
+        lines += [line("**{}**", ptq_verdict(method, members, planned=planned // max(1, len(methods)))), ""]
         if not ok:
             continue
         rows = []
@@ -96,7 +97,7 @@ def _ptq(records: Sequence[CostRecord]) -> list[str]:
             )
         columns = ("layer", "number", "rank", "median", "longest", "together", "peak memory", "error", "bits")
         lines += [*table(columns, rows), ""]
-        lines += [f"- {r.case}: {r.status}: {r.reason}" for r in members if r.status is not Status.OK]
+        lines += [line("- {}: {}: {}", r.case, r.status, r.reason) for r in members if r.status is not Status.OK]
     lines += [
         PTQ_WORDS,
         "",
@@ -120,7 +121,7 @@ def ptq_verdict(method: str, records: Sequence[CostRecord], *, planned: int) -> 
 def _step(records: Sequence[CostRecord]) -> list[str]:
     by_method = {record.method: record for record in records}
     judged = step_judgement(by_method)
-    lines = [f"**{step_verdict(by_method, judged)}**", ""]
+    lines = [line("**{}**", step_verdict(by_method, judged)), ""]
     rows = []
     for record in records:
         if record.measurement is None:
@@ -129,7 +130,7 @@ def _step(records: Sequence[CostRecord]) -> list[str]:
         total = None if None in (record.held_bytes, record.peak_bytes) else record.held_bytes + record.peak_bytes  # type: ignore[operator]
         rows.append(
             (
-                f"`{record.method}`",
+                code(record.method),
                 f"{measured.median_ns / 1e6:.1f} ms",
                 f"{measured.q1_ns / 1e6:.1f} … {measured.q3_ns / 1e6:.1f}",
                 str(measured.n),
@@ -141,7 +142,10 @@ def _step(records: Sequence[CostRecord]) -> list[str]:
         )
     columns = ("method", "median", "quartiles", "steps", "held", "more in a step", "together", "trained values")
     lines += table(columns, rows) if rows else []
-    lines += ["", *(f"- `{r.method}`: {r.status}: {r.reason}" for r in records if r.status is not Status.OK)]
+    lines += [
+        "",
+        *(line("- {}: {}: {}", code(r.method), r.status, r.reason) for r in records if r.status is not Status.OK),
+    ]
     floor = next((record.noise_floor for record in records if record.noise_floor is not None), None)
     lines += [f"- Noise floor: {'not measured' if floor is None else f'{100 * floor:.2f} %'}"]
     return lines

@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lords_bench.errors import RecordError, UsageError
+from lords_bench.markdown import line, row
 from lords_bench.records import AccuracySamples, BenchRecord
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.reporting.format import decimals_for, number
-from lords_bench.reporting.render import escape_markdown
 from lords_bench.reporting.style import ROLES
 from lords_bench.reporting.svg import INK, MUTED, draw, standalone
 from lords_bench.stats.change_points import LEAST_STEP, Step, level_steps
@@ -156,7 +156,7 @@ def history_series(metric: HistoryMetric, records: Iterable[BenchRecord | Latenc
 
 
 def _section(device: str, series: Sequence[Series], metric: HistoryMetric, figure: str) -> str:
-    lines = ["", f"## {escape_markdown(device)}", "", f"![{metric.label} over commits]({figure}.svg)", ""]
+    lines = ["", line("## {}", device), "", f"![{metric.label} over commits]({figure}.svg)", ""]
     shown = min(len(series), MOST_PANELS)
     lines += [f"The figure has {shown} of {len(series)} series, those with the largest last step first.", ""]
     lines += ["| benchmark | points | first | last | steps |", "|---|--:|--:|--:|---|"]
@@ -165,7 +165,7 @@ def _section(device: str, series: Sequence[Series], metric: HistoryMetric, figur
             f"{number(100 * step.relative, 1, sign=True)} % at {one.points[step.index].label}" for step in one.steps
         )
         first, last = (_shown(point.value) for point in (one.points[0], one.points[-1]))
-        lines.append(f"| {escape_markdown(one.benchmark)} | {len(one.points)} | {first} | {last} | {steps or 'none'} |")
+        lines.append(row((one.benchmark, len(one.points), first, last, steps or "none")))
     return "\n".join([*lines, ""])
 
 

@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from lords_bench.reporting.style import mark_of
 from lords_bench.reporting.svg import MUTED, PAPER, draw, spread
 from lords_bench.reporting.tables import BitsGroup, Row
+from lords_bench.text import one_line
 
 MAX_NAMED_LAYERS = 28
 LAYER_METHODS = ("block-opt", "lords-paper", "lords", "lords-learned")
@@ -66,7 +67,9 @@ def _layer_panel(axes: Axes, group: BitsGroup, *, is_last: bool) -> None:
 
 def _name_layers(axes: Axes, names: Sequence[str]) -> None:
     if 0 < len(names) <= MAX_NAMED_LAYERS:
-        axes.set_xticks(range(len(names)), short_names(names), rotation=38, ha="right", rotation_mode="anchor")
+        axes.set_xticks(
+            range(len(names)), list(map(one_line, short_names(names))), rotation=38, ha="right", rotation_mode="anchor"
+        )
         for label in axes.get_xticklabels():
             label.set_fontsize(9.5)
     else:

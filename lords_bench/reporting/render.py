@@ -7,9 +7,11 @@ page loads nothing: style and figures are in it, and it has no script.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from lords_bench.errors import StoreError
+from lords_bench.files import write_whole
+from lords_bench.markdown import code, escape
 from lords_bench.records import BenchRecord, RejectedLine
 from lords_bench.reporting.metrics import METRICS
 from lords_bench.reporting.page import accuracy_page
@@ -17,6 +19,7 @@ from lords_bench.reporting.style import css_variables
 from lords_bench.reporting.svg import standalone
 from lords_bench.reporting.views import AccuracyPage
 from lords_bench.stats.bootstrap import RESAMPLES
+from lords_bench.text import visible
 
 REBUILD_COMMAND = "nox -s report"
 
@@ -41,54 +44,46 @@ def write_report(folder: Path, files: Mapping[str, str]) -> tuple[Path, ...]:
     Raises:
         StoreError: the folder or disk refuses.
     """
-    paths = []
     for name, text in files.items():
-        path, part = folder / name, folder / f".{name}.part"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            part.write_text(text, encoding="utf-8", newline="\n")
-            part.replace(path)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {str(path)!r}: {error.strerror or error}; free some space or give another --out"
-            ) from None
-        paths.append(path)
-    return tuple(paths)
+        write_whole(folder / name, text, remedy="give another --out")
+    return tuple(folder / name for name in files)
 
 
 def markdown(page: AccuracyPage) -> str:
     """The page as GitHub Markdown; figures are files beside it."""
-    return template_environment().get_template("accuracy.md.j2").render(**_context(page))
+    return rendered("accuracy.md.j2", **_context(page))
 
 
 def html(page: AccuracyPage) -> str:
     """The page as one HTML document that needs nothing else."""
     theme = {"light": css_variables("light"), "dark": css_variables("dark")}
-    return template_environment().get_template("accuracy.html.j2").render(**_context(page), theme=theme)
+    return rendered("accuracy.html.j2", **_context(page), theme=theme)
 
 
-def escape_markdown(text: str) -> str:
-    """Text whose characters mean nothing to Markdown, tables included, on one line."""
-    for character in "\\`*_[]<>|#":
-        text = text.replace(character, f"\\{character}" if character not in "<>" else f"&{_ENTITIES[character]};")
-    return " ".join(text.split())
+def rendered(template: str, **context: object) -> str:
+    """A page from the template of that name, `<suite>.md.j2` or `<suite>.html.j2`.
 
+    Strict about unknown names; whatever an expression gives is escaped for the kind of page unless it is marked `safe`.
+    """
+    is_markdown = template.endswith(".md.j2")
 
-_ENTITIES = {"<": "lt", ">": "gt"}
+    def finalize(value: object) -> object:
+        if not is_markdown or hasattr(value, "__html__") or not isinstance(value, str):
+            return value
+        # jinja2 escapes for HTML what is no `Markup`, and knows nothing of Markdown.
+        return Markup(escape(value))  # noqa: S704  (of a text that was escaped)
 
-
-def template_environment() -> Environment:
-    """Of every page: strict about unknown names, HTML escaped, Markdown escaped by the filter `md`."""
     environment = Environment(
         loader=PackageLoader("lords_bench.reporting", "templates"),
-        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
+        autoescape=True,
+        finalize=finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["md"] = escape_markdown
-    return environment
+    environment.filters["code"] = code
+    return visible(environment.get_template(template).render(**context))
 
 
 def _context(page: AccuracyPage) -> dict[str, object]:

@@ -7,13 +7,16 @@ variables with a fallback. The bytes still depend on matplotlib's version, which
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from lords_bench.reporting.style import ROLES, Role, css_variables
+from lords_bench.text import one_line, visible
 
 POINTS_PER_INCH = 72
 WIDTH_POINTS = 780
@@ -25,6 +28,8 @@ _SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "lords_bench",
     "font.family": "sans-serif",
     "font.size": 11,
+    # A dollar sign in a name is one.
+    "text.parse_math": False,
     "text.color": INK,
     "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED,
@@ -44,15 +49,19 @@ _SETTINGS: dict[Any, Any] = {
 
 def draw(name: str, height_points: float, paint: Callable[[Figure], None], *, roles: Mapping[str, Role] = ROLES) -> str:
     """An `<svg>` element of the given height and of `WIDTH_POINTS`, painted by a function of a bare figure."""
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        # Text stays text: whether matplotlib's own font has a character decides nothing.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ ", category=UserWarning)
         mpl.rcdefaults()
         mpl.rcParams.update(_SETTINGS)
         figure = Figure(figsize=(WIDTH_POINTS / POINTS_PER_INCH, height_points / POINTS_PER_INCH), facecolor="none")
         paint(figure)
+        for text in figure.findobj(Text):
+            text.set_text(one_line(text.get_text()))
         buffer = io.StringIO()
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    return themed(_embeddable(buffer.getvalue(), name), roles)
+    return themed(_embeddable(visible(buffer.getvalue()), name), roles)
 
 
 def themed(svg: str, roles: Mapping[str, Role] = ROLES) -> str:
@@ -77,7 +86,7 @@ def _embeddable(svg: str, name: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"-?\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), svg)
-    svg = re.sub(r"font: ([^;\"]*?)(\d+(?:\.\d+)?)px [^;\"]*", r"font: \1\2px system-ui, sans-serif", svg)
+    svg = re.sub(r'(style="font: )([^;"]*?)(\d+(?:\.\d+)?)px [^;"]*', r"\1\2\3px system-ui, sans-serif", svg)
     svg = svg.replace('<style type="text/css">*{', f'<style type="text/css">#{name} *{{')
     svg = re.sub(
         r'<svg ([^>]*?)height="[^"]*"', rf'<svg id="{name}" role="img" aria-labelledby="{name}-title" \1', svg, count=1

@@ -5,7 +5,6 @@ compiler costs the request in flight, which gets its status and reason; a fresh 
 one kernel takes 0.5 to 10 s of one core; a stored result is read in about a millisecond, without importing Triton.
 """
 
-import gzip
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,6 +24,7 @@ from typing import Any
 
 from lords_bench.records.status import Status
 from lords_bench.static.request import CompileRequest, source_digest
+from lords_bench.static.stored import FORMAT, code_from_answer, read_stored, write_stored
 from lords_bench.static.ttgir import LayoutFacts
 
 _WORKER = "lords_bench.static.worker"
@@ -83,25 +84,28 @@ def compile_all(
     local = threading.local()
     pool_size = max(1, min(len(requests), workers or len(os.sched_getaffinity(0))))
     started: list[_Worker] = []
+    damaged: list[Path] = []
 
     def one(request: CompileRequest) -> CompiledKernel:
         path = folder / f"{_key(request, sources)}.json.gz"
-        answer = read_stored(path)
-        if answer is None:
+        code, status, reason = read_stored(path, damaged.append), Status.OK, None
+        if code is None:
             if not hasattr(local, "worker"):
                 local.worker = _Worker(timeout_s)
                 started.append(local.worker)
             answer = local.worker.ask(request)
-            if answer["status"] == Status.OK:
-                _write(path, answer)
+            status, reason = Status(answer.pop("status")), answer.pop("reason")
+            if status is Status.OK:
+                code = code_from_answer(answer)
+                write_stored(path, code)
         result = CompiledKernel(
             request=request,
-            status=Status(answer["status"]),
-            reason=answer["reason"],
-            assembly=answer.get("assembly", ""),
-            resources=answer.get("resources", ""),
-            shared_bytes=answer.get("shared_bytes"),
-            layouts=_layouts(answer.get("layouts")),
+            status=status,
+            reason=reason,
+            assembly="" if code is None else code.assembly,
+            resources="" if code is None else code.resources,
+            shared_bytes=None if code is None else code.shared_bytes,
+            layouts=None if code is None else code.layouts,
         )
         if on_result is not None:
             on_result(result)
@@ -113,18 +117,14 @@ def compile_all(
     finally:
         for worker in started:
             worker.close()
-
-
-def _layouts(fields: dict[str, Any] | None) -> LayoutFacts | None:
-    if fields is None:
-        return None
-    as_tuples: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-    return LayoutFacts(**as_tuples)
+        if damaged:
+            others = f" and {len(damaged) - 1} others" if damaged[1:] else ""
+            warnings.warn(f"stored machine code was damaged, and is compiled again: {damaged[0]}{others}", stacklevel=2)
 
 
 def _key(request: CompileRequest, sources: Mapping[str, str]) -> str:
     """Name of a stored result: everything that could have changed it."""
-    parts = (version("triton"), sources[_WORKER], sources[request.module], request.to_json())
+    parts = (FORMAT, version("triton"), sources[_WORKER], sources[request.module], request.to_json())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -214,19 +214,3 @@ def _kill(process: "subprocess.Popen[str]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def read_stored(path: Path) -> dict[str, Any] | None:
-    """A stored answer; None if there is none or if it is damaged, which a fresh compile repairs."""
-    try:
-        answer: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError):
-        return None
-    return answer
-
-
-def _write(path: Path, answer: dict[str, Any]) -> None:
-    """Store an answer whole or not at all: written beside its name, then renamed."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(gzip.compress(json.dumps(answer).encode(), compresslevel=3))
-    Path(file.name).replace(path)

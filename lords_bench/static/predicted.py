@@ -7,6 +7,7 @@ busiest pipe of the main loop (`bounds.py`). It knows no launch, no tail and no 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lords_bench.markdown import line, row
 from lords_bench.records.fingerprint import Fingerprint, MachineCode
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.static.bounds import GPU_MODELS, GpuModel, PredictedBound, predict
@@ -15,6 +16,7 @@ from lords_bench.static.measured import errors_in_words, measured_us
 from lords_bench.static.sass import Instruction, LoopCounts
 
 _PARTITIONS = 4
+_COLUMNS = ("kernel", "predicted µs", "pipe/memory", "bound by", "measured µs", "measured over predicted")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,23 +72,20 @@ def predicted_page(times: Sequence[PredictedTime]) -> str:
         "Written by `lords-bench gate --static --pin`.",
     ]
     off = errors_in_words((t.gpu.name, t.fingerprint.kernel, t.error) for t in times if t.error is not None)
-    lines += ["", *(f"- {sentence}" for sentence in off)] if off else []
+    lines += ["", *(line("- {}", sentence) for sentence in off)] if off else []
     for gpu in GPU_MODELS:
         members = [time for time in times if time.gpu is gpu]
         if not members:
             continue
         lines += ["", f"## {gpu.name} ({gpu.arch})", ""]
-        lines += ["| kernel | predicted µs | pipe/memory | bound by | measured µs | measured over predicted |"]
-        lines += ["|---|--:|--:|---|--:|--:|"]
+        lines += [row(_COLUMNS), "|---|--:|--:|---|--:|--:|"]
         for time in members:
             measured = "" if time.measured_us is None else f"{time.measured_us:.2f}"
             error = "" if time.error is None else f"{time.error:+.0%}"
             name = f"{time.fingerprint.kernel} {time.fingerprint.variant}"
             bound = time.bound
-            lines.append(
-                f"| {name} | {time.predicted_us:.2f} | {bound.pipe_over_memory:.2f} | {bound.bound_by} | {measured} | "
-                f"{error} |"
-            )
+            shown = f"{time.predicted_us:.2f}", f"{bound.pipe_over_memory:.2f}"
+            lines.append(row((name, *shown, bound.bound_by, measured, error)))
     return "\n".join([*lines, ""])
 
 

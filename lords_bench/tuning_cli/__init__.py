@@ -8,10 +8,9 @@ from lords_bench.errors import UsageError
 from lords_bench.tuning_cli.asked import problems_of, seconds, serves
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lords_bench.records.measurement import Regime
     from lords_bench.records.tuned import Problem
+    from lords_bench.terminal import Console
     from lords_bench.tuning.tasks import Finished, Options, RouteTask, Task
 
 # A CPU's last cache can be larger than any of these weights, and clearing it takes longer than a product.
@@ -60,8 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: arguments that do not fit together, or no such device.
         StoreError: rows or table cannot be written, or another process tunes on the device.
     """
-    from rich.console import Console
-
+    from lords_bench.terminal import Console
     from lords_bench.tuning.plan import DEFAULT_KERNELS, check_kernel, machine_for, make_task
     from lords_bench.tuning.tables import user_folder
 

@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from lords_bench.errors import StoreError
+from lords_bench.records.codec import from_plain
+from lords_bench.records.lines import append_line, read_limited
+from lords_bench.strict_json import parse_json
 
 Ending = Literal["ok", "failed", "cut", "skipped"]
 
@@ -29,6 +32,7 @@ KILL_SECONDS = 8.0
 # While a step runs, what it has found is packed so often.
 MEANWHILE_SECONDS = 20.0
 LOG_NAME = "visit.jsonl"
+MOST_LOG_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,15 +137,25 @@ def _left_out(step: Step, why: str) -> StepResult:
 
 def read_log(path: Path) -> tuple[StepResult, ...]:
     """How the steps of earlier visits ended; lines that are none are passed over."""
+    return tuple(result for _, result in log_lines(path))
+
+
+def log_lines(path: Path) -> tuple[tuple[bytes, StepResult], ...]:
+    """The lines of a visit's log that say how a step ended, and what they say.
+
+    Raises:
+        RecordError: the file is larger than any log.
+    """
     if not path.is_file():
         return ()
-    results = []
-    for line in path.read_text("utf-8").splitlines():
+    found = []
+    for line in read_limited(path, MOST_LOG_BYTES).splitlines():
         try:
-            results.append(StepResult(**json.loads(line)))
-        except (ValueError, TypeError):  # a line that a kill tore; the step counts as not done
+            result: StepResult = from_plain(StepResult, parse_json(line), path="step")
+        except ValueError:  # a line that a kill tore; the step counts as not done
             continue
-    return tuple(results)
+        found.append((line, result))
+    return tuple(found)
 
 
 def _run(
@@ -210,7 +224,8 @@ def _last_line(log: Path) -> str:
 
 
 def _append(log: Path, result: StepResult) -> None:
-    with log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(result)) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with log.open("ab") as file:
+            append_line(file.fileno(), f"{json.dumps(asdict(result))}\n".encode())
+    except OSError as error:
+        raise StoreError(f"cannot write {str(log)!r}: {error.strerror or error}; free some space") from None

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lords_bench.errors import RecordError, StoreError, UsageError
+from lords_bench.files import write_whole
 from lords_bench.records import BenchRecord, Environment, LifecycleRecord
 from lords_bench.records.check import CheckRecord
 from lords_bench.records.cost import CostRecord
@@ -26,8 +27,9 @@ from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import read_nouns
 from lords_bench.records.trial import RunOff, Trial
 from lords_bench.records.tuned import TunedEntry
-from lords_bench.visit.pack import TRAINING, unpack
-from lords_bench.visit.steps import LOG_NAME, read_log
+from lords_bench.strict_json import parse_json
+from lords_bench.visit.archive import TRAINING, unpack
+from lords_bench.visit.steps import LOG_NAME, log_lines
 
 _RECORDS: Mapping[str, type[Any]] = MappingProxyType(
     {
@@ -87,8 +89,9 @@ def take(source: Path, out: Path, *, fake_too: bool = False) -> Taken:
             _require_rows(path, device, fake_too=fake_too)
         wanted = {out / "records" / device / path.name: _lines(path) for path in files}
         wanted |= {out / "tuned" / device / path.name: _lines(path) for path in tables if path.parent.name == device}
-        if read_log(folder / LOG_NAME):
-            wanted[out / "records" / device / LOG_NAME] = _lines(folder / LOG_NAME)
+        steps = log_lines(folder / LOG_NAME)
+        if steps:
+            wanted[out / "records" / device / LOG_NAME] = [line for line, _ in steps]
         fresh = {path: _fresh(path, lines) for path, lines in wanted.items()}
         training = _training(folder / TRAINING)
         for path, lines in fresh.items():
@@ -155,20 +158,24 @@ def _training(path: Path) -> bytes | None:
     if not path.is_file():
         return None
     try:
-        return json.dumps(json.loads(path.read_text("utf-8")), indent=1).encode()
+        found = parse_json(path.read_bytes())
+        if not isinstance(found, dict):
+            raise RecordError(f"{TRAINING} is damaged: it is no object; nothing is taken")
+        return json.dumps(found, indent=1).encode()
+    except RecursionError:
+        raise RecordError(f"{TRAINING} is damaged: it is nested too deeply; nothing is taken") from None
+    except RecordError:
+        raise
     except ValueError as error:
         raise RecordError(f"{TRAINING} is damaged: {error}; nothing is taken") from None
 
 
 def _append(path: Path, lines: Sequence[bytes], *, anew: bool = False) -> None:
     """Add lines to a file, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         before = b"" if anew or not path.exists() else path.read_bytes()
         if before and not before.endswith(b"\n"):
             raise StoreError(f"{str(path)!r} ends in a torn line; mend it first")
-        part.write_bytes(before + b"".join(line + b"\n" for line in lines))
-        part.replace(path)
     except OSError as error:
-        raise StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; give another --out") from None
+        raise StoreError(f"cannot read {str(path)!r}: {error.strerror or error}; give another --out") from None
+    write_whole(path, before + b"".join(line + b"\n" for line in lines), remedy="give another --out")

@@ -15,14 +15,19 @@ from typing import Any
 import torch
 
 from lords_bench.errors import ModelError
+from lords_bench.files import write_whole
 from lords_bench.integrations.choices import ChoiceScorer
 from lords_bench.integrations.hf_model import CausalModel, load_causal_model
 from lords_bench.integrations.windows import Window, rolling_windows
+from lords_bench.records.lines import read_limited
+from lords_bench.strict_json import parse_json
 from lords_bench.suites.testbed.choices import OPTION_COUNT, next_line_items
 from lords_bench.suites.testbed.corpus import corpus_sha256, held_out_documents
 
 CHOICE_ITEMS = 800
 CHOICE_SEED = 0
+
+MOST_TRAINING_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,13 +87,15 @@ def write_card(folder: Path) -> Path:
         ModelError: no usable model, or no `training.json`, in `folder`.
     """
     try:
-        training = json.loads((folder / "training.json").read_text())
+        training = parse_json(read_limited(folder / "training.json", MOST_TRAINING_BYTES))
     except FileNotFoundError as error:
         raise ModelError(f"{folder} has no training.json; train one with 'lords-bench testbed train'") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"training.json of {folder} is damaged: {error}; train the model again") from error
     judgement = judge_testbed(folder)
-    (folder / "judgement.json").write_text(json.dumps(asdict(judgement), indent=1) + "\n")
+    write_whole(folder / "judgement.json", f"{json.dumps(asdict(judgement), indent=1)}\n")
     card = folder / "README.md"
-    card.write_text(card_text(training, judgement))
+    write_whole(card, card_text(training, judgement))
     return card
 
 

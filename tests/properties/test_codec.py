@@ -15,6 +15,7 @@ from record_builders import make_environment, make_inputs, make_record, make_sam
 
 sizes = st.floats(min_value=0, max_value=1e300, allow_nan=False)
 texts = st.text(max_size=20)
+integers = st.integers(-(2**63), 2**64 - 1)
 specs = st.sampled_from(
     [
         QuantSpec(method="lords", bits=3),
@@ -23,9 +24,7 @@ specs = st.sampled_from(
         QuantSpec(method="lords", bits=4, rank=7, levels="learned", seed=5),
     ]
 )
-settings_values = st.one_of(
-    st.none(), st.booleans(), st.integers(), texts, st.floats(allow_nan=False, allow_infinity=False)
-)
+settings_values = st.one_of(st.none(), st.booleans(), integers, texts, st.floats(allow_nan=False, allow_infinity=False))
 
 
 @st.composite
@@ -64,7 +63,7 @@ def records(draw: st.DrawFn) -> BenchRecord:
         spec=draw(specs),
         method=draw(texts),
         command=draw(texts),
-        seed=draw(st.integers()),
+        seed=draw(integers),
         complete=draw(st.booleans()),
         planned_case_ids=(case_id, *draw(st.lists(texts, max_size=3))),
         environment=make_environment(git_dirty=draw(st.none() | st.booleans()), cpu_model=draw(st.none() | texts)),

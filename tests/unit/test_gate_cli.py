@@ -59,7 +59,7 @@ def test_a_regression_is_printed_written_and_reverting_it_is_green(
     assert code == 1
     assert "spills appeared: 0 → 6" in capsys.readouterr().out
     assert "❌ **This change makes something worse.**" in comment.read_text()
-    assert "[rank_expanded 4 bit M=1 on sm_90](https://x/kernels/rank_expanded/kernel.py)" in comment.read_text()
+    assert r"[rank\_expanded 4 bit M=1 on sm\_90](https://x/kernels/rank_expanded/kernel.py)" in comment.read_text()
     suite = ET.parse(junit).getroot().find("testsuite")  # noqa: S314  (our own file)
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "0")

@@ -13,6 +13,7 @@ from lords_bench.reporting.latency.style import FASTER, GRID, INK, LATENCY_ROLES
 from lords_bench.reporting.svg import WIDTH_POINTS, draw
 from lords_bench.spec.latency import method_label
 from lords_bench.stats.verdict import Judgement, Verdict
+from lords_bench.text import one_line
 
 # A factor of four or more has the full colour.
 FULL_COLOUR_LOG2 = 2.0
@@ -65,7 +66,7 @@ def _panel(
     axes.set_xlim(0, len(ladder))
     axes.set_ylim(len(layers), 0)
     axes.set_xticks([x + 0.5 for x in range(len(ladder))], [str(m) for m in ladder])
-    axes.set_yticks([y + 0.5 for y in range(len(layers))], layers if names else [])
+    axes.set_yticks([y + 0.5 for y in range(len(layers))], [one_line(layer) for layer in layers] if names else [])
     axes.tick_params(length=0, labelsize=9.5)
     axes.set_xlabel("M", fontsize=9.5, labelpad=0)
     axes.grid(visible=False)

@@ -7,7 +7,7 @@ from lords_bench.records.store import RejectedLine
 from lords_bench.reporting.latency.page import latency_page
 from lords_bench.reporting.latency.style import LATENCY_ROLES
 from lords_bench.reporting.latency.views import LatencyPage
-from lords_bench.reporting.render import REBUILD_COMMAND, template_environment
+from lords_bench.reporting.render import REBUILD_COMMAND, rendered
 from lords_bench.reporting.style import css_variables
 from lords_bench.reporting.svg import standalone
 from lords_bench.stats.verdict import MARGIN
@@ -32,13 +32,13 @@ def latency_report(records: Iterable[LatencyRecord], rejected: Iterable[Rejected
 
 def markdown(page: LatencyPage) -> str:
     """The page as GitHub Markdown; figures are files beside it."""
-    return template_environment().get_template("latency.md.j2").render(**_context(page), most_losses=MARKDOWN_LOSSES)
+    return rendered("latency.md.j2", **_context(page), most_losses=MARKDOWN_LOSSES)
 
 
 def html(page: LatencyPage) -> str:
     """The page as one HTML document that needs nothing else."""
     theme = {name: css_variables(name, LATENCY_ROLES) for name in ("light", "dark")}
-    return template_environment().get_template("latency.html.j2").render(**_context(page), theme=theme)
+    return rendered("latency.html.j2", **_context(page), theme=theme)
 
 
 def _context(page: LatencyPage) -> dict[str, object]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from lords_bench.records import LifecycleRecord, RejectedLine
 from lords_bench.reporting.lifecycle.page import lifecycle_page
 from lords_bench.reporting.lifecycle.views import LifecyclePage
-from lords_bench.reporting.render import REBUILD_COMMAND, template_environment
+from lords_bench.reporting.render import REBUILD_COMMAND, rendered
 from lords_bench.reporting.style import css_variables
 from lords_bench.reporting.svg import standalone
 
@@ -26,12 +26,10 @@ def lifecycle_report(records: Iterable[LifecycleRecord], rejected: Iterable[Reje
 
 def markdown(page: LifecyclePage) -> str:
     """The page as GitHub Markdown; figures are files beside it."""
-    return template_environment().get_template("lifecycle.md.j2").render(page=page, rebuild=REBUILD_COMMAND)
+    return rendered("lifecycle.md.j2", page=page, rebuild=REBUILD_COMMAND)
 
 
 def html(page: LifecyclePage) -> str:
     """The page as one HTML document that needs nothing else."""
     theme = {name: css_variables(name) for name in ("light", "dark")}
-    return (
-        template_environment().get_template("lifecycle.html.j2").render(page=page, rebuild=REBUILD_COMMAND, theme=theme)
-    )
+    return rendered("lifecycle.html.j2", page=page, rebuild=REBUILD_COMMAND, theme=theme)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from lords_bench.errors import RecordError, StoreError
-from lords_bench.records import RecordStore, Status, read_records
+from lords_bench.records import RecordStore, RejectedLine, Status, lines, read_records
 from lords_bench.records.codec import encode_line
+from lords_bench.records.store import read_any
 from record_builders import make_environment, make_record
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -277,3 +278,63 @@ def test_the_lock_is_free_again_after_a_refused_open(tmp_path: Path) -> None:
         RecordStore(tmp_path / "accuracy.jsonl").__enter__()
 
     _write(tmp_path / "other.jsonl", "a")
+
+
+def test_a_line_longer_than_any_record_is_set_aside_and_its_neighbours_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "accuracy.jsonl"
+    _write(path, "a", "b")
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + b"x" * 20_000 + b"\n" + second)
+    monkeypatch.setattr(lines, "MOST_LINE_BYTES", 10_000)
+
+    found = read_records(path)
+
+    assert [record.case_id for record in found.records] == ["a", "b"]
+    assert found.rejected == (RejectedLine(line=2, reason="not a record: 20000 bytes in one line"),)
+
+
+def test_a_torn_line_longer_than_any_record_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "accuracy.jsonl"
+    _write(path, "a")
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"x" * 20_000)
+    monkeypatch.setattr(lines, "MOST_LINE_BYTES", 10_000)
+
+    with RecordStore(path) as store:
+        assert [item.is_torn for item in store.rejected] == [True]
+
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", [b"x" * 5000, b"x\n" * 2500, b"\n" * 5000])
+def test_a_file_larger_than_any_run_writes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    path = tmp_path / "accuracy.jsonl"
+    path.write_bytes(content)
+    monkeypatch.setattr(lines, "MOST_FILE_BYTES", 4000)
+
+    with pytest.raises(RecordError, match=r"accuracy\.jsonl' is larger than 0 MiB; no run writes so much"):
+        read_records(path)
+
+
+def test_a_file_of_nothing_but_newlines_costs_a_bounded_number_of_lines(tmp_path: Path) -> None:
+    path = tmp_path / "accuracy.jsonl"
+    path.write_bytes(b"\n" * 10**7)
+
+    with pytest.raises(
+        RecordError, match=r"has more than 10000 lines that are not believed; line 1: not a JSON record"
+    ):
+        read_records(path)
+    with pytest.raises(RecordError, match="holds no record: not a JSON record"):
+        read_any(path)
+
+
+def test_a_device_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "MOST_FILE_BYTES", 2**20)
+    monkeypatch.setattr(lines, "MOST_LINE_BYTES", 2**16)
+
+    with pytest.raises(RecordError, match="'/dev/zero' is larger than 1 MiB"):
+        read_records(Path("/dev/zero"))

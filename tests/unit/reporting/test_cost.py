@@ -47,7 +47,7 @@ def test_layers_that_were_not_reached_or_failed_are_counted_and_named() -> None:
     text = cost_page(make_ptq("a"), failed)
 
     assert "lords: 1 layers (of 2 planned; the others were not reached or failed) in 0.5 s" in text
-    assert "- b: out_of_memory: no memory" in text
+    assert r"- b: out\_of\_memory: no memory" in text
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Compiling for GPUs that are not there: in worker processes, kept on disk, and failures as data."""
 
+import gzip
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from lords_bench.errors import UsageError
 from lords_bench.records.status import Status
 from lords_bench.static import compile as compile_module
 from lords_bench.static.budget import Budget
-from lords_bench.static.compile import CompiledKernel, compile_all, read_stored
+from lords_bench.static.compile import CompiledKernel, compile_all
 from lords_bench.static.report import analyse
 from lords_bench.static.request import (
     CompileRequest,
@@ -124,11 +126,20 @@ def test_a_second_run_reads_stored_results_and_starts_no_worker(
     assert again == (compiled["sm_80"], compiled["gfx942"])
 
 
-def test_a_damaged_stored_result_counts_as_none(tmp_path: Path) -> None:
-    path = tmp_path / "result.json.gz"
-    path.write_bytes(b"\x1f\x8b truncated")
+def test_damaged_stored_results_are_compiled_again_and_told_once(results: Results, tmp_path: Path) -> None:
+    cache_dir, compiled = results
+    shutil.copytree(cache_dir, tmp_path / "cache")
+    stored = sorted((tmp_path / "cache").iterdir())
+    whole = [path.read_bytes() for path in stored]
+    for path in stored:
+        path.write_bytes(gzip.compress(b"[]"))
 
-    assert read_stored(path) is None
+    with pytest.warns(UserWarning, match=r"stored machine code was damaged, and is compiled again: .* and 1 others"):
+        again = compile_all([multiply_request(), multiply_request("gfx942")], cache_dir=tmp_path / "cache", workers=1)
+
+    assert again == (compiled["sm_80"], compiled["gfx942"])
+    assert sum(path.read_bytes() == content for path, content in zip(stored, whole, strict=True)) == 2
+    compile_all([multiply_request(), multiply_request("gfx942")], cache_dir=tmp_path / "cache", workers=1)
 
 
 def test_a_worker_that_dies_gives_a_crash_with_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

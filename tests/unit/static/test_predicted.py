@@ -44,14 +44,14 @@ def test_a_measured_product_gives_the_error_of_its_prediction() -> None:
     assert time.measured_us == pytest.approx(5.0, rel=0.002)
     assert time.error == pytest.approx(5.0 / time.predicted_us - 1, rel=0.01)
     assert "measured over predicted" in predicted_page([time])
-    assert "- On the H200, rank_expanded took 1.83 times its lower bound (1 product)." in predicted_page([time])
+    assert r"- On the H200, rank\_expanded took 1.83 times its lower bound (1 product)." in predicted_page([time])
 
 
 def test_the_page_says_that_nothing_on_it_was_measured() -> None:
     page = predicted_page(predicted_times([make_fingerprint()]))
 
     assert "**Predictions, not measurements:**" in page
-    assert "| rank_expanded 4 bit M=1 |" in page
+    assert r"| rank\_expanded 4 bit M=1 |" in page
 
 
 def test_a_kernel_without_a_known_loop_or_traffic_has_no_prediction() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from lords_bench.errors import StoreError, UsageError
 from lords_bench.visit import pack as module
-from lords_bench.visit.pack import go_on_from, pack, unpack
+from lords_bench.visit.archive import unpack
+from lords_bench.visit.pack import go_on_from, pack
 
 
 @pytest.fixture
