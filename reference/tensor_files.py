@@ -1,9 +1,8 @@
 """Safetensors files, whole or not at all.
 
-A file is written beside its place and moved there whole, so a crash or a full disk leaves either the old file or none.
+A crash or a full disk leaves either the old file or none: `lords_bench.files`.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lords_bench.errors import ModelError, StoreError
+from lords_bench.files import whole_file
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
@@ -21,16 +21,12 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
         StoreError: the file cannot be written; what was there before is untouched.
     """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    remedy = "choose another folder"
     try:
-        save_file(stored, partial, metadata=dict(metadata))
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise StoreError(f"cannot write {path}: {one_line(error)}; free space or choose another folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        with whole_file(path, remedy=remedy) as part:
+            save_file(stored, part, metadata=dict(metadata))
+    except SafetensorError as error:
+        raise StoreError(f"cannot write {str(path)!r}: {one_line(error)}; free some space, or {remedy}") from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 from lords_bench.cli.output import complain, say
-from lords_bench.errors import StoreError, UsageError
+from lords_bench.errors import UsageError
+from lords_bench.files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,9 +45,6 @@ def export(arguments: argparse.Namespace) -> int:
         raise UsageError(f"cannot export to {str(out)!r}; give a name that ends in .csv or .json")
     for line in found.rejected:
         complain(f"{arguments.records}, line {line.line}, is not used: {line.reason}")
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"cannot write {str(out)!r}: {error.strerror or error}; give another file") from None
+    write_whole(out, text, remedy="give another file")
     say(out)
     return 0

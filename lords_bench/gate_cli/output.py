@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lords_bench.errors import StoreError
+from lords_bench.files import write_whole
 from lords_bench.gate.finding import LayerResult, Level, exit_code
 from lords_bench.gate.junit import junit_xml
 from lords_bench.gate.markdown import markdown
@@ -32,13 +32,7 @@ def write(path: Path, text: str) -> None:
     Raises:
         StoreError: the disk refuses.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; give another path") from None
+    write_whole(path, text, remedy="give another path")
 
 
 def _print(results: list[LayerResult]) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from lords_bench.errors import ModelError, SpecError, StoreError
+from lords_bench.files import whole_folder
 from lords_bench.integrations.hf_config import LordsConfig
 from lords_bench.integrations.hf_model import (
     QUANTIZED_FILE,
@@ -74,7 +75,6 @@ def save_quantized_folder(model: CausalModel, weights: Mapping[str, QuantizedWei
         missing = f"linear layer {foreign[0]!r}" if foreign else "quantized layer"
         raise ModelError(f"no {missing} in {model.source!r}")
     require_free(folder)
-    partial = folder.with_name(f".{folder.name}.partial")
     quantized = {f"{name}.weight" for name in weights}
     # Both name each tensor once, tied ones too; the state dict knows which buffers belong into a file.
     state = model.model.state_dict().keys()
@@ -85,21 +85,16 @@ def save_quantized_folder(model: CausalModel, weights: Mapping[str, QuantizedWei
             stored[f"{name}.{stored_name(part)}"] = tensor.detach().cpu().contiguous()
     config = json.loads((model.folder / CONFIG_FILE).read_text("utf-8"))
     config["quantization_config"] = LordsConfig.describing(weights, sorted(layers - weights.keys())).to_dict()
+    remedy = "change --out"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
-        for pattern in ("generation_config.json", *TOKENIZER_FILES):
-            for path in model.folder.glob(pattern):
-                shutil.copyfile(path, partial / path.name)
-        save_file(stored, partial / MODEL_FILE, metadata={"format": "pt"})
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    except (OSError, SafetensorError) as error:
-        raise StoreError(f"cannot write {str(folder)!r}: {one_line(error)}; free space or change --out") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with whole_folder(folder, remedy=remedy) as whole:
+            (whole / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
+            for pattern in ("generation_config.json", *TOKENIZER_FILES):
+                for path in model.folder.glob(pattern):
+                    shutil.copyfile(path, whole / path.name)
+            save_file(stored, whole / MODEL_FILE, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise StoreError(f"cannot write {str(folder)!r}: {one_line(error)}; free some space, or {remedy}") from error
 
 
 def _narrowed(tensor: Tensor) -> Tensor:

@@ -9,8 +9,7 @@ import os
 from pathlib import Path
 
 from lords_bench.errors import StoreError
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+from lords_bench.files import is_full
 
 
 def append_line(file: int, line: bytes) -> None:
@@ -64,5 +63,5 @@ def sync_folder(folder: Path) -> None:
 
 def store_error(verb: str, path: Path, error: OSError) -> StoreError:
     """The refusal of a disk or folder in one line, with the remedy."""
-    remedy = "free some space and start again, completed cases are kept, or " if error.errno in _FULL else ""
+    remedy = "free some space and start again, completed cases are kept, or " if is_full(error) else ""
     return StoreError(f"cannot {verb} {str(path)!r}: {error.strerror or error}; {remedy}give another --out")

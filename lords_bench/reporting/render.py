@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from lords_bench.errors import StoreError
+from lords_bench.files import write_whole
 from lords_bench.records import BenchRecord, RejectedLine
 from lords_bench.reporting.metrics import METRICS
 from lords_bench.reporting.page import accuracy_page
@@ -41,19 +41,9 @@ def write_report(folder: Path, files: Mapping[str, str]) -> tuple[Path, ...]:
     Raises:
         StoreError: the folder or disk refuses.
     """
-    paths = []
     for name, text in files.items():
-        path, part = folder / name, folder / f".{name}.part"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            part.write_text(text, encoding="utf-8", newline="\n")
-            part.replace(path)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {str(path)!r}: {error.strerror or error}; free some space or give another --out"
-            ) from None
-        paths.append(path)
-    return tuple(paths)
+        write_whole(folder / name, text, remedy="give another --out")
+    return tuple(folder / name for name in files)
 
 
 def markdown(page: AccuracyPage) -> str:

@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lords_bench.files import write_whole
 from lords_bench.records.status import Status
 from lords_bench.static.request import CompileRequest, source_digest
 from lords_bench.static.ttgir import LayoutFacts
@@ -226,7 +227,4 @@ def read_stored(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, answer: dict[str, Any]) -> None:
-    """Store an answer whole or not at all: written beside its name, then renamed."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(gzip.compress(json.dumps(answer).encode(), compresslevel=3))
-    Path(file.name).replace(path)
+    write_whole(path, gzip.compress(json.dumps(answer).encode(), compresslevel=3), remedy="give another --cache")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lords_bench.errors import SpecError, StoreError, UsageError
+from lords_bench.files import write_whole
 from lords_bench.spec.quant import QuantSpec
 
 TRAINING_FILE = "training.json"
@@ -133,10 +134,4 @@ def plain_settings(settings: TrainSettings) -> dict[str, Any]:
 
 def write_training_file(out: Path, content: dict[str, Any]) -> None:
     """Replaces `training.json`, whole or not at all."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        part = out / f".{TRAINING_FILE}.part"
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        part.replace(out / TRAINING_FILE)
-    except OSError as error:
-        raise StoreError(f"cannot write {str(out)!r}: {error.strerror or error}; free space or change --out") from error
+    write_whole(out / TRAINING_FILE, f"{json.dumps(content, indent=1)}\n", remedy="change --out")

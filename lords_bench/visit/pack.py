@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from lords_bench.errors import StoreError, UsageError
+from lords_bench.files import write_whole
 from lords_bench.visit.plan import MODEL_FOLDER
 from lords_bench.visit.steps import LOG_NAME
 
@@ -31,16 +32,13 @@ def pack(out: Path, target: Path) -> Path:
     Raises:
         StoreError: the disk refuses.
     """
-    part = target.with_name(f".{target.name}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         content = _archive(out, with_logs=True)
         if len(content) > MOST_BYTES:
             content = _archive(out, with_logs=False)
-        part.write_bytes(content)
-        part.replace(target)
     except OSError as error:
-        raise StoreError(f"cannot write {str(target)!r}: {error.strerror or error}; give another --pack") from None
+        raise StoreError(f"cannot read {str(out)!r}: {error.strerror or error}; give another --out") from None
+    write_whole(target, content, remedy="give another --pack")
     return target
 
 
@@ -125,8 +123,4 @@ def _belongs(name: str) -> bool:
 def _place(path: Path, read: Callable[[], bytes]) -> None:
     if path.exists():
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(read())
-    except OSError as error:
-        raise StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; give another --out") from None
+    write_whole(path, read(), remedy="give another --out")

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lords_bench.errors import RecordError, StoreError, UsageError
+from lords_bench.files import write_whole
 from lords_bench.records import BenchRecord, Environment, LifecycleRecord
 from lords_bench.records.check import CheckRecord
 from lords_bench.records.cost import CostRecord
@@ -162,13 +163,10 @@ def _training(path: Path) -> bytes | None:
 
 def _append(path: Path, lines: Sequence[bytes], *, anew: bool = False) -> None:
     """Add lines to a file, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         before = b"" if anew or not path.exists() else path.read_bytes()
         if before and not before.endswith(b"\n"):
             raise StoreError(f"{str(path)!r} ends in a torn line; mend it first")
-        part.write_bytes(before + b"".join(line + b"\n" for line in lines))
-        part.replace(path)
     except OSError as error:
-        raise StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; give another --out") from None
+        raise StoreError(f"cannot read {str(path)!r}: {error.strerror or error}; give another --out") from None
+    write_whole(path, before + b"".join(line + b"\n" for line in lines), remedy="give another --out")

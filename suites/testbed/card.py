@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from lords_bench.errors import ModelError
+from lords_bench.files import write_whole
 from lords_bench.integrations.choices import ChoiceScorer
 from lords_bench.integrations.hf_model import CausalModel, load_causal_model
 from lords_bench.integrations.windows import Window, rolling_windows
@@ -86,9 +87,9 @@ def write_card(folder: Path) -> Path:
     except FileNotFoundError as error:
         raise ModelError(f"{folder} has no training.json; train one with 'lords-bench testbed train'") from error
     judgement = judge_testbed(folder)
-    (folder / "judgement.json").write_text(json.dumps(asdict(judgement), indent=1) + "\n")
+    write_whole(folder / "judgement.json", f"{json.dumps(asdict(judgement), indent=1)}\n")
     card = folder / "README.md"
-    card.write_text(card_text(training, judgement))
+    write_whole(card, card_text(training, judgement))
     return card
 
 

@@ -25,6 +25,7 @@ import transformers
 from transformers import PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
 
 from lords_bench.errors import ModelError, UsageError
+from lords_bench.files import write_whole
 from lords_bench.suites.testbed.corpus import (
     HELD_OUT_MODULES,
     Document,
@@ -107,7 +108,7 @@ def train_for(out: Path, recipe: TestbedRecipe, seconds: float, *, documents: Se
     }
     model.bfloat16().save_pretrained(out)
     tokenizer.save_pretrained(out)
-    (out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_whole(out / "training.json", f"{json.dumps(record, indent=1)}\n")
     shutil.rmtree(out / UNUSED, ignore_errors=True)
     return out
 

@@ -25,6 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from transformers.trainer_utils import get_last_checkpoint
 
 from lords_bench.errors import ModelError
+from lords_bench.files import write_whole
 from lords_bench.suites.testbed.corpus import Document, corpus_sha256, held_out_documents, training_documents
 
 END_OF_TEXT = "<|eos|>"
@@ -181,6 +182,6 @@ def train_testbed(out: Path, recipe: TestbedRecipe, *, max_steps: int = -1) -> P
     }
     model.bfloat16().save_pretrained(out)
     tokenizer.save_pretrained(out)
-    (out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_whole(out / "training.json", f"{json.dumps(record, indent=1)}\n")
     shutil.rmtree(checkpoints)
     return out

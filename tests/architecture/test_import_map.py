@@ -11,6 +11,7 @@ ORDER = (
     "version",
     "errors",
     "locks",
+    "files",
     "requirements",
     "spec",
     "records",
@@ -48,7 +49,7 @@ ORDER = (
 
 # Rebuilding a report or judging a change must work on any machine, from records alone.
 READ_ONLY_PARTS = ("reporting", "gate")
-READ_ONLY_MAY_IMPORT = frozenset({"errors", "spec", "records", "stats"})
+READ_ONLY_MAY_IMPORT = frozenset({"errors", "files", "spec", "records", "stats"})
 
 # A part, and what it must stay free of.
 FOREIGN = {

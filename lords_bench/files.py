@@ -1,0 +1,134 @@
+"""Files and folders that are written whole or not at all: the one way in which this project replaces what is on disk.
+
+    with whole_file(path) as part:      # beside the path; any library may write to it
+        save_file(tensors, part)
+
+What is written lies beside its place, is forced to disk, and then takes the name: a reader sees the old file or the new
+one. Whatever goes wrong before (a full disk, an interrupt, a defect), what had been written is removed. A kill leaves
+it; the next writer of the same path removes it, for a lock that every writer holds on its own part tells the dead from
+the living. Needs `fcntl` (Linux, macOS) and a local file system.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from glob import escape
+from pathlib import Path
+
+from lords_bench.errors import LordsBenchError, StoreError
+
+REMEDY = "give another place"
+# What frees space mends, and nothing else.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, remedy: str = REMEDY) -> Iterator[Path]:
+    """A file to write to, which takes the place of `path` when the block ends well.
+
+    Args:
+        path: what is replaced, if it is there; its folder must be there.
+        remedy: what a refusal advises, besides to free space where the disk is full.
+
+    Raises:
+        StoreError: the disk or the folder refuses; what was there before is untouched.
+    """
+    with _beside(path, remedy, Path.touch) as part:
+        yield part
+        _force_to_disk(part)
+        part.replace(path)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path, *, remedy: str = REMEDY) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `path` when the block ends well; that must not be there, or be empty.
+
+    The folders above are made. Arguments are those of `whole_file`.
+
+    Raises:
+        StoreError: the disk refuses, or the folder is taken; what was there before is untouched.
+    """
+    with _beside(path, remedy, partial(Path.mkdir, parents=True)) as part:
+        yield part
+        for written in (*part.rglob("*"), part):
+            _force_to_disk(written)
+        part.replace(path)
+
+
+def write_whole(path: Path, content: str | bytes, *, remedy: str = REMEDY) -> None:
+    """Replace a file's content, and make its folders; text becomes UTF-8, its newlines stay as they are.
+
+    Raises:
+        StoreError: as `whole_file`.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(path, error, remedy) from error
+    with whole_file(path, remedy=remedy) as part:
+        part.write_bytes(data)
+
+
+@contextlib.contextmanager
+def _beside(path: Path, remedy: str, make: Callable[[Path], None]) -> Iterator[Path]:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    lock = -1
+    try:
+        _remove_orphans(path)
+        make(part)
+        lock = os.open(part, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield part
+    except LordsBenchError:
+        raise
+    except OSError as error:
+        raise _refused(path, error, remedy) from error
+    finally:
+        _remove(part)
+        if lock >= 0:
+            os.close(lock)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk has no space left, or the user's share of it is spent."""
+    return error.errno in _FULL
+
+
+def _refused(path: Path, error: OSError, remedy: str) -> StoreError:
+    advice = f"free some space, or {remedy}" if is_full(error) else remedy
+    return StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; {advice}")
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove what killed writers of the path have left."""
+    for part in path.parent.glob(f".{escape(path.name)}.*.part"):
+        # One that vanishes or is locked belongs to a writer that lives.
+        with contextlib.suppress(OSError):
+            lock = os.open(part, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(part)
+            finally:
+                os.close(lock)
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _force_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
