@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lords_bench.errors import StoreError
 from lords_bench.integrations.task_metric import TaskMetric
 from lords_bench.records import BenchRecord, run_key
+from lords_bench.records.lines import append_line, store_error
 from lords_bench.runner import Run
 from lords_bench.spec.case import Case, Suite
 
@@ -33,12 +33,13 @@ class TaskResults:
         key = run_key(suite=suite.name, inputs=run.inputs, seed=run.seed, environment=run.environment)
         line = {"schema": SCHEMA, "run_key": key, "case_id": case.case_id, "metrics": [asdict(m) for m in metrics]}
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                append_line(file, f"{json.dumps(line)}\n".encode(), self._path)
+            finally:
+                os.close(file)
         except OSError as error:
-            raise StoreError(f"cannot write {str(self._path)!r}: {error.strerror}; free some space") from error
+            raise store_error("write", self._path, error) from error
 
     def print(self, records: Sequence[BenchRecord]) -> None:
         """The latest results of these cases as a table on standard output."""
