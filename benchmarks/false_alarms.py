@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lords_bench.files import write_whole
 from lords_bench.reporting.style import ROLES
 from lords_bench.reporting.svg import draw, standalone
 
@@ -80,10 +81,9 @@ def main() -> None:
     """Measure unless told only to draw, then draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draw", action="store_true", help="draw the stored shares, measure nothing")
-    FOLDER.mkdir(parents=True, exist_ok=True)
     if not parser.parse_args().draw:
-        SHARES.write_text(json.dumps(measure(), indent=1) + "\n")
-    FIGURE.write_text(figure(json.loads(SHARES.read_text())))
+        write_whole(SHARES, json.dumps(measure(), indent=1) + "\n")
+    write_whole(FIGURE, figure(json.loads(SHARES.read_text())))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 
 import lords_bench
+from lords_bench.files import whole_file
 from lords_bench.records.tuning_table import TuningTable
+from lords_bench.spec.numbers import COUNT
 from lords_bench.tuning.replay import Replay, guesses_for, read_tables, regret_curve
 from lords_bench.tuning.strategies import search_budget
 
@@ -40,7 +42,7 @@ def curve(table: TuningTable, search: str, *, model: bool, seeds: int) -> list[f
 def main() -> None:
     """Draw one panel per group of tables, and print regret after 15 % of each space."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=COUNT, default=1)
     arguments, console = parser.parse_args(), Console(width=200, highlight=False)
     groups = {
         "measured: blocked product on a CPU": [*read_tables(ROOT / "reports" / "tuning" / "cpu.jsonl")],
@@ -62,8 +64,8 @@ def main() -> None:
     axes[0][0].set_ylabel("slower than the best, %")
     axes[0][0].legend(frameon=False)
     out = ROOT / "docs" / "images" / "tuning-regret.svg"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, metadata={"Date": None})
+    with whole_file(out) as part:
+        figure.savefig(part, format="svg", metadata={"Date": None})
     console.print(str(out.relative_to(ROOT)))
 
 

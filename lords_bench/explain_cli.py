@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lords_bench.errors import UsageError
+from lords_bench.spec.numbers import BIT_COUNT, COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +29,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
     )
     for name, text in (("m", "tokens"), ("n", "out features"), ("k", "in features")):
-        parser.add_argument(name, metavar=name.upper(), type=int, help=text)
-    parser.add_argument("--bits", type=int, choices=(4, 3, 2), default=4, help="bits per code (default: 4)")
-    parser.add_argument("--rank", type=int, default=16, help="rank of the scale (default: 16)")
+        parser.add_argument(name, metavar=name.upper(), type=COUNT, help=text)
+    parser.add_argument("--bits", type=BIT_COUNT, default=4, help="bits per code (default: 4)")
+    parser.add_argument("--rank", type=COUNT, default=16, help="rank of the scale (default: 16)")
     parser.add_argument(
-        "--block", type=int, metavar="G", help="ask about a block-wise baseline with G inputs per scale"
+        "--block", type=COUNT, metavar="G", help="ask about a block-wise baseline with G inputs per scale"
     )
     parser.add_argument("--zero-points", action="store_true", help="its blocks have zero points: integers, not NF")
     parser.add_argument("--dtype", choices=_DTYPES, default="bfloat16", help="of activations (default: %(default)s)")
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the explanation; 0.
 
     Raises:
-        UsageError: sizes that no product has, or a GPU that no table is for.
+        UsageError: a GPU that no table is for.
         StoreError: a table cannot be read.
     """
     from lords_bench.terminal import Console
@@ -60,9 +61,6 @@ def run(arguments: argparse.Namespace) -> int:
     from lords_bench.tuning.lookup import choose
     from lords_bench.tuning.tables import read_tables
 
-    for name in ("m", "n", "k"):
-        if getattr(arguments, name) < 1:
-            raise UsageError(f"{name.upper()} is {getattr(arguments, name)}; it must be at least 1")
     tables = read_tables(None if arguments.tables is None else (arguments.tables,))
     entries = entries_of(tables)
     machine = _machine(arguments.device, entries)

@@ -2,11 +2,14 @@
 
     with whole_file(path) as part:      # beside the path; any library may write to it
         save_file(tensors, part)
+    with whole_folder(path) as part:
+        model.save_pretrained(part)
 
 What is written lies beside its place, is forced to disk, and then takes the name: a reader sees the old file or the new
 one. Whatever goes wrong before (a full disk, an interrupt, a defect), what had been written is removed. A kill leaves
 it; the next writer of the same path removes it, for a lock that every writer holds on its own part tells the dead from
-the living. Needs `fcntl` (Linux, macOS) and a local file system.
+the living. Modes follow the umask, also where a library makes files that only their owner may read. Needs `fcntl`
+(Linux, macOS) and a local file system.
 """
 
 import contextlib
@@ -39,9 +42,13 @@ def whole_file(path: Path, *, parents: bool = False, remedy: str = REMEDY) -> It
         StoreError: the disk or the folder refuses; what was there before is untouched.
     """
     with _beside(path, remedy, Path.touch, parents=parents) as part:
+        mode = part.stat().st_mode
         yield part
-        _force_to_disk(part)
+        # A library may have put a file of its own in the place of this one.
+        part.chmod(mode)
+        force_to_disk(part)
         part.replace(path)
+        force_to_disk(path.parent)
 
 
 @contextlib.contextmanager
@@ -55,9 +62,45 @@ def whole_folder(path: Path, *, remedy: str = REMEDY) -> Iterator[Path]:
     """
     with _beside(path, remedy, Path.mkdir, parents=True) as part:
         yield part
-        for written in (*part.rglob("*"), part):
-            _force_to_disk(written)
+        settle_folder(part)
         part.replace(path)
+        force_to_disk(path.parent)
+
+
+@contextlib.contextmanager
+def whole_files(folder: Path, *, last: str, remedy: str = REMEDY) -> Iterator[Path]:
+    """A folder to fill, whose files go into `folder` beside what is there when the block ends well.
+
+    Args:
+        folder: is made, with the folders above, where it is missing.
+        last: name of the file that takes its place after all others, and so says that they are there.
+        remedy: as of `whole_file`.
+
+    Raises:
+        StoreError: the disk or the folder refuses.
+    """
+    with _beside(folder / last, remedy, Path.mkdir, parents=True) as part:
+        yield part
+        settle_folder(part)
+        for path in sorted(part.iterdir(), key=lambda path: path.name == last):
+            path.replace(folder / path.name)
+        force_to_disk(folder)
+
+
+def settle_folder(folder: Path) -> None:
+    """Give every file below a folder the mode that the umask asks for, and force everything to disk.
+
+    Raises:
+        OSError: the disk is full or refuses.
+    """
+    probe = folder / f".{secrets.token_hex(4)}.mode"
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
+    for written in (*folder.rglob("*"), folder):
+        if written.is_file():
+            written.chmod(mode)
+        force_to_disk(written)
 
 
 def write_whole(path: Path, content: str | bytes, *, remedy: str = REMEDY) -> None:
@@ -85,8 +128,7 @@ def _beside(path: Path, remedy: str, make: Callable[[Path], None], *, parents: b
     except LordsBenchError:
         raise
     except OSError as error:
-        advice = f"free some space, or {remedy}" if is_full(error) else remedy
-        raise StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; {advice}") from error
+        raise _refused(path, error, remedy) from error
     finally:
         _remove(part)
         if lock >= 0:
@@ -96,6 +138,11 @@ def _beside(path: Path, remedy: str, make: Callable[[Path], None], *, parents: b
 def is_full(error: OSError) -> bool:
     """Whether the disk has no space left, or the user's share of it is spent."""
     return error.errno in _FULL
+
+
+def _refused(path: Path, error: OSError, remedy: str) -> StoreError:
+    advice = f"free some space, or {remedy}" if is_full(error) else remedy
+    return StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; {advice}")
 
 
 def _remove_orphans(path: Path) -> None:
@@ -119,7 +166,12 @@ def _remove(part: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def _force_to_disk(path: Path) -> None:
+def force_to_disk(path: Path) -> None:
+    """Make the content of a file, or the names in a folder, durable.
+
+    Raises:
+        OSError: the disk is full or refuses.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from lords_bench.errors import UsageError
 from lords_bench.records.status import Status
+from lords_bench.spec.numbers import WORKERS
 
 if TYPE_CHECKING:
     from lords_bench.kernel_check import CheckResult
@@ -37,7 +38,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--only", metavar="TEXT", default="", help="kernels whose name contains TEXT")
     parser.add_argument("--targets", metavar="NAME", nargs="+", help="architectures for --static, as sm_90 or gfx942")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: one per core)")
+    parser.add_argument("--workers", type=WORKERS, metavar="N", help="processes at a time (default: one per core)")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where compiled results are kept")
     parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
     parser.set_defaults(run=run, resumes=False)

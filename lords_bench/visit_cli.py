@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import get_args
 
 from lords_bench.errors import StoreError, UsageError
+from lords_bench.spec.numbers import MINUTES, Whole
 from lords_bench.text import visible
 from lords_bench.visit.pack import go_on_from, pack
 from lords_bench.visit.plan import PARTS, STEPS, VisitDevice, plan
@@ -25,8 +26,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "With --take, on any machine: what a visit brought back is checked and put below the folder of reports.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--minutes", type=float, default=9.0, metavar="N", help="for everything (default: 9)")
-    parser.add_argument("--part", type=int, choices=tuple(PARTS), help="one of three, each for about 9 minutes")
+    parser.add_argument("--minutes", type=MINUTES, default=9.0, metavar="N", help="for everything (default: 9)")
+    parser.add_argument("--part", type=Whole(most=len(PARTS)), help="one of three, each for about 9 minutes")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder (default: visit; with --take: reports)")
     parser.add_argument("--from", dest="earlier", type=Path, metavar="DIR|FILE", help="go on from an earlier visit")
     parser.add_argument("--pack", type=Path, metavar="FILE", help="an archive of all that is found, always up to date")
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Visit, then print how every step ended and where things lie; 1 if a step failed.
 
     Raises:
-        UsageError: an unknown step, no time, no GPU, or nothing to take.
+        UsageError: an unknown step, no GPU, or nothing to take.
         StoreError: the folder cannot be written, or an archive is damaged.
         RecordError: what is to be taken over is not believed.
     """
@@ -84,8 +85,6 @@ def _chosen(arguments: argparse.Namespace) -> tuple[str, ...] | None:
     unknown = [name for name in chosen or () if name not in STEPS]
     if unknown:
         raise UsageError(f"unknown step {unknown[0]!r}; known: {', '.join(STEPS)}")
-    if arguments.minutes <= 0:
-        raise UsageError(f"--minutes is {arguments.minutes:g}; give a number above 0")
     if arguments.device == "cuda":
         import torch
 

@@ -3,14 +3,16 @@
 A crash or a full disk leaves either the old file or none: `lords_bench.files`.
 """
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lords_bench.errors import ModelError, StoreError
+from lords_bench.errors import ModelError
 from lords_bench.files import whole_file
 
 
@@ -21,12 +23,22 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
         StoreError: the file cannot be written; what was there before is untouched.
     """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    remedy = "choose another folder"
+    with whole_file(path, remedy="choose another folder") as part, disk_refusals():
+        save_file(stored, part, metadata=dict(metadata))
+
+
+@contextmanager
+def disk_refusals() -> Iterator[None]:
+    """Makes what safetensors raises while it writes an OSError, as other libraries do.
+
+    Raises:
+        OSError: the disk is full, or refuses for another reason.
+    """
     try:
-        with whole_file(path, remedy=remedy) as part:
-            save_file(stored, part, metadata=dict(metadata))
+        yield
     except SafetensorError as error:
-        raise StoreError(f"cannot write {str(path)!r}: {one_line(error)}; free some space, or {remedy}") from error
+        number = errno.ENOSPC if "No space left" in str(error) else errno.EIO
+        raise OSError(number, one_line(error)) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

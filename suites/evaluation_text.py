@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lords_bench.spec.numbers import COUNT, WINDOW
 from lords_bench.suites.passages import Passage, evenly_spaced_passages
 from lords_bench.suites.testbed.choices import ChoiceItem, next_line_items
 from lords_bench.suites.testbed.corpus import Document, corpus_sha256, held_out_documents, training_documents
@@ -19,6 +20,9 @@ class EvaluationSize:
         calibration_passages: passages of training text whose activations calibrate.
         passage_characters: length of a passage.
         window_tokens: longest input; a model with a shorter context uses that.
+
+    Raises:
+        UsageError: a number that no evaluation has.
     """
 
     passages: int
@@ -26,6 +30,11 @@ class EvaluationSize:
     calibration_passages: int
     passage_characters: int = 1400
     window_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        for name in ("passages", "choice_items", "calibration_passages", "passage_characters"):
+            COUNT.check(name, getattr(self, name))
+        WINDOW.check("window_tokens", self.window_tokens)
 
 
 QUICK = EvaluationSize(passages=48, choice_items=96, calibration_passages=64)

@@ -18,6 +18,7 @@ from lords_bench.records.status import Status
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.panels import row_panels
 from lords_bench.reference.weights import QuantizedWeight
+from lords_bench.spec.numbers import SEED
 from lords_bench.spec.quant import QuantSpec
 from lords_bench.suites.model_shapes import ModelShape, synthetic_weight
 from lords_bench.timing.failure import failure_of
@@ -36,6 +37,9 @@ class PtqJob:
         device: of weights and arithmetic.
         dtype: of the weights.
         seed: of the first layer; each next one has the next.
+
+    Raises:
+        UsageError: a seed that no generator takes.
     """
 
     shape: ModelShape
@@ -43,6 +47,9 @@ class PtqJob:
     device: torch.device
     dtype: torch.dtype
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        SEED.check("seed", self.seed)
 
     def cases(self) -> tuple[tuple[str, str, int, int, int], ...]:
         """(case, method, N, K, seed) of everything, method by method, layers in model order."""

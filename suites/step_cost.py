@@ -20,6 +20,7 @@ from lords_bench.errors import LordsBenchError, UsageError
 from lords_bench.records.cost import CostRecord, CostRun
 from lords_bench.records.created import created_now
 from lords_bench.records.status import Status
+from lords_bench.spec.numbers import BIT_COUNT, COUNT, SEED, WINDOW
 from lords_bench.spec.quant import QuantSpec, parity_rank
 from lords_bench.suites.model_shapes import ModelShape
 from lords_bench.timing.candidate import Candidate
@@ -46,6 +47,9 @@ class StepJob:
         block: of QLoRA's scales; LoRDS has the rank that stores as much.
         device: of everything.
         seed: of weights and tokens.
+
+    Raises:
+        UsageError: a number that no step has.
     """
 
     shape: ModelShape
@@ -54,6 +58,12 @@ class StepJob:
     device: torch.device
     bits: int = 4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        WINDOW.check("tokens", self.tokens)
+        COUNT.check("block", self.block)
+        BIT_COUNT.check("bits", self.bits)
+        SEED.check("seed", self.seed)
 
 
 @dataclass(kw_only=True)

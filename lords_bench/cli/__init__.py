@@ -1,9 +1,9 @@
 """`lords-bench …`: the only part that knows kernels/ and suites/ by name.
 
 Exit codes: 0 done, 2 refused with one line (`errors.LordsBenchError`, wrong arguments, a required package that is not
-installed), 130 interrupted, 141 nobody reads the output any more (`… | head -1`). Whatever else escapes is a defect and
-keeps its traceback. Commands import what they need when they are called, so that help and usage errors do not wait for
-torch.
+installed, a full disk, whichever library meets it), 130 interrupted, 141 nobody reads the output any more (`… | head
+-1`). Whatever else escapes is a defect and keeps its traceback. Commands import what they need when they are called, so
+that help and usage errors do not wait for torch.
 """
 
 import sys
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from lords_bench.cli.output import complain, finish_output, is_reader_gone, prepare_output
 from lords_bench.cli.parser import build_parser
 from lords_bench.errors import LordsBenchError
+from lords_bench.files import is_full
 from lords_bench.requirements import unmet_requirements
 
 REFUSED = 2
@@ -48,6 +49,12 @@ def _run(argv: Sequence[str] | None) -> int:
         if arguments.debug:
             raise
         complain(error)
+        return REFUSED
+    except OSError as error:
+        if arguments.debug or not is_full(error):
+            raise
+        where = "the disk" if error.filename is None else f"the disk of {str(error.filename)!r}"
+        complain(f"{where} is full; free some space and start again")
         return REFUSED
     except ModuleNotFoundError as error:
         missing = [unmet for unmet in unmet_requirements() if unmet.installed is None]

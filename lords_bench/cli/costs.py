@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lords_bench.errors import UsageError
+from lords_bench.spec.numbers import COUNT, WINDOW
 
 if TYPE_CHECKING:
     from lords_bench.records.bench import Setting
@@ -23,9 +24,9 @@ _OPTIONS = {"scale": 1, "layers": None, "tokens": 4096}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only these suites take."""
     group = parser.add_argument_group("ptq and step suites (--minutes too)")
-    group.add_argument("--scale", type=int, default=1, metavar="N", help="divide every width of the model by N")
-    group.add_argument("--layers", type=int, metavar="N", help="so many decoder blocks (default: the model's)")
-    group.add_argument("--tokens", type=int, default=4096, metavar="N", help="of a step's sequence (default: 4096)")
+    group.add_argument("--scale", type=COUNT, default=1, metavar="N", help="divide every width of the model by N")
+    group.add_argument("--layers", type=COUNT, metavar="N", help="so many decoder blocks (default: the model's)")
+    group.add_argument("--tokens", type=WINDOW, default=4096, metavar="N", help="of a step's sequence (default: 4096)")
 
 
 def refuse_cost_options(arguments: argparse.Namespace) -> None:
@@ -52,8 +53,6 @@ def bench_cost(arguments: argparse.Namespace) -> int:
     from lords_bench.records.store import NounStore
     from lords_bench.terminal import Console
 
-    if arguments.tokens < 1:
-        raise UsageError(f"--tokens is {arguments.tokens}; give at least 1")
     console = Console(stderr=True)
     suite: CostSuite = arguments.suite
     if arguments.list:

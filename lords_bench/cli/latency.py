@@ -9,10 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, get_args
 
-from lords_bench.cli.lists import names, numbers
+from lords_bench.cli.lists import names
 from lords_bench.errors import UsageError
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
+from lords_bench.spec.numbers import COUNTS, MINUTES
 
 if TYPE_CHECKING:
     from lords_bench.records.environment import Environment
@@ -42,12 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("latency suite")
     group.add_argument("--fake", action="store_true", help="made-up numbers of a fake GPU, to try the software")
     group.add_argument("--models", type=names, metavar="NAME,…", help="layers of these models only")
-    group.add_argument("--m", type=numbers, metavar="N,…", help="these numbers of tokens only")
+    group.add_argument("--m", type=COUNTS, metavar="N,…", help="these numbers of tokens only")
     group.add_argument("--regimes", type=names, metavar="NAME,…", help="of cold, hot, eager (default: all; CPU: eager)")
     group.add_argument("--kernels", type=names, default=(), metavar="NAME,…", help="LoRDS kernels by themselves too")
-    group.add_argument("--blocks", type=numbers, metavar="N,…", help="these block sizes only")
+    group.add_argument("--blocks", type=COUNTS, metavar="N,…", help="these block sizes only")
     group.add_argument("--policy", choices=("quick", "full"), help="how precisely (default: full with --full)")
-    group.add_argument("--minutes", type=float, metavar="N", help="begin nothing more after so long")
+    group.add_argument("--minutes", type=MINUTES, metavar="N", help="begin nothing more after so long")
 
 
 def refuse_latency_options(arguments: argparse.Namespace, *, takes: tuple[str, ...] = ()) -> None:
@@ -72,6 +73,11 @@ def bench_latency(arguments: argparse.Namespace) -> int:
     from lords_bench.terminal import Console
 
     regimes = _regimes(arguments.regimes)
+    if arguments.kernels:
+        from lords_bench.kernel_registry import named_kernel
+
+        for kernel in arguments.kernels:
+            named_kernel(kernel)
     if arguments.list:
         suite = _suite(arguments, on_gpu=arguments.fake or arguments.device == "cuda")
         say("\n".join(case.case_id for case in suite.cases))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.progress import track
 from rich.table import Table
 
-from lords_bench.cli.output import say
+from lords_bench.cli.output import complain, say
 from lords_bench.cli.task_results import print_metrics
 from lords_bench.errors import UsageError
 from lords_bench.records.environment import Device
@@ -153,10 +153,12 @@ def train_testbed(arguments: argparse.Namespace) -> int:
     """Trains the testbed's model, or a larger one in a stated time.
 
     Raises:
-        UsageError: a large model without a time.
+        UsageError: a large model without a time, or a time and a number of steps.
     """
     from lords_bench.suites.testbed.train import TestbedRecipe, train_testbed
 
+    if arguments.max_steps is not None and (arguments.size == "large" or arguments.seconds is not None):
+        raise UsageError("--max-steps belongs to a training without --seconds; leave one out")
     if arguments.size == "large" or arguments.seconds is not None:
         from lords_bench.suites.testbed.timed import LARGE, train_for
 
@@ -165,7 +167,7 @@ def train_testbed(arguments: argparse.Namespace) -> int:
         recipe = LARGE if arguments.size == "large" else TestbedRecipe()
         say(train_for(Path(arguments.out), recipe, arguments.seconds))
         return 0
-    say(train_testbed(Path(arguments.out), TestbedRecipe(), max_steps=arguments.max_steps))
+    say(train_testbed(Path(arguments.out), TestbedRecipe(), max_steps=arguments.max_steps, notice=complain))
     return 0
 
 

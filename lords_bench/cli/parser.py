@@ -7,7 +7,8 @@ from typing import NoReturn, get_args
 
 from lords_bench import explain_cli, gate_cli, kernel_cli, tuning_cli, visit_cli
 from lords_bench.cli import costs, export, latency, train
-from lords_bench.cli.lists import names, numbers
+from lords_bench.cli.lists import names
+from lords_bench.spec.numbers import BIT_COUNT, BIT_COUNTS, COUNT, SECONDS
 from lords_bench.spec.quant import BITS, PRESETS, QuantSpec, ScaleDtype
 from lords_bench.version import __version__
 
@@ -87,7 +88,7 @@ def _bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     parser.add_argument("--full", action="store_true", help="every variant on four times the text; takes an hour")
     parser.add_argument("--methods", type=names, metavar="NAME,…", help=f"only these: {', '.join(PRESETS)}")
-    parser.add_argument("--bits", type=numbers, metavar="N,…", help=f"only these of {', '.join(map(str, BITS))}")
+    parser.add_argument("--bits", type=BIT_COUNTS, metavar="N,…", help=f"only these of {', '.join(map(str, BITS))}")
     parser.add_argument("--list", action="store_true", help="list the cases and stop")
     parser.add_argument("--fresh", action="store_true", help="measure again what is complete already")
     parser.add_argument("--out", default=DEFAULT_OUT, metavar="DIR", help="folder of all reports (default: reports)")
@@ -112,9 +113,9 @@ def _quantize(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     _model_arguments(parser, positional=True)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; new or empty")
     parser.add_argument("--method", default=_DEFAULTS.method, help=f"one of {', '.join(PRESETS)}")
-    parser.add_argument("--bits", type=int, help="4, 3 or 2 (default: what the method's name says, else 4)")
-    parser.add_argument("--block", type=int, default=_DEFAULTS.block, help="inputs per scale, or storage of it")
-    parser.add_argument("--rank", type=int, help="rank of low-rank scales (default: parity with the block)")
+    parser.add_argument("--bits", type=BIT_COUNT, help="4, 3 or 2 (default: what the method's name says, else 4)")
+    parser.add_argument("--block", type=COUNT, default=_DEFAULTS.block, help="inputs per scale, or storage of it")
+    parser.add_argument("--rank", type=COUNT, help="rank of low-rank scales (default: parity with the block)")
     parser.add_argument("--levels", help="a codebook, nf, int or learned (default: the method's)")
     parser.add_argument("--scale-dtype", default=_DEFAULTS.scale_dtype, choices=get_args(ScaleDtype))
     parser.add_argument("--double-quant", action="store_true", help="scales in 8 bits, as bitsandbytes stores them")
@@ -191,8 +192,8 @@ def _testbed(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     train.add_argument("--out", required=True, metavar="DIR", help="folder to write; an interrupted run resumes there")
     train.add_argument("--size", choices=("shipped", "large"), default="shipped", help="large: 75 million weights")
-    train.add_argument("--seconds", type=float, metavar="N", help="for everything; on all Python source found here")
-    train.add_argument("--max-steps", type=int, default=-1, help="optimiser steps (default: once over the text)")
+    train.add_argument("--seconds", type=SECONDS, metavar="N", help="for everything; on all Python source found here")
+    train.add_argument("--max-steps", type=COUNT, help="optimiser steps (default: once over the text)")
     card = _command(
         parts, "card", "models:write_card", "judge it and write its card", "Judges a trained model on held-out text."
     )

@@ -4,6 +4,8 @@ import argparse
 import logging
 from typing import TYPE_CHECKING
 
+from lords_bench.spec.numbers import BIT_COUNT, COUNT, EPOCHS, FROM_ZERO, POSITIVE, SEED, WINDOW
+
 if TYPE_CHECKING:
     from lords_bench.training.settings import TrainSettings
 
@@ -30,13 +32,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains, and names what was written."""
-    from lords_bench.cli.output import say
+    from lords_bench.cli.output import complain, say
 
     # transformers imports bitsandbytes where it is installed, which then warns of kernels that nothing here calls.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from lords_bench.training.trainer import train_model
 
-    result = train_model(settings_of(arguments))
+    result = train_model(settings_of(arguments), notice=complain)
     losses = "" if result.eval_loss is None else f", evaluation loss {result.eval_loss:.4f}"
     say(
         f"{result.steps} steps, {result.trained_numbers:,} numbers trained, {result.bits_per_weight:.3f} bits per "
@@ -84,21 +86,25 @@ def _add_arguments(parser: argparse.ArgumentParser, learning_rate: float) -> Non
     parser.add_argument("--data", nargs="+", required=True, metavar="FILE", help='text, or .jsonl with a "text" a line')
     parser.add_argument("--eval-data", nargs="+", default=(), metavar="FILE", help="held-out text to evaluate on")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results; goes on where it stopped")
-    parser.add_argument("--bits", type=int, default=4, help="bits per code: 4, 3 or 2 (default: %(default)s)")
-    parser.add_argument("--block", type=int, default=64, help="inputs per scale, or storage of it (default: 64)")
-    parser.add_argument("--rank", type=int, help="rank of the scale or adapter (default: parity with the block)")
-    parser.add_argument("--lr", type=float, default=learning_rate, help="learning rate (default: %(default)s)")
-    parser.add_argument("--scale-lr", type=float, metavar="LR", help="of scales, B and A, where it differs")
-    parser.add_argument("--steps", type=int, help="optimizer steps (default: by --epochs)")
-    parser.add_argument("--epochs", type=float, default=1.0, help="passes over the text (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=4, help="windows per device and forward (default: %(default)s)")
-    parser.add_argument("--accumulate", type=int, default=1, help="forwards per step (default: %(default)s)")
-    parser.add_argument("--window", type=int, default=512, help="tokens per window (default: %(default)s)")
-    parser.add_argument("--warmup-steps", type=int, default=10, help="steps of warm-up (default: %(default)s)")
+    parser.add_argument("--bits", type=BIT_COUNT, default=4, help="bits per code: 4, 3 or 2 (default: %(default)s)")
+    parser.add_argument("--block", type=COUNT, default=64, help="inputs per scale, or storage of it (default: 64)")
+    parser.add_argument("--rank", type=COUNT, help="rank of the scale or adapter (default: parity with the block)")
+    parser.add_argument("--lr", type=POSITIVE, default=learning_rate, help="learning rate (default: %(default)s)")
+    parser.add_argument("--scale-lr", type=POSITIVE, metavar="LR", help="of scales, B and A, where it differs")
+    parser.add_argument("--steps", type=COUNT, help="optimizer steps (default: by --epochs)")
+    parser.add_argument("--epochs", type=EPOCHS, default=1.0, help="passes over the text (default: %(default)s)")
+    parser.add_argument("--batch", type=COUNT, default=4, help="windows per device and forward (default: %(default)s)")
+    parser.add_argument("--accumulate", type=COUNT, default=1, help="forwards per step (default: %(default)s)")
+    parser.add_argument("--window", type=WINDOW, default=512, help="tokens per window (default: %(default)s)")
+    parser.add_argument("--warmup-steps", type=FROM_ZERO, default=10, help="steps of warm-up (default: %(default)s)")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16, masters stay float32")
-    parser.add_argument("--seed", type=int, default=0, help="of the text's order and random starts")
-    parser.add_argument("--save-steps", type=int, default=100, help="steps between checkpoints (default: %(default)s)")
-    parser.add_argument("--eval-steps", type=int, default=100, help="steps between evaluations (default: %(default)s)")
+    parser.add_argument("--seed", type=SEED, default=0, help="of the text's order and random starts")
+    parser.add_argument(
+        "--save-steps", type=COUNT, default=100, help="steps between checkpoints (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--eval-steps", type=COUNT, default=100, help="steps between evaluations (default: %(default)s)"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where to compute (default: cuda where there is one)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
     parser.set_defaults(run=run, resumes=True)

@@ -8,8 +8,12 @@ import argparse
 from pathlib import Path
 
 from lords_bench.errors import UsageError
+from lords_bench.spec.numbers import BIT_COUNTS, WORKERS, Whole
 
 DEFAULT_OUT = Path("reports")
+# A process is one sample, and takes a minute.
+PROCESSES = Whole(least=3, most=1000)
+RETRIES = Whole(least=0, most=1000)
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -43,13 +47,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     static.add_argument("--only", metavar="TEXT", default="", help="kernels whose name contains TEXT")
     static.add_argument("--targets", metavar="NAME", nargs="+", help="architectures, as sm_90 or gfx942")
-    static.add_argument("--workers", type=int, metavar="N", help="compile processes at a time (default: one per core)")
+    static.add_argument(
+        "--workers", type=WORKERS, metavar="N", help="compile processes at a time (default: one per core)"
+    )
     static.add_argument("--cache", type=Path, metavar="DIR", help="where compiled results are kept")
     accuracy = parser.add_argument_group("accuracy layer")
     accuracy.add_argument("--device-name", default="cpu", metavar="NAME", help="folder of the baseline's records")
     accuracy.add_argument("--head", type=Path, metavar="FILE", help="records of this tree, instead of measuring now")
     accuracy.add_argument("--methods", default="", metavar="NAME,…", help="cases of these methods only")
-    accuracy.add_argument("--bits", default="", metavar="N,…", help="cases of these numbers of bits only")
+    accuracy.add_argument("--bits", type=BIT_COUNTS, metavar="N,…", help="cases of these numbers of bits only")
     sides = parser.add_argument_group("baseline of accuracy and latency")
     sides.add_argument(
         "--baseline",
@@ -66,8 +72,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--measure-anyway", action="store_true", help="also what is proven from the source to be the same"
     )
     latency = parser.add_argument_group("latency layer")
-    latency.add_argument("--processes", type=int, default=3, metavar="N", help="fresh processes a side (default: 3)")
-    latency.add_argument("--retries", type=int, default=1, metavar="N", help="times to time again what is not settled")
+    latency.add_argument(
+        "--processes", type=PROCESSES, default=3, metavar="N", help="fresh processes a side (default: 3)"
+    )
+    latency.add_argument(
+        "--retries", type=RETRIES, default=1, metavar="N", help="times to time again what is not settled"
+    )
     latency.add_argument("--cases", default="", metavar="ID,…", help="cases of the latency suite (default: all)")
     latency.add_argument("--fake", action="store_true", help="a fake GPU's made-up numbers, to try the software")
     latency.add_argument("--save", type=Path, metavar="FILE", help="append this tree's records, to pin them")

@@ -98,12 +98,8 @@ def measure(tree: Path, name: str, arguments: argparse.Namespace) -> Path:
         UsageError: the run was refused or failed.
     """
     out = OWN_FOLDER.absolute()
-    options = [
-        word
-        for name in ("methods", "bits")
-        if getattr(arguments, name)
-        for word in (f"--{name}", getattr(arguments, name))
-    ]
+    options = ["--methods", arguments.methods] if arguments.methods else []
+    options += ["--bits", ",".join(map(str, arguments.bits))] if arguments.bits else []
     command = ["bench", "accuracy", "--device", "cpu", "--out", str(out), "--name", name, *options]
     done = subprocess.run(
         [sys.executable, "-m", "lords_bench", *command], cwd=tree, check=False, stdout=subprocess.DEVNULL
@@ -132,12 +128,8 @@ def _methods(arguments: argparse.Namespace) -> tuple[str, ...] | None:
 
 
 def _bits(arguments: argparse.Namespace) -> tuple[int, ...] | None:
-    if not arguments.bits:
-        return None
-    try:
-        return tuple(map(int, arguments.bits.split(",")))
-    except ValueError:
-        raise UsageError(f"--bits {arguments.bits} is no list of numbers; write it as 4,3") from None
+    bits: tuple[int, ...] | None = arguments.bits
+    return bits
 
 
 def _chosen(items: Sequence[Located[BenchRecord]], arguments: argparse.Namespace) -> tuple[Located[BenchRecord], ...]:

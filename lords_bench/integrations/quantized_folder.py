@@ -38,7 +38,7 @@ from lords_bench.integrations.hf_model import (
 )
 from lords_bench.integrations.stored_linear import stored_name, weight_in_state
 from lords_bench.reference.checkpoint import load_weights, tensors_to_store
-from lords_bench.reference.tensor_files import read_tensors
+from lords_bench.reference.tensor_files import disk_refusals, read_tensors
 from lords_bench.reference.weights import QuantizedWeight
 
 CONFIG_FILE = "config.json"
@@ -85,16 +85,12 @@ def save_quantized_folder(model: CausalModel, weights: Mapping[str, QuantizedWei
             stored[f"{name}.{stored_name(part)}"] = tensor.detach().cpu().contiguous()
     config = json.loads((model.folder / CONFIG_FILE).read_text("utf-8"))
     config["quantization_config"] = LordsConfig.describing(weights, sorted(layers - weights.keys())).to_dict()
-    remedy = "change --out"
-    try:
-        with whole_folder(folder, remedy=remedy) as whole:
-            (whole / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
-            for pattern in ("generation_config.json", *TOKENIZER_FILES):
-                for path in model.folder.glob(pattern):
-                    shutil.copyfile(path, whole / path.name)
-            save_file(stored, whole / MODEL_FILE, metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise StoreError(f"cannot write {str(folder)!r}: {one_line(error)}; free some space, or {remedy}") from error
+    with whole_folder(folder, remedy="change --out") as whole, disk_refusals():
+        (whole / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
+        for pattern in ("generation_config.json", *TOKENIZER_FILES):
+            for path in model.folder.glob(pattern):
+                shutil.copyfile(path, whole / path.name)
+        save_file(stored, whole / MODEL_FILE, metadata={"format": "pt"})
 
 
 def _narrowed(tensor: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from typing import Literal, get_args
 
 from lords_bench.errors import SpecError
 from lords_bench.spec.codebook import CODEBOOK_NAMES, Codebook, named_codebook
+from lords_bench.spec.numbers import SEED
 
 Scales = Literal["absmax", "optimised", "affine", "low-rank", "low-rank-paper"]
 Assignment = Literal["nearest", "feedback"]
@@ -106,7 +107,8 @@ class QuantSpec:
         _require_member("scale_dtype", self.scale_dtype, get_args(ScaleDtype))
         _require_integer("block", self.block, minimum=1)
         _require_integer("refit_rounds", self.refit_rounds, minimum=0)
-        _require_integer("seed", self.seed, minimum=0)
+        if not SEED.allows(self.seed):
+            raise SpecError(f"seed={self.seed!r:.60} is no {SEED.wanted}")
         if self.rank is not None:
             _require_integer("rank", self.rank, minimum=1)
             if not self.is_low_rank:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from lords_bench.errors import UsageError
 from lords_bench.records.measurement import Measurement, Peaks, Regime
 from lords_bench.records.status import Status
+from lords_bench.spec.numbers import NOT_NEGATIVE, POSITIVE
 from lords_bench.stats.median import LEAST
 from lords_bench.stats.verdict import Judgement, Verdict, judge
 
@@ -34,6 +35,10 @@ class Policy:
     energy: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("half_width", "budget_s"):
+            POSITIVE.check(f"policy.{name}", getattr(self, name))
+        for name in ("warm_up_s", "warm_up_limit_s"):
+            NOT_NEGATIVE.check(f"policy.{name}", getattr(self, name))
         if not LEAST <= self.min_rounds <= self.max_rounds:
             raise UsageError(f"policy.min_rounds is {self.min_rounds}; give {LEAST} to max_rounds {self.max_rounds}")
         if self.border_rounds < 2 or self.border_rounds % 2:

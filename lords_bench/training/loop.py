@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lords_bench.errors import ModelError
+from lords_bench.spec.numbers import DECAY, POSITIVE, SHARE
 from lords_bench.training.prepare import optimizer_groups, trainable_parameters
 
 
@@ -27,6 +28,9 @@ class LoopSettings:
         beta2: decay of its second moment.
         clip_norm: largest norm of the gradient.
         autocast: dtype of the matrix products; None computes in the parameters' dtype.
+
+    Raises:
+        UsageError: a number that no training has.
     """
 
     learning_rate: float
@@ -35,6 +39,13 @@ class LoopSettings:
     beta2: float = 0.95
     clip_norm: float = 1.0
     autocast: torch.dtype | None = torch.bfloat16
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "clip_norm"):
+            POSITIVE.check(name, getattr(self, name))
+        SHARE.check("warmup_share", self.warmup_share)
+        for name in ("beta1", "beta2"):
+            DECAY.check(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,16 +1,35 @@
-"""What a training is asked to do, and the folder that remembers it, so that a second call can go on."""
+"""What a training is asked to do. Every setting is checked when the settings are built."""
 
-import json
-from dataclasses import asdict, dataclass
-from math import isfinite
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
-from lords_bench.errors import SpecError, StoreError, UsageError
-from lords_bench.files import write_whole
+from lords_bench.errors import SpecError, UsageError
+from lords_bench.spec.numbers import BIT_COUNT, COUNT, EPOCHS, FROM_ZERO, POSITIVE, SEED, WINDOW, Real, Whole
 from lords_bench.spec.quant import QuantSpec
 
-TRAINING_FILE = "training.json"
+MODES = ("qat", "peft")
+PEFT_METHODS = ("lords", "qlora", "loftq", "qpissa")
+
+# What each number may be; None is allowed where it is the default.
+LIMITS: Mapping[str, Whole | Real] = MappingProxyType(
+    {
+        "bits": BIT_COUNT,
+        "block": COUNT,
+        "rank": COUNT,
+        "learning_rate": POSITIVE,
+        "scale_learning_rate": POSITIVE,
+        "steps": COUNT,
+        "epochs": EPOCHS,
+        "batch": COUNT,
+        "accumulate": COUNT,
+        "window_tokens": WINDOW,
+        "warmup_steps": FROM_ZERO,
+        "seed": SEED,
+        "save_steps": COUNT,
+        "eval_steps": COUNT,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +59,10 @@ class TrainSettings:
         save_steps: steps between checkpoints.
         eval_steps: steps between evaluations.
         use_cpu: also where there is a GPU.
+
+    Raises:
+        UsageError: an unknown mode, or a number out of the range of `LIMITS`.
+        SpecError: a method that the mode has not, or numbers that do not fit it.
     """
 
     mode: str
@@ -65,73 +88,25 @@ class TrainSettings:
     eval_steps: int = 100
     use_cpu: bool = False
 
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UsageError(f"unknown mode {self.mode!r}; choose {' or '.join(MODES)}")
+        if self.mode == "peft" and self.method not in PEFT_METHODS:
+            raise SpecError(f"unknown fine-tuning method {self.method!r}; known: {', '.join(PEFT_METHODS)}")
+        for name in ("data", "eval_data"):
+            if isinstance(getattr(self, name), str):
+                raise UsageError(f"{name}={getattr(self, name)!r} is one text; give a tuple of files")
+        for name, limits in LIMITS.items():
+            value = getattr(self, name)
+            if value is not None or name not in ("rank", "scale_learning_rate", "steps"):
+                limits.check(name, value)
+        self.spec  # noqa: B018  # what the method does not take is refused here too
+
     @property
     def spec(self) -> QuantSpec:
-        """How the layers are quantized.
-
-        Raises:
-            SpecError: unknown method, or numbers that do not fit it.
-        """
+        """How the layers are quantized."""
         if self.mode == "qat":
             return QuantSpec(method=self.method, bits=self.bits, block=self.block, rank=self.rank)
         if self.method == "lords":
             return QuantSpec(method="lords", bits=self.bits, block=self.block, rank=self.rank)
         return QuantSpec(method=f"nf{self.bits}", block=self.block, double_quant=True, seed=self.seed)
-
-
-def check_settings(settings: TrainSettings, out: Path) -> None:
-    """Refuses what cannot be trained, and a folder that holds something else, before anything is loaded.
-
-    Raises:
-        UsageError, SpecError: options that do not fit together, or not to those the folder was begun with.
-        StoreError: the folder is taken.
-    """
-    if settings.mode not in ("qat", "peft"):
-        raise UsageError(f"unknown mode {settings.mode!r}; choose qat or peft")
-    if settings.mode == "peft" and settings.method not in ("lords", "qlora", "loftq", "qpissa"):
-        raise SpecError(f"unknown fine-tuning method {settings.method!r}; known: lords, qlora, loftq, qpissa")
-    if settings.steps is not None and settings.steps < 1:
-        raise UsageError(f"{settings.steps} steps train nothing; give at least 1")
-    if not (isfinite(settings.learning_rate) and settings.learning_rate > 0):
-        raise UsageError(f"learning rate {settings.learning_rate} must be positive and finite")
-    settings.spec  # noqa: B018  # an unknown method or number of bits is refused before anything is loaded
-    if not out.exists():
-        return
-    if not out.is_dir() or (any(out.iterdir()) and not (out / TRAINING_FILE).is_file()):
-        raise StoreError(f"{str(out)!r} exists already and is no training folder; choose another --out")
-    if (out / TRAINING_FILE).is_file():
-        _check_same(settings, out)
-
-
-def _check_same(settings: TrainSettings, out: Path) -> None:
-    try:
-        earlier = json.loads((out / TRAINING_FILE).read_text("utf-8"))
-        before = dict(earlier["settings"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{str(out / TRAINING_FILE)!r} is damaged ({error}); choose another --out") from error
-    if "finished" in earlier:
-        raise StoreError(f"{str(out)!r} holds a finished training; choose another --out")
-    for name, value in plain_settings(settings).items():
-        if before.get(name) != value:
-            raise UsageError(
-                f"{str(out)!r} was begun with {name} = {before.get(name)!r}, now it is {value!r}; "
-                "give the same options to go on, or another --out"
-            )
-
-
-def claim_folder(settings: TrainSettings, out: Path) -> None:
-    """Writes down what the folder is for, if that is not done."""
-    if not (out / TRAINING_FILE).is_file():
-        write_training_file(out, {"settings": plain_settings(settings)})
-
-
-def plain_settings(settings: TrainSettings) -> dict[str, Any]:
-    """Settings as JSON gives them back; the folder may be moved."""
-    found: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
-    del found["out"]
-    return found
-
-
-def write_training_file(out: Path, content: dict[str, Any]) -> None:
-    """Replaces `training.json`, whole or not at all."""
-    write_whole(out / TRAINING_FILE, f"{json.dumps(content, indent=1)}\n", remedy="change --out")

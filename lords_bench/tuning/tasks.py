@@ -7,6 +7,7 @@ from typing import Protocol
 from lords_bench.records.status import Status
 from lords_bench.records.trial import Evidence, MachineCode, Settings, Trial, TuningRecord
 from lords_bench.records.tuned import Problem, TunedKey
+from lords_bench.spec.numbers import NOT_NEGATIVE, SECONDS, SEED
 from lords_bench.tuning.space import SearchSpace
 from lords_bench.tuning.strategies import Guess
 from lords_bench.tuning.winner import Winner
@@ -118,6 +119,10 @@ class Options:
             run. 0 = all share the budget.
         quick: run-offs by the quick policy.
         retry_failed: whether configurations that failed in an earlier run are tried again.
+        seed: of the search.
+
+    Raises:
+        UsageError: a time or seed that no search has.
     """
 
     strategy: str
@@ -127,3 +132,9 @@ class Options:
     quick: bool = True
     retry_failed: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.budget_s is not None:
+            SECONDS.check("budget_s", self.budget_s)
+        NOT_NEGATIVE.check("least_s", self.least_s)
+        SEED.check("seed", self.seed)

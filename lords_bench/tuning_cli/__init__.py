@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lords_bench.errors import UsageError
-from lords_bench.tuning_cli.asked import problems_of, seconds, serves
+from lords_bench.spec.numbers import BIT_COUNTS, COUNT, COUNTS, DURATION, SECONDS, SEED, WORKERS, Wholes
+from lords_bench.tuning_cli.asked import DTYPES, problems_of, serves
 
 if TYPE_CHECKING:
     from lords_bench.records.measurement import Regime
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from lords_bench.tuning.tasks import Finished, Options, RouteTask, Task
 
 # A CPU's last cache can be larger than any of these weights, and clearing it takes longer than a product.
+_RANKS = Wholes(each=COUNT, word="parity")
 _REGIME: dict[str, "Regime"] = {"cuda": "cold", "cpu": "hot", "fake": "cold"}
 
 
@@ -30,22 +32,36 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help="kernels to tune (default: all of the device)")
     parser.add_argument("--shapes", metavar="NAME|NxK,…", help="layers of a model, or sizes such as 4096x4096")
-    parser.add_argument("--bits", default="4", metavar="N,…", help="numbers of bits (default: %(default)s)")
     parser.add_argument(
-        "--ranks", default="16", metavar="R,…", help="ranks of the scale, or parity: those of --blocks (default: 16)"
+        "--bits", type=BIT_COUNTS, default="4", metavar="N,…", help="numbers of bits (default: %(default)s)"
     )
-    parser.add_argument("--blocks", default="64", metavar="G,…", help="inputs per scale of block-wise baselines (64)")
-    parser.add_argument("--m", metavar="M,…", help="numbers of tokens (default: the whole ladder on a GPU)")
-    parser.add_argument("--dtype", help="of activations (default: bfloat16; float32 on a CPU)")
-    parser.add_argument("--budget", metavar="TIME", help="such as 90s, 5m or 1h; what is found by then counts")
-    parser.add_argument("--least", metavar="TIME", help="what a problem gets of the budget before the next is begun")
+    parser.add_argument(
+        "--ranks",
+        type=_RANKS,
+        default="16",
+        metavar="R,…",
+        help="ranks of the scale, or parity: those of --blocks (default: 16)",
+    )
+    parser.add_argument(
+        "--blocks", type=COUNTS, default="64", metavar="G,…", help="inputs per scale of block-wise baselines (64)"
+    )
+    parser.add_argument(
+        "--m", type=COUNTS, metavar="M,…", help="numbers of tokens (default: the whole ladder on a GPU)"
+    )
+    parser.add_argument("--dtype", choices=DTYPES, help="of activations (default: bfloat16; float32 on a CPU)")
+    parser.add_argument(
+        "--budget", type=DURATION, metavar="TIME", help="such as 90s, 5m or 1h; what is found by then counts"
+    )
+    parser.add_argument(
+        "--least", type=DURATION, metavar="TIME", help="what a problem gets of the budget before the next is begun"
+    )
     parser.add_argument("--strategy", help="ranked, tpe, random or exhaustive (default: ranked)")
     parser.add_argument("--exhaustive", action="store_true", help="try every configuration")
     parser.add_argument("--full", action="store_true", help="measure run-offs to the full precision, not the quick one")
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed in an earlier run")
-    parser.add_argument("--timeout", type=float, default=30.0, metavar="S", help="limit of one try (default: 30)")
-    parser.add_argument("--workers", type=int, metavar="N", help="compile processes (default: one per core)")
-    parser.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
+    parser.add_argument("--timeout", type=SECONDS, default=30.0, metavar="S", help="limit of one try (default: 30)")
+    parser.add_argument("--workers", type=WORKERS, metavar="N", help="compile processes (default: one per core)")
+    parser.add_argument("--seed", type=SEED, default=0, help="of the search (default: 0)")
     parser.add_argument("--device", choices=("cuda", "cpu", "fake"), default="cuda", help="(default: cuda)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of tables (default: this user's)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
@@ -79,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         }
         tasks += [*made.values(), *_routes(problem, made, device)]
     if not tasks:
-        raise UsageError(f"none of {', '.join(kernels)} serves M = {arguments.m}; widen --m")
+        raise UsageError(f"none of {', '.join(kernels)} serves M = {', '.join(map(str, arguments.m))}; widen --m")
     console = Console(stderr=True)
     finished = _tune(tasks, options, arguments, arguments.out or user_folder(), console)
     if len(finished) < len(tasks):
@@ -120,7 +136,7 @@ def _tune(
     tasks: "list[Task | RouteTask]", options: "Options", arguments: argparse.Namespace, out: Path, console: "Console"
 ) -> "list[Finished]":
     from lords_bench.tuning.process import EvaluationProcess
-    from lords_bench.tuning.rows import DeviceLock, lock_path
+    from lords_bench.tuning.rows import device_lock, lock_path
     from lords_bench.tuning.tables import table_path
     from lords_bench.tuning.tuner import tune
     from lords_bench.tuning_progress import TuneProgress
@@ -134,7 +150,7 @@ def _tune(
         _write(item, out)
 
     with (
-        DeviceLock(lock_path(arguments.device, folder)),
+        device_lock(lock_path(arguments.device, folder)),
         EvaluationProcess(arguments.device, regime=_REGIME[arguments.device], timeout_s=arguments.timeout) as process,
         TuneProgress(len(tasks), budget_s=options.budget_s, console=console) as progress,
     ):
@@ -198,13 +214,11 @@ def _options(arguments: argparse.Namespace) -> "Options":
         raise UsageError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
     if arguments.exhaustive and arguments.strategy not in (None, "exhaustive"):
         raise UsageError(f"--exhaustive and --strategy {arguments.strategy} contradict each other; give one")
-    if not arguments.timeout > 0:
-        raise UsageError(f"--timeout is {arguments.timeout:g}; give seconds above 0")
     return Options(
         strategy=strategy,
         run_id=secrets.token_hex(8),
-        budget_s=None if arguments.budget is None else seconds(arguments.budget),
-        least_s=0.0 if arguments.least is None else seconds(arguments.least, option="--least"),
+        budget_s=arguments.budget,
+        least_s=arguments.least or 0.0,
         quick=not arguments.full,
         retry_failed=arguments.retry_failed,
         seed=arguments.seed,

@@ -1,15 +1,17 @@
-"""What the arguments of `lords-bench tune` ask for, as problems and seconds."""
+"""What the arguments of `lords-bench tune` ask for, as problems."""
 
 import argparse
 from typing import TYPE_CHECKING
 
 from lords_bench.errors import UsageError
+from lords_bench.spec.numbers import COUNT
 
 if TYPE_CHECKING:
     from lords_bench.records.tuned import Problem
 
+DTYPES = ("bfloat16", "float16", "float32")
 _DEFAULT_SHAPES = {"cuda": "llama-3-8b", "cpu": "768x768", "fake": "4096x4096"}
-_DEFAULT_M = {"cuda": "1,2,4,8,16,32,64,128,256,512,1024,2048,4096", "cpu": "8", "fake": "8"}
+_DEFAULT_M = {"cuda": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096), "cpu": (8,), "fake": (8,)}
 _DEFAULT_DTYPE = {"cuda": "bfloat16", "cpu": "float32", "fake": "bfloat16"}
 
 
@@ -17,7 +19,7 @@ def problems_of(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "lis
     """The problems that the arguments ask for, each once.
 
     Raises:
-        UsageError: sizes, ranks or numbers of tokens that cannot be read.
+        UsageError: sizes that cannot be read, or an unknown model.
     """
     from lords_bench.tuning.keys import BLOCK_ROUTED
     from lords_bench.tuning.plan import STAND_INS
@@ -26,9 +28,9 @@ def problems_of(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "lis
     make = _stand_in_problem if set(kernels) <= STAND_INS else _kernel_problem
     found = [
         make(m, n, k, bits, rank, dtype)
-        for bits in _numbers("--bits", arguments.bits)
+        for bits in arguments.bits
         for n, k, rank in _shapes_and_ranks(arguments)
-        for m in sorted(set(_numbers("--m", arguments.m or _DEFAULT_M[arguments.device])))
+        for m in sorted(set(arguments.m or _DEFAULT_M[arguments.device]))
     ]
     if set(kernels) & set(BLOCK_ROUTED):
         found = _beside(found, _block_problems(arguments, dtype))
@@ -52,8 +54,8 @@ def _shapes_and_ranks(arguments: argparse.Namespace) -> list[tuple[int, int, int
 
     shapes = _shapes(arguments.shapes or _DEFAULT_SHAPES[arguments.device])
     if arguments.ranks == "parity":
-        return [(n, k, parity_rank(n, k, block)) for block in _numbers("--blocks", arguments.blocks) for n, k in shapes]
-    return [(n, k, rank) for rank in _numbers("--ranks", arguments.ranks) for n, k in shapes]
+        return [(n, k, parity_rank(n, k, block)) for block in arguments.blocks for n, k in shapes]
+    return [(n, k, rank) for rank in arguments.ranks for n, k in shapes]
 
 
 def _block_problems(arguments: argparse.Namespace, dtype: str) -> "list[Problem]":
@@ -61,10 +63,10 @@ def _block_problems(arguments: argparse.Namespace, dtype: str) -> "list[Problem]
 
     return [
         problem
-        for bits in _numbers("--bits", arguments.bits)
-        for block in _numbers("--blocks", arguments.blocks)
+        for bits in arguments.bits
+        for block in arguments.blocks
         for n, k in _shapes(arguments.shapes or _DEFAULT_SHAPES[arguments.device])
-        for m in sorted(set(_numbers("--m", arguments.m or _DEFAULT_M[arguments.device])))
+        for m in sorted(set(arguments.m or _DEFAULT_M[arguments.device]))
         for problem in block_problems(m=m, n=n, k=k, bits=bits, block=block, x_dtype=dtype)
     ]
 
@@ -103,30 +105,8 @@ def _shapes(text: str) -> list[tuple[int, int]]:
             found += [(layer.n, layer.k) for layer in named_model(part.strip()).layers]
             continue
         n, _, k = part.strip().lower().replace("×", "x").partition("x")
-        if not (n.isdecimal() and k.isdecimal() and int(n) and int(k)):
-            raise UsageError(f"--shapes {part!r} is neither a model nor a size such as 4096x14336")
-        found.append((int(n), int(k)))
+        try:
+            found.append((COUNT(n), COUNT(k)))
+        except argparse.ArgumentTypeError:
+            raise UsageError(f"--shapes {part[:40]!r} is neither a model nor a size such as 4096x14336") from None
     return list(dict.fromkeys(found))
-
-
-def _numbers(option: str, text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or any(not part.isdecimal() or int(part) < 1 for part in parts):
-        raise UsageError(f"{option} {text!r} is not a list of numbers such as 1,8")
-    return [int(part) for part in parts]
-
-
-def seconds(text: str, *, option: str = "--budget") -> float:
-    """Seconds of `90s`, `5m`, `1h` or a bare number of seconds.
-
-    Raises:
-        UsageError: neither of them, or not above 0.
-    """
-    number, factor = (text[:-1], {"s": 1, "m": 60, "h": 3600}[text[-1]]) if text[-1:] in ("s", "m", "h") else (text, 1)
-    try:
-        value = float(number) * factor
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise UsageError(f"{option} {text!r} is not a time such as 90s, 5m or 1h")
-    return value

@@ -32,8 +32,6 @@ def pack(out: Path, target: Path) -> Path:
         content = _archive(out, with_logs=True)
         if len(content) > MOST_BYTES:
             content = _archive(out, with_logs=False)
-    except StoreError:
-        raise
     except OSError as error:
         raise StoreError(f"cannot read {str(out)!r}: {error.strerror or error}; give another --out") from None
     write_whole(target, content, remedy="give another --pack")

@@ -226,6 +226,6 @@ def _last_line(log: Path) -> str:
 def _append(log: Path, result: StepResult) -> None:
     try:
         with log.open("ab") as file:
-            append_line(file.fileno(), f"{json.dumps(asdict(result))}\n".encode())
+            append_line(file.fileno(), f"{json.dumps(asdict(result))}\n".encode(), log)
     except OSError as error:
         raise StoreError(f"cannot write {str(log)!r}: {error.strerror or error}; free some space") from None

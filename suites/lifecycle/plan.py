@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from lords_bench.errors import UsageError
+from lords_bench.spec.numbers import COUNT, POSITIVE, SEED, WINDOW
 from lords_bench.spec.quant import QuantSpec
 
 SUITE = "lifecycle"
@@ -70,12 +71,23 @@ class Budget:
         batch_windows: windows per step.
         learning_rates: the grid, ascending.
         seeds: seeds of the runs at the best rate; the first is also that of the search.
+
+    Raises:
+        UsageError: a number that no training has.
     """
 
     steps: int
     batch_windows: int
     learning_rates: tuple[float, ...]
     seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        COUNT.check("steps", self.steps)
+        COUNT.check("batch_windows", self.batch_windows)
+        for rate in self.learning_rates:
+            POSITIVE.check("learning_rates", rate)
+        for seed in self.seeds:
+            SEED.check("seeds", seed)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +98,11 @@ class TextSize:
     validation_passages: int
     passage_characters: int = 1400
     window_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        for name in ("test_passages", "validation_passages", "passage_characters"):
+            COUNT.check(name, getattr(self, name))
+        WINDOW.check("window_tokens", self.window_tokens)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,6 @@ learning rate has fallen by the end; a callback ends the training at its time in
 measuring instrument of the machine that trained it: its records come back, it does not.
 """
 
-import json
 import platform
 import shutil
 import sysconfig
@@ -24,8 +23,8 @@ import torch
 import transformers
 from transformers import PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
 
-from lords_bench.errors import ModelError, UsageError
-from lords_bench.files import write_whole
+from lords_bench.errors import ModelError
+from lords_bench.spec.numbers import SECONDS
 from lords_bench.suites.testbed.corpus import (
     HELD_OUT_MODULES,
     Document,
@@ -34,7 +33,14 @@ from lords_bench.suites.testbed.corpus import (
     module_of,
     training_documents,
 )
-from lords_bench.suites.testbed.train import TestbedRecipe, Windows, build_model, train_tokenizer
+from lords_bench.suites.testbed.train import (
+    TestbedRecipe,
+    Windows,
+    build_model,
+    testbed_folder,
+    train_tokenizer,
+    write_testbed,
+)
 
 # 75.5 million weights, wide rather than deep as the shipped one: parity ranks with blocks of 64 are 8 and 12.
 LARGE = TestbedRecipe(
@@ -64,11 +70,14 @@ def train_for(out: Path, recipe: TestbedRecipe, seconds: float, *, documents: Se
     Raises:
         ModelError: `out` holds a model already, or the text is too short for one batch.
         UsageError: no time.
+        StoreError: the disk refuses, or another process trains in `out`.
     """
-    if seconds <= 0:
-        raise UsageError(f"--seconds is {seconds:g}; give a number above 0")
-    if (out / "model.safetensors").exists():
-        raise ModelError(f"{out} holds a trained model already; choose another --out")
+    SECONDS.check("seconds", seconds)
+    with testbed_folder(out):
+        return _train_for(out, recipe, seconds, documents)
+
+
+def _train_for(out: Path, recipe: TestbedRecipe, seconds: float, documents: Sequence[Document] | None) -> Path:
     begin = time.monotonic()
     found = python_sources() if documents is None else tuple(documents)
     tokenizer = train_tokenizer(_share(found, TOKENIZER_BYTES), recipe)
@@ -106,9 +115,7 @@ def train_for(out: Path, recipe: TestbedRecipe, seconds: float, *, documents: Se
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    model.bfloat16().save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    write_whole(out / "training.json", f"{json.dumps(record, indent=1)}\n")
+    write_testbed(out, model, tokenizer, record)
     shutil.rmtree(out / UNUSED, ignore_errors=True)
     return out
 

@@ -9,11 +9,13 @@ from its last checkpoint.
 """
 
 import json
+import logging
 import platform
 import random
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,19 +23,35 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.utils.data import Dataset
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
+)
 
-from lords_bench.errors import ModelError
-from lords_bench.files import write_whole
+from lords_bench.errors import ModelError, StoreError
+from lords_bench.files import whole_files
+from lords_bench.integrations.pretrained import fill_model_folder
+from lords_bench.records.lines import folder_lock
+from lords_bench.spec.numbers import COUNT, FROM_ZERO, POSITIVE, SEED, SHARE
 from lords_bench.suites.testbed.corpus import Document, corpus_sha256, held_out_documents, training_documents
+from lords_bench.training.checkpoints import UNFINISHED, WholeCheckpoints, newest_whole, train_from
 
 END_OF_TEXT = "<|eos|>"
+MODEL_FILE = "model.safetensors"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TestbedRecipe:
-    """Sizes and hyperparameters of the shipped model; 7.9 million weights, 16 MB in bf16."""
+    """Sizes and hyperparameters of the shipped model; 7.9 million weights, 16 MB in bf16.
+
+    Raises:
+        UsageError: a number that no training has.
+    """
 
     __test__ = False  # the name begins with "Test" but pytest must not collect it
 
@@ -50,6 +68,15 @@ class TestbedRecipe:
     weight_decay: float = 0.1
     warmup_steps: int = 100
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "hidden", "intermediate", "layers", "heads", "context", "batch_windows"):
+            COUNT.check(name, getattr(self, name))
+        for name in ("library_passes", "test_passes", "warmup_steps"):
+            FROM_ZERO.check(name, getattr(self, name))
+        POSITIVE.check("learning_rate", self.learning_rate)
+        SHARE.check("weight_decay", self.weight_decay)
+        SEED.check("seed", self.seed)
 
 
 class Windows(Dataset[dict[str, torch.Tensor]]):
@@ -121,7 +148,13 @@ def build_model(recipe: TestbedRecipe) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def train_testbed(out: Path, recipe: TestbedRecipe, *, max_steps: int = -1) -> Path:
+def train_testbed(
+    out: Path,
+    recipe: TestbedRecipe,
+    *,
+    max_steps: int | None = None,
+    notice: Callable[[str], None] = _LOG.warning,
+) -> Path:
     """Trains tokenizer and model and writes a Hugging Face directory with `training.json`.
 
     Checkpoints go to `out/checkpoints` until the run is complete; a second call resumes there.
@@ -129,13 +162,21 @@ def train_testbed(out: Path, recipe: TestbedRecipe, *, max_steps: int = -1) -> P
     Args:
         out: folder to write; must not hold a finished model.
         recipe: sizes and hyperparameters.
-        max_steps: optimiser steps; -1 is one run over the whole stream.
+        max_steps: optimiser steps; None is one run over the whole stream.
+        notice: is told which checkpoint the run goes on from, and which one is set aside and why.
 
     Raises:
         ModelError: `out` holds a finished model already.
+        UsageError: no step.
+        StoreError: the disk refuses, or another process trains in `out`.
     """
-    if (out / "model.safetensors").exists():
-        raise ModelError(f"{out} holds a trained model already; choose another --out")
+    if max_steps is not None:
+        COUNT.check("max_steps", max_steps)
+    with testbed_folder(out):
+        return _train(out, recipe, -1 if max_steps is None else max_steps, notice)
+
+
+def _train(out: Path, recipe: TestbedRecipe, max_steps: int, notice: Callable[[str], None]) -> Path:
     documents = training_documents()
     tokenizer = train_tokenizer(documents, recipe)
     stream = training_stream(documents, tokenizer, recipe)
@@ -143,7 +184,7 @@ def train_testbed(out: Path, recipe: TestbedRecipe, *, max_steps: int = -1) -> P
     checkpoints = out / "checkpoints"
     on_gpu = torch.cuda.is_available()
     arguments = TrainingArguments(
-        output_dir=str(checkpoints),
+        output_dir=str(checkpoints / UNFINISHED),
         per_device_train_batch_size=recipe.batch_windows,
         num_train_epochs=1,
         max_steps=max_steps,
@@ -156,15 +197,15 @@ def train_testbed(out: Path, recipe: TestbedRecipe, *, max_steps: int = -1) -> P
         use_cpu=not on_gpu,
         seed=recipe.seed,
         save_steps=250,
-        save_total_limit=1,
         logging_steps=50,
         report_to=[],
         dataloader_pin_memory=on_gpu,
     )
     model = build_model(recipe)
     started = time.monotonic()
-    trainer = Trainer(model=model, args=arguments, train_dataset=windows)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None)
+    last = newest_whole(checkpoints, notice)
+    trainer = Trainer(model=model, args=arguments, train_dataset=windows, callbacks=[WholeCheckpoints(checkpoints)])
+    train_from(last, trainer, checkpoints)
     losses = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     record = {
         "recipe": asdict(recipe),
@@ -180,8 +221,37 @@ def train_testbed(out: Path, recipe: TestbedRecipe, *, max_steps: int = -1) -> P
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    model.bfloat16().save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    write_whole(out / "training.json", f"{json.dumps(record, indent=1)}\n")
-    shutil.rmtree(checkpoints)
+    write_testbed(out, model, tokenizer, record)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return out
+
+
+def write_testbed(
+    out: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, record: dict[str, object]
+) -> None:
+    """Writes model, tokenizer and training record; the weights take their place last, and say that all are there.
+
+    Raises:
+        StoreError: the disk refuses.
+    """
+    with whole_files(out, last=MODEL_FILE) as part:
+        fill_model_folder(model.bfloat16(), tokenizer, part)
+        (part / "training.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+
+@contextmanager
+def testbed_folder(out: Path) -> Iterator[None]:
+    """Holds the lock of a folder to train in.
+
+    Raises:
+        ModelError: it holds a finished model.
+        StoreError: another process trains in it, or the disk refuses.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {str(out)!r}: {error.strerror or error}; choose another --out") from error
+    with folder_lock(out):
+        if (out / MODEL_FILE).exists():
+            raise ModelError(f"{out} holds a trained model already; choose another --out")
+        yield

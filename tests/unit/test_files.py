@@ -1,6 +1,5 @@
 """Whatever stops a write, the old file stays and nothing else is left; a killed writer's rest goes with the next."""
 
-import ast
 import os
 import signal
 import subprocess
@@ -10,19 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from architecture.import_map import PACKAGE, ROOT, module_files
 from lords_bench import files
 from lords_bench.errors import StoreError
-from lords_bench.files import whole_file, whole_folder, write_whole
-
-# Modules that replace or make files by other means, and why that is safe.
-OTHER_MEANS = {
-    "lords_bench.files": "the mechanism itself",
-    "lords_bench.timing.memory": "a switch of the kernel below /proc",
-    "lords_bench.static.worker": "a temporary folder of its own",
-    "lords_bench.integrations.quantized_folder": "inside a whole folder",
-}
-WRITES = {"write_text", "write_bytes", "replace", "rename", "mkstemp", "NamedTemporaryFile"}
+from lords_bench.files import whole_file, whole_files, whole_folder, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -44,6 +33,28 @@ def test_a_file_is_as_readable_as_any_other(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("x")
 
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_a_file_that_its_library_keeps_private_is_as_readable_as_any_other(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with whole_file(tmp_path / "file") as part:
+            _replace_by_private(part)
+        with whole_folder(tmp_path / "folder") as part:
+            (part / "below").mkdir()
+            _replace_by_private(part / "below" / "file")
+    finally:
+        os.umask(before)
+
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("file", "folder/below/file")]
+    assert modes == [0o666 & ~umask] * 2
+
+
+def _replace_by_private(path: Path) -> None:
+    own = path.with_name("own")
+    os.close(os.open(own, os.O_CREAT, 0o600))
+    own.replace(path)
 
 
 def _full(*_: object) -> None:
@@ -118,6 +129,39 @@ def test_a_folder_takes_an_empty_ones_place_and_no_other(tmp_path: Path) -> None
     assert names(tmp_path / "taken") == ["mine"]
 
 
+def test_files_go_beside_others_and_the_one_that_says_so_goes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").write_text("mine")
+    moved: list[str] = []
+    replace = Path.replace
+
+    def note(path: Path, target: Path) -> Path:
+        moved.append(target.name)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", note)
+
+    with whole_files(tmp_path, last="a") as part:
+        for name in ("a", "b", "c"):
+            (part / name).write_text(name)
+
+    assert moved == ["b", "c", "a"]
+    assert names(tmp_path) == ["a", "b", "c", "mine"]
+
+
+def test_files_that_are_not_all_written_are_not_there(tmp_path: Path) -> None:
+    def half() -> None:
+        with whole_files(tmp_path, last="a") as part:
+            (part / "b").write_text("b")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(StoreError, match=r"cannot write '.*a': No space left on device; free some space"):
+        half()
+
+    assert names(tmp_path) == []
+
+
 def test_a_killed_writers_rest_goes_with_the_next_and_a_living_ones_stays(tmp_path: Path) -> None:
     path = tmp_path / "page[1].md"
     code = (
@@ -139,28 +183,3 @@ def test_a_killed_writers_rest_goes_with_the_next_and_a_living_ones_stays(tmp_pa
 
     assert len(alive) == len(killed) == 2
     assert names(tmp_path) == [path.name]
-
-
-def _other_writes(source: str) -> set[str]:
-    """Calls that write, replace or rename a file; the `replace` of a text, a date or a dataclass is none."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            name, is_of_a_path = node.func.attr, len(node.args) == 1 and not node.keywords
-            if name in WRITES and (name != "replace" or is_of_a_path):
-                found.add(name)
-    return found
-
-
-def test_every_file_is_replaced_by_this_mechanism() -> None:
-    offenders = {}
-    for module, path in module_files(ROOT / PACKAGE).items():
-        found = _other_writes(path.read_text("utf-8"))
-        if found and module not in OTHER_MEANS:
-            offenders[module] = found
-
-    assert offenders == {}
-
-
-def test_a_write_by_other_means_is_found() -> None:
-    assert _other_writes("part.write_text('x')\npart.replace(path)\n'a'.replace('a', 'b')") == {"write_text", "replace"}

@@ -1,5 +1,6 @@
 """What becomes of lines that a terminal, pipe or disk does not take, and of wrong arguments."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lords_bench.cli import main
+from lords_bench.cli import bench, main
 
 LIST = ("bench", "--list")
 
@@ -37,6 +38,29 @@ def test_a_full_disk_is_told_in_one_line() -> None:
     )
 
 
+@pytest.mark.parametrize(("file", "where"), [(None, "the disk"), ("/full/a.json", "the disk of '/full/a.json'")])
+def test_a_full_disk_that_a_library_meets_is_one_line(
+    file: str | None, where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def meet(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", file)
+
+    monkeypatch.setattr(bench, "bench", meet)
+
+    assert main(LIST) == 2
+    assert capsys.readouterr().err == f"lords-bench: {where} is full; free some space and start again\n"
+
+
+def test_what_is_no_full_disk_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def meet(*_: object) -> int:
+        raise OSError(errno.ENOTDIR, "Not a directory")
+
+    monkeypatch.setattr(bench, "bench", meet)
+
+    with pytest.raises(NotADirectoryError):
+        main(LIST)
+
+
 def test_a_closed_output_swallows_the_lines() -> None:
     found = run(*LIST, line='"$@" >&-')
 
@@ -57,11 +81,14 @@ def test_an_encoding_without_a_character_gets_a_question_mark() -> None:
         (["quantize", "m"], "the following arguments are required: --out; see 'lords-bench quantize --help'"),
         (
             ["bench", "--bits", "four"],
-            "argument --bits: 'four' is not a list of numbers such as 4,3; see",
+            "argument --bits: 'four' is no whole number from 2 to 4; see",
         ),
-        (["bench", "--bits", ""], "argument --bits: '' names nothing; leave the option out for all; see"),
+        (["bench", "--bits", ""], "argument --bits: '' is no list of numbers such as 4,3; see"),
         (["bench", "--methods", ","], "argument --methods: ',' names nothing; leave the option out for all; see"),
-        (["explain", "1", "2", "x"], "argument K: invalid int value: 'x'; see 'lords-bench explain --help'"),
+        (
+            ["explain", "1", "2", "x"],
+            "argument K: 'x' is no whole number from 1 to 1,000,000,000; see 'lords-bench explain --help'",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(

@@ -13,7 +13,8 @@ from lords_bench.integrations.hf_model import load_causal_model
 from lords_bench.integrations.quantized_folder import load_any_model
 from lords_bench.training import load_adapter, prepare_peft, use_adapter
 from lords_bench.training import trainer as module
-from lords_bench.training.settings import TRAINING_FILE, TrainSettings
+from lords_bench.training.folder import TRAINING_FILE
+from lords_bench.training.settings import TrainSettings
 from lords_bench.training.trainer import ADAPTER_FILE, train_model
 from tiny_models import save_tiny_llama
 
@@ -193,9 +194,6 @@ REFUSALS: dict[str, tuple[Callable[[TrainSettings], TrainSettings], type[LordsBe
     "peft method": (lambda s: replace(s, mode="peft", method="lora"), SpecError, "unknown fine-tuning method 'lora'"),
     "qat method": (lambda s: replace(s, method="qlora"), SpecError, "unknown method 'qlora'"),
     "feedback": (lambda s: replace(s, method="gptq"), SpecError, "error feedback"),
-    "bits": (lambda s: replace(s, bits=5), SpecError, "bits=5 is not offered"),
-    "steps": (lambda s: replace(s, steps=0), UsageError, "0 steps train nothing"),
-    "rate": (lambda s: replace(s, learning_rate=0.0), UsageError, "learning rate 0.0"),
 }
 
 
