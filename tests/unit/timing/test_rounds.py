@@ -196,6 +196,8 @@ def test_the_statistics_of_a_measurement_leave_out_what_was_dropped() -> None:
         ({"dropped": ((2, "a"),)}, "names the rounds"),
         ({"samples_ns": (1.0, -1.0)}, "a time is positive"),
         ({"launches_per_sample": 0}, "at least 1"),
+        ({"layouts": (0,)}, "2 samples and 1 layouts"),
+        ({"places": (0, -1)}, "2 places, the least of them -1"),
     ],
 )
 def test_a_measurement_that_contradicts_itself_cannot_be_built(changes: dict[str, object], words: str) -> None:
