@@ -16,7 +16,7 @@ from lords_bench import dispatch
 from lords_bench.kernel_check import make_case
 from lords_bench.prepared import PreparedWeight, prepare
 from lords_bench.records.tuned import M_BUCKETS, Choice, Machine, Speedup, Summary, TunedEntry
-from lords_bench.suites.op_overhead import time_call
+from lords_bench.suites.op_overhead import time_calls
 from lords_bench.tuning import tables
 from lords_bench.tuning.active import active_entries
 from lords_bench.tuning.keys import key_of, problem_of
@@ -71,7 +71,7 @@ def main() -> None:
             begin = time.perf_counter()
             dispatch.launcher(8, other)
             shared_us = (time.perf_counter() - begin) * 1e6
-        hot = time_call("hot", lambda: dispatch.launcher(8, weight))
+        (hot,) = time_calls({"hot": lambda: dispatch.launcher(8, weight)})
     print(f"first product of a shape, {len(M_BUCKETS) * SHAPES} entries: {first_ms:.1f} ms")  # noqa: T201
     print(f"first product of another weight of that shape: {shared_us:.1f} µs")  # noqa: T201
     print(f"every later call: least {hot.least_us:.3f} µs, median {hot.median_us:.3f} µs (goal: below {GOAL_US:g})")  # noqa: T201

@@ -2,11 +2,12 @@
 
     python benchmarks/training_step.py [TOKENS [ROUNDS [THREADS]]]
 
-Prints the median milliseconds of forward and backward over the rounds, and its ratio to the plain model's step, in
-which every weight is trained. Every round runs each model once.
+Prints the median milliseconds of forward and backward over the rounds, and the median of its ratio to the plain model's
+step of the same round, in which every weight is trained. Every round runs each model once, in an order of its own.
 """
 
 import copy
+import random
 import sys
 from statistics import median
 from time import perf_counter
@@ -52,13 +53,14 @@ def main(tokens: int = 2048, rounds: int = 5, threads: int = 1) -> None:
         prepare_peft(models[name], method)
     tokens_ST = torch.randint(0, plain.config.vocab_size, (tokens // SEQUENCE_TOKENS, SEQUENCE_TOKENS))
     samples_ms: dict[str, list[float]] = {name: [] for name in models}
+    generator = random.Random(0)
     for round_number in range(rounds + 1):
-        for name, model in models.items():
-            elapsed_ms = step_ms(model, tokens_ST)
+        for name in generator.sample(list(models), len(models)):
+            elapsed_ms = step_ms(models[name], tokens_ST)
             if round_number > 0:  # the first warms up
                 samples_ms[name].append(elapsed_ms)
     for name, samples in samples_ms.items():
-        ratio = median(samples) / median(samples_ms["plain"])
+        ratio = median(a / b for a, b in zip(samples, samples_ms["plain"], strict=True))
         sys.stdout.write(f"{name:12} {median(samples):8.0f} ms  {ratio:.2f} × plain\n")
 
 

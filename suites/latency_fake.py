@@ -14,7 +14,7 @@ from lords_bench.spec.latency import DENSE, SUBJECT, LatencyCase
 from lords_bench.suites.latency_run import Built, Timed
 from lords_bench.timing.candidate import Candidate
 from lords_bench.timing.comparison import Policy
-from lords_bench.timing.fake import FakeDevice, FakeNoise
+from lords_bench.timing.fake import FakeDevice, FakeNoise, fake_candidate
 from lords_bench.timing.protocol import compare
 
 DEVICE_NAME = "Fake GPU (made-up numbers)"
@@ -104,10 +104,7 @@ def _truth_ns(case: LatencyCase, regime: Regime, method: str) -> float:
 
 
 def _candidate(case: LatencyCase, method: str) -> Candidate:
-    return Candidate(
-        name=method, launch=lambda _slot: None, check=lambda: None, bytes_moved=_moved(case, method),
-        flops=case.shape.flops,
-    )  # fmt: skip
+    return fake_candidate(method, bytes_moved=_moved(case, method), flops=case.shape.flops)
 
 
 def _built(case: LatencyCase, method: str) -> Built:

@@ -3,12 +3,14 @@
 On a CPU the arithmetic of the reference would hide the call, so it is left out: the launch is replaced by one that
 only returns a finished result, as a GPU launch returns before its kernel is done. What remains is the Python and
 dispatcher work of a call: checks, autograd, the look-up of the launch. The launch itself (Triton's launcher) is not in
-it; on a GPU the call with its launch is timed as well.
+it; on a GPU the call with its launch is timed as well. A call and its `F.linear` are timed in the same rounds, in an
+order that is drawn for each, so that neither gets the quieter minute.
 """
 
 import gc
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from unittest.mock import patch
@@ -45,30 +47,46 @@ class CallTime:
     median_us: float
 
 
-def time_call(
-    name: str, call: Callable[[], object], *, baseline: str | None = None, rounds: int = 200, calls: int = 200
-) -> CallTime:
-    """Time `rounds` rounds of `calls` calls with the garbage collector off."""
-    samples_us = []
-    call()
+def time_calls(
+    calls: Mapping[str, Callable[[], object]], *, baseline: str | None = None, rounds: int = 200, count: int = 200
+) -> tuple[CallTime, ...]:
+    """Time calls together with the garbage collector off.
+
+    Args:
+        calls: by name.
+        baseline: which of them the others are compared with; None where there is nothing to compare.
+        rounds: in each of which every call has a turn.
+        count: calls of a turn.
+    """
+    samples_us: dict[str, list[float]] = {name: [] for name in calls}
+    order, generator = list(calls), random.Random(0)
+    for call in calls.values():
+        call()
     gc.disable()
     try:
         for _ in range(rounds):
-            start_ns = time.perf_counter_ns()
-            for _ in range(calls):
-                call()
-            samples_us.append((time.perf_counter_ns() - start_ns) / calls / 1000)
+            generator.shuffle(order)
+            for name in order:
+                call = calls[name]
+                start_ns = time.perf_counter_ns()
+                for _ in range(count):
+                    call()
+                samples_us[name].append((time.perf_counter_ns() - start_ns) / count / 1000)
     finally:
         gc.enable()
-    return CallTime(name=name, baseline=baseline, least_us=min(samples_us), median_us=median(samples_us))
+    return tuple(
+        CallTime(
+            name=name,
+            baseline=None if name == baseline else baseline,
+            least_us=min(samples),
+            median_us=median(samples),
+        )
+        for name, samples in samples_us.items()
+    )
 
 
 def measure(*, rounds: int = 200, calls: int = 200) -> tuple[CallTime, ...]:
     """Every way to call a product beside the `F.linear` of the same mode; the GPU's last, if there is one."""
-
-    def timed(name: str, call: Callable[[], object], baseline: str | None = None) -> CallTime:
-        return time_call(name, call, baseline=baseline, rounds=rounds, calls=calls)
-
     case = make_case(1, N, K, bits=4, rank=16, dtype=torch.float32, device=torch.device("cpu"))
     x, dense_NK = case.x_MK, torch.randn(N, K)
     trained_x = x.clone().requires_grad_()
@@ -82,26 +100,46 @@ def measure(*, rounds: int = 200, calls: int = 200) -> tuple[CallTime, ...]:
 
     with patch.dict(dispatch.launch_table, {dispatch.launch_key(0, weight): launch}):
         times = [
-            timed(PLAIN, lambda: linear(x, dense_NK)),
-            timed("lords_matmul", lambda: lords_matmul(x, weight), PLAIN),
-            timed("lords_matmul, x of 3 dimensions", lambda: lords_matmul(x[None], weight), PLAIN),
-            timed(TRAINED, lambda: linear(trained_x, dense_NK)),
-            timed("lords_matmul, x requires a gradient", lambda: lords_matmul(trained_x, weight), TRAINED),
-        ]
+            *time_calls(
+                {
+                    PLAIN: lambda: linear(x, dense_NK),
+                    "lords_matmul": lambda: lords_matmul(x, weight),
+                    "lords_matmul, x of 3 dimensions": lambda: lords_matmul(x[None], weight),
+                },
+                baseline=PLAIN, rounds=rounds, count=calls,
+            ),
+            *time_calls(
+                {
+                    TRAINED: lambda: linear(trained_x, dense_NK),
+                    "lords_matmul, x requires a gradient": lambda: lords_matmul(trained_x, weight),
+                },
+                baseline=TRAINED, rounds=rounds, count=calls,
+            ),
+        ]  # fmt: skip
         with torch.inference_mode():
-            times += [
-                timed(INFERENCE, lambda: linear(x, dense_NK)),
-                timed("lords_matmul, inference mode", lambda: lords_matmul(x, weight), INFERENCE),
-                timed("its operator, as compiled graphs call it", lambda: operator(*arguments), INFERENCE),
-            ]
+            times += time_calls(
+                {
+                    INFERENCE: lambda: linear(x, dense_NK),
+                    "lords_matmul, inference mode": lambda: lords_matmul(x, weight),
+                    "its operator, as compiled graphs call it": lambda: operator(*arguments),
+                },
+                baseline=INFERENCE,
+                rounds=rounds,
+                count=calls,
+            )
     if torch.cuda.is_available():
         on_gpu = make_case(1, N, K, bits=4, rank=16, dtype=torch.bfloat16, device=torch.device("cuda"))
         prepared = prepare(on_gpu, torch.bfloat16)
         dense = torch.randn(N, K, device="cuda", dtype=torch.bfloat16)
-        times += [
-            timed(GPU, lambda: linear(on_gpu.x_MK, dense)),
-            timed("lords_matmul on the GPU, launch included", lambda: lords_matmul(on_gpu.x_MK, prepared), GPU),
-        ]
+        times += time_calls(
+            {
+                GPU: lambda: linear(on_gpu.x_MK, dense),
+                "lords_matmul on the GPU, launch included": lambda: lords_matmul(on_gpu.x_MK, prepared),
+            },
+            baseline=GPU,
+            rounds=rounds,
+            count=calls,
+        )
     return tuple(times)
 
 

@@ -91,6 +91,9 @@ class StubCalls:
         self.log.append("clear")
         self.now_ns += CLEAR_NS
 
+    def free_bytes(self) -> int | None:
+        return None
+
     def clear_stamps(self) -> None:
         self.table[:] = 0
 

@@ -24,7 +24,7 @@ from lords_bench.records.status import Status
 from lords_bench.spec.latency import DENSE, DENSE_AGAIN
 from lords_bench.stats.holm import process_noise, rejected_by_holm, slower_p_value
 from lords_bench.stats.median import LEAST
-from lords_bench.stats.verdict import MARGIN, Judgement, Verdict, judge, noise_floor_of
+from lords_bench.stats.verdict import MARGIN, Judgement, Verdict, between_processes, judge, noise_floor_of
 
 LEAST_PROCESSES = 3
 ALPHA = 0.05
@@ -146,7 +146,7 @@ def judge_latency(
     judged = {}
     for key in both:
         floor = max(exp(process_noise(medians[0][key], medians[1][key])) - 1, again.get(key[:2], 0.0))
-        judgement = judge(*_joined(sides[0][key], sides[1][key]), noise_floor=floor)
+        judgement = between_processes(judge(*_joined(sides[0][key], sides[1][key]), noise_floor=floor))
         judged[key] = Judged(
             judgement=judgement,
             p_value=p_values[key],

@@ -8,12 +8,14 @@ the dataclass and by type to JSON; what has the right type and can be neither sh
 pair, an integer above 64 bits) is refused like a wrong type, when it is written as well as when it is read. A schema is
 `lords-bench/<kind>/<major>.<minor>`: another major is refused, a later minor may hold fields that are skipped here, and
 in a known minor an unknown field is an error.
+A field that came with a later minor says so (`metadata={"since": 1}`); as long as it has its default it is not written,
+and a line's minor is the least that knows all it holds. So an old line is written again byte for byte.
 """
 
 import hashlib
 import json
 import re
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import MappingProxyType, NoneType, UnionType
@@ -33,7 +35,7 @@ from lords_bench.strict_json import parse_json
 from lords_bench.text import one_line
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 0
+SCHEMA_MINOR = 1
 # Every noun that has files of its own, by the name in its schema.
 KINDS: MappingProxyType[str, type[Any]] = MappingProxyType(
     {
@@ -79,7 +81,7 @@ def encode_line(record: object) -> str:
     plain = to_plain(record)
     _require_plain(plain, "record")
     body = canonical_json(plain)
-    schema = f"lords-bench/{_kind_of(record)}/{SCHEMA_MAJOR}.{SCHEMA_MINOR}"
+    schema = f"lords-bench/{_kind_of(record)}/{SCHEMA_MAJOR}.{least_minor(record)}"
     return f'{{"schema":"{schema}","sha256":"{_sha256(body)}","record":{body}}}'
 
 
@@ -132,12 +134,29 @@ def decode_noun(line: str, noun: type[Noun]) -> Noun:
 def to_plain(value: Any) -> Any:
     """Dataclasses to dicts, tuples to lists, enums to their values; everything else as it is."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+        return {
+            field.name: to_plain(getattr(value, field.name)) for field in fields(value) if _is_written(value, field)
+        }
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, tuple):
         return [to_plain(item) for item in value]
     return value
+
+
+def least_minor(value: Any) -> int:
+    """Least minor version whose readers know every field that `to_plain` writes of a noun."""
+    if isinstance(value, tuple):
+        return max((least_minor(item) for item in value if is_dataclass(item)), default=0)
+    if not is_dataclass(value):
+        return 0
+    written = [field for field in fields(value) if _is_written(value, field)]
+    own = [int(field.metadata.get("since", 0)) for field in written]
+    return max([*own, *(least_minor(getattr(value, field.name)) for field in written)], default=0)
+
+
+def _is_written(noun: Any, field: Field[Any]) -> bool:
+    return "since" not in field.metadata or getattr(noun, field.name) != field.default
 
 
 def from_plain(annotation: Any, value: Any, *, path: str, skip_unknown: bool = False) -> Any:

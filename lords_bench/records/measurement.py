@@ -4,7 +4,7 @@ Samples are kept whole: those dropped for a cause stand in their place, so that 
 comparison belong together round by round. Statistics are properties of what was kept, computed when they are asked for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal, get_args
 
@@ -16,7 +16,7 @@ Regime = Literal["cold", "hot", "eager"]
 REGIMES: tuple[Regime, ...] = get_args(Regime)
 
 # Changes when equal hardware could give other numbers: samples of different protocols are never compared.
-PROTOCOL = "lords-bench/timing/1"
+PROTOCOL = "lords-bench/timing/2"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +58,8 @@ class Measurement:
         clock_mhz: clock of the multiprocessors in each round; None where it is unknown.
         dropped: (round, cause) of each sample that is not used, in round order.
         energy_mj: energy of one launch in millijoules, idle power included; None where it was not measured.
+        layouts: number of the buffers that each round ran on; equal numbers are the same memory. Empty = not recorded.
+        places: place of the sample in each round, from 0; empty = not recorded.
 
     Raises:
         RecordError: fields that contradict each other, or nothing kept.
@@ -71,6 +73,8 @@ class Measurement:
     clock_mhz: tuple[float | None, ...]
     dropped: tuple[tuple[int, str], ...] = ()
     energy_mj: float | None = None
+    layouts: tuple[int, ...] = field(default=(), metadata={"since": 1})
+    places: tuple[int, ...] = field(default=(), metadata={"since": 1})
 
     def __post_init__(self) -> None:
         if self.regime not in REGIMES:
@@ -79,6 +83,12 @@ class Measurement:
             raise RecordError(f"measurement has {len(self.samples_ns)} samples and {len(self.clock_mhz)} clocks")
         if self.launches_per_sample < 1:
             raise RecordError(f"measurement.launches_per_sample is {self.launches_per_sample}; it is at least 1")
+        for what, values in (("layouts", self.layouts), ("places", self.places)):
+            if values and (len(values) != len(self.samples_ns) or min(values) < 0):
+                raise RecordError(
+                    f"measurement has {len(self.samples_ns)} samples and {len(values)} {what}, the least of them "
+                    f"{min(values)}; give one from 0 up per round"
+                )
         rounds = [index for index, _ in self.dropped]
         if rounds != sorted(set(rounds)) or any(not 0 <= index < len(self.samples_ns) for index in rounds):
             raise RecordError(f"measurement.dropped names the rounds {rounds}; each sample once, in order")

@@ -11,7 +11,7 @@ from lords_bench.records.store import RejectedLine
 from lords_bench.reporting import format as fmt
 from lords_bench.reporting.origin import rejected_notices
 from lords_bench.reporting.plain import memory, provenance
-from lords_bench.stats.verdict import Judgement, Verdict, judge
+from lords_bench.stats.verdict import Judgement, Verdict, judge_measurements
 
 # Goal of issue and README: all 224 linear layers of Llama-3-8B, on one data-centre GPU.
 PTQ_GOAL_S = 180.0
@@ -158,13 +158,7 @@ def step_judgement(by_method: dict[str, CostRecord]) -> Judgement | None:
         return None
     if base.noise_floor is None:
         return None
-    return judge(
-        subject.measurement.paired_ns,
-        base.measurement.paired_ns,
-        noise_floor=base.noise_floor,
-        subject_clock_mhz=subject.measurement.clock_mhz,
-        baseline_clock_mhz=base.measurement.clock_mhz,
-    )
+    return judge_measurements(subject.measurement, base.measurement, noise_floor=base.noise_floor)
 
 
 _WORDS = {

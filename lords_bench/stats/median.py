@@ -55,6 +55,20 @@ def median_interval(values: Sequence[float] | Floats, *, level: float = 0.95) ->
     return Interval(estimate=middle, low=float(ordered[index - 1]), high=float(ordered[-index]))
 
 
+def round_log_ratios(subject: Sequence[float | None] | Floats, baseline: Sequence[float | None] | Floats) -> Floats:
+    """log(subject / baseline) of every round; NaN where one of the two was dropped.
+
+    Raises:
+        ValueError: the lengths differ.
+    """
+    if len(subject) != len(baseline):
+        raise ValueError(f"{len(subject)} rounds against {len(baseline)}; samples are paired round by round")
+    # NumPy reads None as NaN.
+    first, second = np.asarray(subject, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
+    ratios: Floats = np.log(first) - np.log(second)
+    return ratios
+
+
 def paired_log_ratios(subject: Sequence[float | None] | Floats, baseline: Sequence[float | None] | Floats) -> Floats:
     """log(subject / baseline) per block of rounds; None or NaN stands where a sample was dropped.
 
@@ -65,11 +79,7 @@ def paired_log_ratios(subject: Sequence[float | None] | Floats, baseline: Sequen
     Raises:
         ValueError: the lengths differ.
     """
-    if len(subject) != len(baseline):
-        raise ValueError(f"{len(subject)} rounds against {len(baseline)}; samples are paired round by round")
-    # NumPy reads None as NaN.
-    first, second = np.asarray(subject, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
-    ratios: Floats = np.log(first) - np.log(second)
+    ratios = round_log_ratios(subject, baseline)
     even = len(ratios) // 2 * 2
     blocks: Floats = ratios[:even].reshape(-1, 2).mean(axis=1)
     blocks = blocks[np.isfinite(blocks)]

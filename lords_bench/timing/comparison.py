@@ -7,7 +7,7 @@ from lords_bench.records.measurement import Measurement, Peaks, Regime
 from lords_bench.records.status import Status
 from lords_bench.spec.numbers import NOT_NEGATIVE, POSITIVE
 from lords_bench.stats.median import LEAST
-from lords_bench.stats.verdict import Judgement, Verdict, judge
+from lords_bench.stats.verdict import Judgement, Verdict, judge_measurements
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +22,7 @@ class Policy:
         warm_up_limit_s: where warming up ends even if the clock still moves.
         max_rounds: rounds after which the run ends in any case.
         border_rounds: rounds of one batch, between whose borders the device's counters are read.
+        layouts: how often each candidate's buffers are laid out anew, as far as memory allows.
         energy: whether the energy of a launch is measured after the samples.
     """
 
@@ -32,6 +33,7 @@ class Policy:
     warm_up_limit_s: float = 3.0
     max_rounds: int = 1000
     border_rounds: int = 10
+    layouts: int = 12
     energy: bool = True
 
     def __post_init__(self) -> None:
@@ -43,10 +45,12 @@ class Policy:
             raise UsageError(f"policy.min_rounds is {self.min_rounds}; give {LEAST} to max_rounds {self.max_rounds}")
         if self.border_rounds < 2 or self.border_rounds % 2:
             raise UsageError(f"policy.border_rounds is {self.border_rounds}; a batch is a whole number of round pairs")
+        if self.layouts < 1:
+            raise UsageError(f"policy.layouts is {self.layouts}; a candidate has at least 1")
 
 
 FULL = Policy()
-QUICK = Policy(min_rounds=12, half_width=0.01, budget_s=2.0, energy=False)
+QUICK = Policy(min_rounds=12, half_width=0.01, budget_s=2.0, layouts=6, energy=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,10 +119,4 @@ class Comparison:
             )
         assert subject.measurement is not None
         assert other.measurement is not None
-        return judge(
-            subject.measurement.paired_ns,
-            other.measurement.paired_ns,
-            noise_floor=self.noise_floor,
-            subject_clock_mhz=subject.measurement.clock_mhz,
-            baseline_clock_mhz=other.measurement.clock_mhz,
-        )
+        return judge_measurements(subject.measurement, other.measurement, noise_floor=self.noise_floor)

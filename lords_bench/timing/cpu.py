@@ -7,8 +7,9 @@ from pathlib import Path
 
 from lords_bench.records.measurement import Peaks, Regime
 from lords_bench.timing.candidate import Candidate
-from lords_bench.timing.device import Border, Sample
+from lords_bench.timing.device import Border, Need, Sample
 from lords_bench.timing.failure import failure_of
+from lords_bench.timing.memory import available_bytes
 from lords_bench.timing.probe import cpu_model
 
 # A sample lasts at least this long, so that the steps of the clock and the call to it do not count.
@@ -26,6 +27,7 @@ class CpuDevice:
     """
 
     timer = "perf-counter"
+    order_seed: int | None = None
     notes: tuple[str, ...] = ("the processor's clock is not known sample by sample",)
 
     def __init__(self) -> None:
@@ -47,7 +49,7 @@ class CpuSession:
         self._clear = clear
         self._candidates: list[tuple[Candidate, int]] = []
 
-    def prepare(self, candidate: Candidate) -> int:
+    def need(self, candidate: Candidate) -> Need:
         """Launch on every buffer set once, and count how many launches make a sample long enough."""
         try:
             for slot in range(candidate.slots):
@@ -59,9 +61,19 @@ class CpuSession:
         except Exception as error:
             raise failure_of(error) from error
         enough = min(MAX_LAUNCHES, -(-SAMPLE_NS // spent))
-        launches = enough if self._clear is None else candidate.slots
-        self._candidates.append((candidate, launches))
-        return launches
+        return Need(enough if self._clear is None else candidate.slots, spent)
+
+    def prepare(self, candidate: Candidate, launches: int | None = None) -> int:
+        """Count how many launches a sample has; one set alone is cold only once after each clearing."""
+        wanted = self.need(candidate).launches if launches is None else launches
+        if self._clear is not None and candidate.slots == 1:
+            wanted = 1
+        self._candidates.append((candidate, wanted))
+        return wanted
+
+    def free_bytes(self) -> int | None:
+        """What Linux says can be had without swapping."""
+        return available_bytes()
 
     def warm_up(self, order: Sequence[int], seconds: float) -> Sequence[Sample]:
         """Rounds for that long."""

@@ -20,6 +20,7 @@ class CudaDevice:
     """
 
     timer = "cuda-events"
+    order_seed: int | None = None
 
     def __init__(self, index: int | None = None) -> None:
         import torch

@@ -25,6 +25,7 @@ class CudaCalls(Protocol):
     def synchronize(self) -> None: ...  # noqa: D102
     def delay(self, nanoseconds: float) -> None: ...  # noqa: D102
     def clear_cache(self) -> None: ...  # noqa: D102
+    def free_bytes(self) -> int | None: ...  # noqa: D102
     def clear_stamps(self) -> None: ...  # noqa: D102
     def stamp(self, index: int) -> None: ...  # noqa: D102
     def stamps(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
@@ -58,6 +59,31 @@ class TorchGraph:
         self._graph.replay()
 
 
+class CacheClearer:
+    """Fills a cache with what nobody needs, and leaves nothing in it to be written back.
+
+    A cache full of what was just overwritten owes memory all of it; whoever comes next would pay for that, and the more
+    the more it reads. So as much of other memory is read behind the writing: what the cache holds then, memory has too.
+
+    Args:
+        byte_count: how much is written, and how much is read; more than the cache holds.
+        place: where.
+    """
+
+    def __init__(self, byte_count: int, *, place: str) -> None:
+        import torch
+
+        self._sum_of = torch.sum
+        self.written = torch.empty(byte_count, dtype=torch.int8, device=place)
+        self.read = torch.zeros(-(-byte_count // 4), dtype=torch.float32, device=place)
+        self.total = torch.zeros((), dtype=torch.float32, device=place)
+
+    def clear(self) -> None:
+        """Enqueue both."""
+        self.written.zero_()
+        self._sum_of(self.read, dim=0, out=self.total)
+
+
 class TorchCalls:
     """`CudaCalls` of the current CUDA device.
 
@@ -73,7 +99,7 @@ class TorchCalls:
         from lords_bench.kernels.device_probe import launch
 
         self._torch, self._launch, self._multiprocessors = torch, launch, multiprocessors
-        self._clear = torch.empty(CLEAR_FACTOR * (cache_bytes or SPARE_CACHE_BYTES), dtype=torch.int8, device="cuda")
+        self._cache = CacheClearer(CLEAR_FACTOR * (cache_bytes or SPARE_CACHE_BYTES), place="cuda")
         places = (stamp_count, launch.MULTIPROCESSOR_PLACES, 2)
         self._table = torch.zeros(places, dtype=torch.int64, device="cuda")
 
@@ -100,8 +126,13 @@ class TorchCalls:
         self._torch.cuda._sleep(int(nanoseconds * CYCLES_PER_NS))  # noqa: SLF001  (torch has no public delay)
 
     def clear_cache(self) -> None:
-        """Overwrite twice the L2 cache."""
-        self._clear.zero_()
+        """Overwrite twice the L2 cache, then read as much of other memory."""
+        self._cache.clear()
+
+    def free_bytes(self) -> int | None:
+        """What the driver has left, and what torch keeps without using it."""
+        cuda = self._torch.cuda
+        return int(cuda.mem_get_info()[0]) + int(cuda.memory_reserved()) - int(cuda.memory_allocated())
 
     def clear_stamps(self) -> None:
         """Forget all stamps."""

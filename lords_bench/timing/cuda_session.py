@@ -18,7 +18,7 @@ from lords_bench.records.status import Status
 from lords_bench.timing.batch import batch_launches, clock_between
 from lords_bench.timing.candidate import Candidate
 from lords_bench.timing.cuda_calls import Captured, CudaCalls
-from lords_bench.timing.device import Border, CandidateError, Sample
+from lords_bench.timing.device import Border, CandidateError, Need, Sample
 from lords_bench.timing.failure import failure_of
 from lords_bench.timing.nvml import Nvml
 
@@ -46,7 +46,6 @@ class _Ready:
     graph: Captured | None
     launches: int
     slots: int
-    launch_ns: float
 
     def enqueue(self) -> None:
         if self.graph is not None:
@@ -69,32 +68,51 @@ class CudaSession:
         self._calls.synchronize()
         self._ready.clear()
 
-    def prepare(self, candidate: Candidate) -> int:
-        """Launch every buffer set once, see how long it takes, and capture a batch that is long enough."""
+    def need(self, candidate: Candidate) -> Need:
+        """Launch every buffer set once, and see how many launches make a batch that is long enough."""
         try:
-            return self._prepare(candidate)
+            slots = self._slots(candidate)
+            for slot in range(slots):
+                candidate.launch(slot)
+            self._calls.synchronize()
+            launch_ns = self._estimate(candidate, slots)
+        # Whatever a candidate raises is its outcome.
+        except Exception as error:
+            raise failure_of(error) from error
+        if self._regime == "eager":
+            return Need(max(1, min(MAX_STREAM_LAUNCHES, round(EAGER_SAMPLE_NS / launch_ns))), launch_ns)
+        return Need(batch_launches(launch_ns, EVENT_STEP_NS, limit=MAX_GRAPH_LAUNCHES), launch_ns)
+
+    def prepare(self, candidate: Candidate, launches: int | None = None) -> int:
+        """Capture a batch."""
+        wanted = self.need(candidate).launches if launches is None else launches
+        try:
+            return self._prepare(candidate, wanted)
         # Whatever a candidate raises is its outcome.
         except Exception as error:
             raise failure_of(error) from error
 
-    def _prepare(self, candidate: Candidate) -> int:
-        slots = 1 if self._regime == "hot" else candidate.slots
-        for slot in range(slots):
-            candidate.launch(slot)
-        self._calls.synchronize()
-        launch_ns = self._estimate(candidate, slots)
+    def free_bytes(self) -> int | None:
+        """Of the device."""
+        return self._calls.free_bytes()
+
+    def _slots(self, candidate: Candidate) -> int:
+        return 1 if self._regime == "hot" else candidate.slots
+
+    def _prepare(self, candidate: Candidate, launches: int) -> int:
+        slots = self._slots(candidate)
         if self._regime == "eager":
-            launches = max(1, min(MAX_STREAM_LAUNCHES, round(EAGER_SAMPLE_NS / launch_ns)))
-            self._ready.append(_Ready(candidate, None, launches, slots, launch_ns))
+            launches = min(launches, MAX_STREAM_LAUNCHES)
+            self._ready.append(_Ready(candidate, None, launches, slots))
             return launches
-        # One set alone is cold only once after each clearing.
-        single = self._regime == "cold" and slots == 1
-        launches = 1 if single else batch_launches(launch_ns, EVENT_STEP_NS, limit=MAX_GRAPH_LAUNCHES)
+        if self._regime == "cold" and slots == 1:
+            # One set alone is cold only once after each clearing.
+            launches = 1
         graph = self._captured(candidate, launches, slots)
         if graph is None:
             self._refuse_waiting(candidate)
             launches = min(launches, MAX_STREAM_LAUNCHES)
-        self._ready.append(_Ready(candidate, graph, launches, slots, launch_ns))
+        self._ready.append(_Ready(candidate, graph, launches, slots))
         return launches
 
     def _estimate(self, candidate: Candidate, slots: int) -> float:

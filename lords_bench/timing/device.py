@@ -54,15 +54,38 @@ class CandidateError(Exception):
         self.reason = reason
 
 
+class Need(NamedTuple):
+    """Launches that a candidate's sample needs to be long against the timer, and the time of one in ns."""
+
+    launches: int
+    launch_ns: float
+
+
 class Session(Protocol):
     """Prepared candidates on a device in one regime."""
 
-    def prepare(self, candidate: Candidate) -> int:
-        """Make a candidate ready (compile, calibrate, capture); returns its launches per sample.
+    def need(self, candidate: Candidate) -> Need:
+        """Launch every buffer set of a candidate once, and see how many launches make a sample long enough.
 
         Raises:
             CandidateError: it cannot be run.
         """
+        ...
+
+    def prepare(self, candidate: Candidate, launches: int | None = None) -> int:
+        """Make a candidate ready to be sampled (calibrate, capture); returns its launches per sample.
+
+        Args:
+            candidate: on the buffers of one layout.
+            launches: wanted per sample; None = as many as it needs by itself.
+
+        Raises:
+            CandidateError: it cannot be run.
+        """
+        ...
+
+    def free_bytes(self) -> int | None:
+        """Memory that more buffers may take; None where it is not told."""
         ...
 
     def warm_up(self, order: Sequence[int], seconds: float) -> Sequence[Sample]:
@@ -70,7 +93,7 @@ class Session(Protocol):
         ...
 
     def sample_round(self, order: Sequence[int]) -> Sequence[Sample]:
-        """One sample of each candidate of `order`, in that order; a candidate may stand in it twice."""
+        """One sample of each prepared candidate of `order`, in that order."""
         ...
 
     def border(self) -> Border:
@@ -114,6 +137,11 @@ class Device(Protocol):
         ...
 
     @property
+    def order_seed(self) -> int | None:
+        """What the order of samples is drawn by; None = another one for each comparison."""
+        ...
+
+    @property
     def peaks(self) -> Peaks:
         """Measured peaks; measured at the first call, kept afterwards."""
         ...
@@ -126,9 +154,10 @@ class Device(Protocol):
 def rotation_slots(buffer_bytes: int, cache_bytes: int | None, *, limit: int = MAX_SLOTS) -> int:
     """Buffer sets of `buffer_bytes` each to rotate over so that every launch finds its own out of the cache.
 
-    1 where one set alone is too large for the cache to keep, or where the cache's size is unknown (a cold sample is
-    then a single launch after the cache was cleared).
+    At least 2, so that every candidate of a comparison can be launched as often as every other: of a set that is larger
+    than the cache, the end could still be there when it is read again. 1 where the cache's size is unknown (a cold
+    sample is then a single launch after the cache was cleared, of everybody).
     """
-    if cache_bytes is None or buffer_bytes <= 0 or buffer_bytes >= ROTATION_FACTOR * cache_bytes:
+    if cache_bytes is None or buffer_bytes <= 0:
         return 1
     return min(limit, ceil(ROTATION_FACTOR * cache_bytes / buffer_bytes) + 1)

@@ -15,7 +15,7 @@ from lords_bench.records.measurement import Peaks, Regime
 from lords_bench.records.status import Status
 from lords_bench.timing.batch import batch_launches
 from lords_bench.timing.candidate import Candidate
-from lords_bench.timing.device import Border, CandidateError, Sample
+from lords_bench.timing.device import Border, CandidateError, Need, Sample
 
 MAX_LAUNCHES = 256
 _BLOCK = 512
@@ -43,6 +43,14 @@ class FakeNoise:
         second_place: relative slowdown of a sample that does not come first in its round.
         clock_known: whether samples carry their clock.
         memory_bound: 0 where time follows the clock, 1 where it does not depend on it.
+        layout: relative standard deviation of what stays with an allocation: every layout of a candidate has its own.
+        period: every so many samples one is slower by `period_size`, whoever's it is; 0 = none.
+        period_size: relative slowdown of such a sample.
+        burst_rate: probability per sample that a burst of foreign work begins; the clock does not tell of it.
+        burst_samples: mean number of samples it lasts.
+        burst_size: relative slowdown meanwhile.
+        second_state: share of the clock in the second of two states that it changes between; 1 = one state.
+        state_samples: mean number of samples in a state.
     """
 
     jitter: float = 0.0
@@ -61,6 +69,14 @@ class FakeNoise:
     second_place: float = 0.0
     clock_known: bool = True
     memory_bound: float = 0.0
+    layout: float = 0.0
+    period: int = 0
+    period_size: float = 0.0
+    burst_rate: float = 0.0
+    burst_samples: int = 20
+    burst_size: float = 0.0
+    second_state: float = 1.0
+    state_samples: int = 50
 
 
 QUIET = FakeNoise(jitter=0.002, clock_error=0.001)
@@ -89,6 +105,7 @@ class FakeDevice:
         seed: of all its random numbers; two sessions of one device go on drawing.
         failures: name to how `prepare` fails.
         borders: what `border` answers in turn, the last for ever after; empty = a quiet border.
+        free_bytes: memory that layouts may take; None = not told.
         launches: whether candidates are really launched once per sample, for candidates that act up.
     """
 
@@ -97,6 +114,7 @@ class FakeDevice:
     seed: int = 0
     failures: Mapping[str, tuple[Status, str]] = field(default_factory=dict)
     borders: Sequence[Border] = ()
+    free_bytes: int | None = None
     launches: bool = False
     name: str = "fake"
     timer: str = "fake"
@@ -107,6 +125,11 @@ class FakeDevice:
 
     def __post_init__(self) -> None:
         self._generator = np.random.RandomState(self.seed)
+
+    @property
+    def order_seed(self) -> int:
+        """The order of samples is as reproducible as the rest."""
+        return self.seed
 
     @contextmanager
     def open(self, regime: Regime) -> Iterator["FakeSession"]:
@@ -128,20 +151,35 @@ class FakeSession:
         self._borders = 0
         self._wander = 0.0
         self._throttled = 0
+        self._bursting = self._second = False
+        # Interference was there before the first sample: nobody knows at which place of its period.
+        self._taken = generator.randint(noise.period) if (noise := device.noise).period else 0
+        self._layouts: list[float] = []
         self._cursor = _BLOCK
         self._draws: npt.NDArray[np.float64] = np.zeros((0, 0))
         self._uniform: npt.NDArray[np.float64] = np.zeros((0, 0))
 
-    def prepare(self, candidate: Candidate) -> int:
-        """Number the candidate; fails where the device was told to."""
+    def need(self, candidate: Candidate) -> Need:
+        """By the truth and the step of the timer."""
+        if candidate.name in self._device.failures:
+            raise CandidateError(*self._device.failures[candidate.name])
+        truth_ns = self._device.truth_ns[candidate.name]
+        return Need(batch_launches(truth_ns, self._noise.timer_step_ns, limit=MAX_LAUNCHES), truth_ns)
+
+    def prepare(self, candidate: Candidate, launches: int | None = None) -> int:
+        """Number the candidate, and draw what stays with its buffers; fails where the device was told to."""
         if candidate.name in self._device.failures:
             raise CandidateError(*self._device.failures[candidate.name])
         if self._device.launches:
             candidate.launch(0)
         self._candidates.append(candidate)
-        truth_ns = self._device.truth_ns[candidate.name]
-        self._launches.append(batch_launches(truth_ns, self._noise.timer_step_ns, limit=MAX_LAUNCHES))
+        self._layouts.append(1 + self._noise.layout * float(self._generator.standard_normal()))
+        self._launches.append(self.need(candidate).launches if launches is None else launches)
         return self._launches[-1]
+
+    def free_bytes(self) -> int | None:
+        """What the device was told."""
+        return self._device.free_bytes
 
     def warm_up(self, order: Sequence[int], seconds: float) -> list[Sample]:
         """Virtual time passes, but for a few samples at the end."""
@@ -176,16 +214,16 @@ class FakeSession:
         noise, candidate, launches = self._noise, self._candidates[index], self._launches[index]
         if self._cursor == _BLOCK:
             self._draws = self._generator.standard_normal((_BLOCK, 3))
-            self._uniform = self._generator.random_sample((_BLOCK, 4))
+            self._uniform = self._generator.random_sample((_BLOCK, 6))
             self._cursor = 0
         jitter, wander, stamp = self._draws[self._cursor].tolist()
-        begins, ends, spikes, size = self._uniform[self._cursor].tolist()
+        begins, ends, spikes, size, burst, state = self._uniform[self._cursor].tolist()
         self._cursor += 1
         if self._device.launches:
             candidate.launch(0)
-        clock = self._clock(wander, begins, ends)
+        clock = self._clock(wander, begins, ends, state)
         time_ns = launches * self._device.truth_ns[candidate.name] * (_STEADY_MHZ / clock) ** (1 - noise.memory_bound)
-        time_ns *= float(np.exp(noise.jitter * jitter))
+        time_ns *= float(np.exp(noise.jitter * jitter)) * self._layouts[index] * self._interference(burst)
         if spikes < noise.spike_rate:
             time_ns *= 1 - noise.spike_size * float(np.log1p(-size))
         if place:
@@ -196,9 +234,19 @@ class FakeSession:
         seen = clock * (1 + noise.clock_error * stamp) if noise.clock_known else None
         return Sample(time_ns / launches, seen)
 
-    def _clock(self, wander: float, begins: float, ends: float) -> float:
-        """The clock of the next sample, of one normal and two uniform draws."""
+    def _interference(self, burst: float) -> float:
+        """What foreign work makes of the next sample's time, of one uniform draw."""
+        noise, self._taken = self._noise, self._taken + 1
+        if burst < (1 / noise.burst_samples if self._bursting else noise.burst_rate):
+            self._bursting = not self._bursting
+        periodic = noise.period_size if noise.period and self._taken % noise.period == 0 else 0.0
+        return (1 + periodic) * (1 + noise.burst_size * self._bursting)
+
+    def _clock(self, wander: float, begins: float, ends: float, state: float) -> float:
+        """The clock of the next sample, of one normal and three uniform draws."""
         noise = self._noise
+        if noise.second_state < 1 and state < 1 / noise.state_samples:
+            self._second = not self._second
         keep = 1 - 1 / noise.drift_samples
         self._wander = keep * self._wander + (1 - keep * keep) ** 0.5 * noise.drift * wander
         clock = _STEADY_MHZ * (1 - self._wander)
@@ -210,12 +258,15 @@ class FakeSession:
             self._throttled = 1
         if self._throttled:
             clock *= noise.throttle_clock
+        if self._second:
+            clock *= noise.second_state
         if noise.clock_step_mhz:
             clock = max(noise.clock_step_mhz, round(clock / noise.clock_step_mhz) * noise.clock_step_mhz)
         return clock
 
 
 def fake_candidate(name: str, **changes: object) -> Candidate:
-    """A candidate that does nothing and is right; `changes` replace its fields."""
+    """A candidate that does nothing and is right, on as many layouts as are asked for; `changes` replace its fields."""
     plain = Candidate(name=name, launch=lambda _slot: None, check=lambda: None)
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    launch = replace(plain, **changes).launch  # type: ignore[arg-type]
+    return replace(plain, **({"launch_on": lambda _layout: launch} | changes))  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
+MEMORY = Path("/proc/meminfo")
 # Writing 5 here sets the high-water mark of resident memory back to the present value (Linux, proc(5)).
 CLEAR = Path("/proc/self/clear_refs")
 
@@ -17,6 +18,16 @@ def peak_rss_bytes() -> int | None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts kibibytes, macOS bytes.
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def available_bytes(path: Path = MEMORY) -> int | None:
+    """Memory of the machine that can be had without swapping; None where the system does not tell."""
+    try:
+        lines = path.read_text("ascii").splitlines()
+    except OSError:
+        return None
+    kibibytes = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return None if kibibytes is None else int(kibibytes) * 1024
 
 
 class MemoryStretch:

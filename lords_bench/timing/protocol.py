@@ -1,11 +1,13 @@
 """The measuring protocol: how candidates are timed against a baseline, the same on every device.
 
 Check, prepare, warm up, sample in rounds, drop for a cause, check again, believe the physics. The reasons stand in
-docs/decisions/0006-measuring.md. A round takes one sample of every candidate and two of the baseline; the second one is
-the A/A comparison that gives the noise floor. The order is rotated by one from block to block, and the second
-round of a block runs in the reverse of the first.
+docs/decisions/0006-measuring.md and 0018-layouts.md. A round takes one sample of every candidate and two of the
+baseline; the second one, on buffers of its own, is the A/A comparison that gives the noise floor. The order of a block
+of two rounds is drawn at random, its second round is the reverse of the first, and the next block runs on the next
+layout of everybody's buffers.
 """
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
@@ -13,14 +15,14 @@ from statistics import median
 from lords_bench.errors import UsageError
 from lords_bench.records.measurement import REGIMES, Measurement, Peaks, Regime
 from lords_bench.records.status import Status
-from lords_bench.stats.median import LEAST
-from lords_bench.stats.verdict import noise_floor_of
+from lords_bench.stats.verdict import measured_floor
 from lords_bench.timing.candidate import Candidate
 from lords_bench.timing.ceiling import impossible
 from lords_bench.timing.comparison import FULL, Comparison, Outcome, Policy
 from lords_bench.timing.device import CandidateError, Device, Session
 from lords_bench.timing.failure import failure_of
 from lords_bench.timing.rounds import Rounds
+from lords_bench.timing.seats import Seat, take_seats
 from lords_bench.timing.stopping import FINAL, StoppingRule, cause_between
 
 MOST_DROPPED = 0.2
@@ -61,15 +63,17 @@ def compare(
         raise UsageError(f"regime {regime!r} is unknown; known: {', '.join(REGIMES)}")
     failures: dict[str, tuple[Status, str]] = {}
     with device.open(regime) as session:
-        ready: list[tuple[Candidate, int]] = []
+        right: list[Candidate] = []
         for candidate in candidates:
             try:
                 check(candidate)
-                ready.append((candidate, session.prepare(candidate)))
+                right.append(candidate)
             except CandidateError as error:
                 failures[candidate.name] = (error.status, error.reason)
-        run = _Run(device, session, ready, baseline=baseline, regime=regime, policy=policy)
-        return run.comparison(names, failures, on_round)
+        seating = take_seats(session, right, baseline=baseline, layouts=policy.layouts)
+        run = _Run(device, session, seating.seats, baseline=baseline, regime=regime, policy=policy)
+        run.notes += seating.notes
+        return run.comparison(names, failures | seating.failures, on_round)
 
 
 def check(candidate: Candidate) -> None:
@@ -84,24 +88,24 @@ def check(candidate: Candidate) -> None:
 
 
 class _Run:
-    """One comparison under way. Its seats are the ready candidates and, last, the baseline once more."""
+    """One comparison under way. Its seats are those of the candidates and, last, the baseline's second one."""
 
     def __init__(
         self,
         device: Device,
         session: Session,
-        ready: Sequence[tuple[Candidate, int]],
+        seats: Sequence[Seat],
         *,
         baseline: str,
         regime: Regime,
         policy: Policy,
     ) -> None:
-        self.device, self.session, self.ready = device, session, ready
+        self.device, self.session, self.seats = device, session, seats
         self.baseline, self.regime, self.policy = baseline, regime, policy
-        names = [candidate.name for candidate, _ in ready]
+        names = [seat.candidate.name for seat in seats]
         self.base_seat = names.index(baseline) if baseline in names else None
-        self.seats = list(range(len(ready))) + ([] if self.base_seat is None else [self.base_seat])
-        self.rounds = Rounds(len(self.seats))
+        seed = secrets.randbits(32) if device.order_seed is None else device.order_seed
+        self.rounds = Rounds([seat.layouts for seat in seats], seed=seed)
         self.notes = list(device.notes)
 
     def comparison(
@@ -110,20 +114,23 @@ class _Run:
         """Everything from warming up to the outcomes; `failures` are the candidates that are out already."""
         found: dict[str, Measurement | tuple[Status, str]] = dict(failures)
         stopped, peaks = "failed", self.device.peaks
-        if self.ready:
+        if self.seats:
+            # The baseline's second seat is nobody's result.
+            own = list(enumerate(self.seats if self.base_seat is None else self.seats[:-1]))
             try:
                 self._warm_up()
                 stopped = self._sample(on_round)
-                for seat, (candidate, _) in enumerate(self.ready):
-                    found[candidate.name] = self._result(seat, candidate, peaks)
+                for number, seat in own:
+                    found[seat.candidate.name] = self._result(number, seat.candidate, peaks)
             except CandidateError as error:
                 reason = f"the device failed while sampling: {error.reason}"
-                found |= {candidate.name: (error.status, reason) for candidate, _ in self.ready}
+                found |= {seat.candidate.name: (error.status, reason) for _, seat in own}
         base, again, floor = found[self.baseline], None, None
         if isinstance(base, Measurement):
             second = self._measurement(len(self.seats) - 1)
-            if isinstance(second, Measurement) and _pairs(base, second) >= LEAST:
-                again, floor = second, noise_floor_of(base.paired_ns, second.paired_ns)
+            floor = measured_floor(base, second) if isinstance(second, Measurement) else None
+            if isinstance(second, Measurement) and floor is not None:
+                again = second
         return Comparison(
             device=self.device.name,
             regime=self.regime,
@@ -143,7 +150,7 @@ class _Run:
         while (spent := session.now_s() - begin) < policy.warm_up_limit_s and turn < policy.max_rounds:
             if spent >= policy.warm_up_s and _settled(clocks):
                 return
-            order = [self.seats[seat] for seat in self.rounds.order(turn)]
+            order = self._prepared(turn, self.rounds.order(turn))
             clocks += [sample.clock_mhz for sample in session.warm_up(order, policy.warm_up_s / 5)]
             turn += 1
         self.notes.append(f"the clock still moved by {CLOCK_SETTLED:.0%} or more after warming up")
@@ -155,7 +162,7 @@ class _Run:
         batch_start = 0
         while True:
             order = rounds.order(len(rounds))
-            rounds.add(order, session.sample_round([self.seats[seat] for seat in order]))
+            rounds.add(order, session.sample_round(self._prepared(len(rounds), order)))
             if on_round is not None:
                 on_round(len(rounds))
             enough = rule.reached(len(rounds), session.now_s() - begin, self._half_width)
@@ -172,6 +179,11 @@ class _Run:
                     session.rest(rest)
                     border = session.border()
 
+    def _prepared(self, index: int, order: Sequence[int]) -> list[int]:
+        """What the session calls the seats of a round, each on the layout whose turn it is."""
+        turn = self.rounds.turn(index)
+        return [self.seats[seat].prepared[turn % len(self.seats[seat].prepared)] for seat in order]
+
     def _half_width(self) -> float | None:
         return self.rounds.half_width(self.base_seat or 0, least=(1 - MOST_DROPPED) * self.policy.min_rounds)
 
@@ -184,9 +196,11 @@ class _Run:
             regime=self.regime,
             timer=self.device.timer,
             samples_ns=self.rounds.samples_ns(seat),
-            launches_per_sample=self.ready[self.seats[seat]][1],
+            launches_per_sample=self.seats[seat].launches,
             clock_mhz=self.rounds.clock_mhz(seat),
             dropped=tuple(causes.items()),
+            layouts=self.rounds.layouts(seat),
+            places=self.rounds.places(seat),
         )
 
     def _result(self, seat: int, candidate: Candidate, peaks: Peaks) -> Measurement | tuple[Status, str]:
@@ -200,7 +214,9 @@ class _Run:
         wrong = impossible(candidate, measured, peaks)
         if wrong:
             return Status.INVALID, wrong
-        return replace(measured, energy_mj=self.session.energy_mj(seat)) if self.policy.energy else measured
+        if not self.policy.energy:
+            return measured
+        return replace(measured, energy_mj=self.session.energy_mj(self.seats[seat].prepared[0]))
 
 
 def _settled(clocks: Sequence[float | None]) -> bool:
@@ -209,10 +225,6 @@ def _settled(clocks: Sequence[float | None]) -> bool:
     if not last:
         return True
     return len(last) == CLOCK_WINDOW and max(last) - min(last) < CLOCK_SETTLED * median(last)
-
-
-def _pairs(first: Measurement, second: Measurement) -> int:
-    return len(set(first.kept_rounds) & set(second.kept_rounds))
 
 
 def _outcome(name: str, found: Measurement | tuple[Status, str]) -> Outcome:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lords_bench.stats.median import paired_log_ratios
-from lords_bench.stats.verdict import relative_half_width
+from lords_bench.stats.layouts import paired_ratio, shared_layouts
 from lords_bench.timing.device import Sample
 
 # A sample whose clock fell below this share of the run's median was throttled.
@@ -17,14 +16,25 @@ Floats = npt.NDArray[np.float64]
 
 
 class Rounds:
-    """Samples by round and seat. A seat is a place in every round: one of each candidate, two of the baseline.
+    """Samples by round and seat: one of each candidate in every round, two of the baseline.
+
+    Two rounds are a block. The order of its first is drawn at random, whatever the others were, and its second is the
+    reverse. So what depends linearly on place or time cancels, and of everything else that has a rhythm of its own no
+    candidate gets more than another in any way that more blocks would not even out: for a given interference, and no
+    other difference, the ratio of a block and its inverse are equally likely, and blocks are independent.
 
     Args:
-        seats: how many samples a round has.
+        layouts: of each seat, the layouts that it goes through, one per block.
+        seed: of the order.
     """
 
-    def __init__(self, seats: int) -> None:
-        self._seats = seats
+    def __init__(self, layouts: Sequence[Sequence[int]], *, seed: int) -> None:
+        self._seats = len(layouts)
+        self._seat_layouts = layouts
+        # A stream of its own: a fake device of the same seed must not draw the same numbers.
+        self._generator = np.random.RandomState([seed, 1])
+        self._orders: list[list[int]] = []
+        self._places: list[list[int]] = []
         self._times: list[list[float]] = []
         self._clocks: list[list[float]] = []
         self._batch_causes: dict[int, str] = {}
@@ -33,17 +43,34 @@ class Rounds:
         return len(self._times)
 
     def order(self, index: int) -> list[int]:
-        """Seats in the order of a round: rotated from block to block, reversed in the second round of a block."""
-        turn = index // 2 % self._seats
-        rotated = [*range(turn, self._seats), *range(turn)]
-        return rotated[::-1] if index % 2 else rotated
+        """Seats in the order of a round; the second round of a block reverses the first."""
+        while len(self._orders) <= index // 2:
+            self._orders.append(self._generator.permutation(self._seats).tolist())
+        drawn = self._orders[index // 2]
+        return drawn[::-1] if index % 2 else list(drawn)
+
+    def turn(self, index: int) -> int:
+        """Number of the layout, among those of a seat, that a round runs on; seats with fewer begin again earlier."""
+        return index // 2
+
+    def layouts(self, seat: int) -> tuple[int, ...]:
+        """Layout of a seat in each round."""
+        own = self._seat_layouts[seat]
+        return tuple(own[self.turn(index) % len(own)] for index in range(len(self)))
+
+    def places(self, seat: int) -> tuple[int, ...]:
+        """Place of a seat in each round."""
+        return tuple(places[seat] for places in self._places)
 
     def add(self, order: Sequence[int], samples: Sequence[Sample]) -> None:
         """One round, its samples in the order they were taken in."""
         times, clocks = [np.nan] * self._seats, [np.nan] * self._seats
-        for seat, sample in zip(order, samples, strict=True):
+        places = [0] * self._seats
+        for place, (seat, sample) in enumerate(zip(order, samples, strict=True)):
+            places[seat] = place
             times[seat] = sample.ns
             clocks[seat] = np.nan if sample.clock_mhz is None else sample.clock_mhz
+        self._places.append(places)
         self._times.append(times)
         self._clocks.append(clocks)
 
@@ -89,13 +116,16 @@ class Rounds:
         kept = self.kept()
         if np.isfinite(kept[:, base]).sum() < least:
             return None
-        widths = [
-            relative_half_width(paired_log_ratios(kept[:, seat], kept[:, base]))
-            for seat in range(self._seats)
-            if seat != base
-        ]
-        known = [width for width in widths if width is not None]
-        return max(known, default=0.0) if len(known) == len(widths) else None
+        widths = []
+        for seat in range(self._seats):
+            if seat == base:
+                continue
+            layouts = shared_layouts(self.layouts(seat), self.layouts(base))
+            found = paired_ratio(kept[:, seat], kept[:, base], layouts)
+            if found is None or found.interval.low is None or found.interval.high is None:
+                return None
+            widths.append((found.interval.high - found.interval.low) / 2)
+        return max(widths, default=0.0)
 
     def _flags(self, times: Floats) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Which samples ran at too slow a clock, and which are no times at all."""

@@ -30,6 +30,13 @@ CONDITIONS: Mapping[str, FakeNoise] = MappingProxyType(
             jitter=NOISY.jitter, timer_step_ns=NOISY.timer_step_ns, clock_step_mhz=NOISY.clock_step_mhz
         ),
         "place in the round": FakeNoise(jitter=NOISY.jitter, second_place=NOISY.second_place),
+        "layouts": FakeNoise(jitter=NOISY.jitter, layout=0.005),
+        "every 2nd sample": FakeNoise(jitter=NOISY.jitter, period=2, period_size=0.03),
+        "every 3rd sample": FakeNoise(jitter=NOISY.jitter, period=3, period_size=0.03),
+        "every 4th sample": FakeNoise(jitter=NOISY.jitter, period=4, period_size=0.03),
+        "every 9th sample": FakeNoise(jitter=QUIET.jitter, period=9, period_size=0.05),
+        "bursts": FakeNoise(jitter=NOISY.jitter, burst_rate=0.01, burst_size=0.2),
+        "two clocks": FakeNoise(jitter=NOISY.jitter, second_state=0.9, clock_error=NOISY.clock_error),
         "all at once": NOISY,
     }
 )

@@ -56,7 +56,7 @@ def space() -> SearchSpace:
 
 
 def candidate_maker(problem: Problem, *, seed: int = 0) -> Callable[[Settings, str], "Candidate"]:
-    """Makes a candidate of (configuration, name); all of them share one random weight and x."""
+    """Makes a candidate of (configuration, name) with one random weight and x; each layout is copies of them."""
     import torch
 
     from lords_bench.timing.candidate import Candidate
@@ -75,7 +75,9 @@ def candidate_maker(problem: Problem, *, seed: int = 0) -> Callable[[Settings, s
     expected_MN = (x_MK.double() @ (levels_L.double()[codes_NK.long()] * (b_NR.double() @ a_RK.double())).t()).float()
     limit = 1e-4 * float(expected_MN.abs().max())
 
-    def decoded(rows: slice, columns: slice, decode: str) -> "Tensor":
+    operands = (codes_NK, pairs_PK, b_NR, a_RK, x_MK)
+
+    def decoded(codes_NK: "Tensor", pairs_PK: "Tensor", rows: slice, columns: slice, decode: str) -> "Tensor":
         if decode == "pairs":
             half = slice(columns.start // 2, columns.stop // 2)
             return table_P2[pairs_PK[rows, half].int()].flatten(1)
@@ -86,23 +88,34 @@ def candidate_maker(problem: Problem, *, seed: int = 0) -> Callable[[Settings, s
         config = CpuProductConfig(**dict(settings))  # type: ignore[arg-type]
         height, width = min(config.tile_rows, n), min(config.tile_columns, k)
 
-        def product(_slot: int) -> "Tensor":
+        def product(operands: "tuple[Tensor, ...]") -> "Tensor":
+            codes_NK, pairs_PK, b_NR, a_RK, x_MK = operands
             y_MN = torch.zeros(x_MK.shape[0], n)
             for first in range(0, n, height):
                 rows = slice(first, min(first + height, n))
                 for begin in range(0, k, width):
                     columns = slice(begin, min(begin + width, k))
                     scale = b_NR[rows] @ a_RK[:, columns]
-                    tile = decoded(rows, columns, config.decode)
+                    tile = decoded(codes_NK, pairs_PK, rows, columns, config.decode)
                     tile = tile.mul_(scale) if config.in_place else tile * scale
                     x = x_MK[:, columns]
                     y_MN[:, rows] += (tile @ x.t()).t() if config.weight_first else x @ tile.t()
             return y_MN
 
         def check() -> str | None:
-            worst = float((product(0) - expected_MN).abs().max())
+            worst = float((product(operands) - expected_MN).abs().max())
             return None if worst <= limit else f"error {worst:.3g} is above {limit:.3g}"
 
-        return Candidate(name=name, launch=product, check=check)
+        def launch_on(_layout: int) -> "Callable[[int], Tensor]":
+            copies = tuple(tensor.clone() for tensor in operands)
+            return lambda _slot: product(copies)
+
+        return Candidate(
+            name=name,
+            launch=lambda _slot: product(operands),
+            check=check,
+            launch_on=launch_on,
+            layout_bytes=sum(tensor.nbytes for tensor in operands),
+        )
 
     return make

@@ -31,8 +31,7 @@ def open_bench(device: str, kernel: str, problem: Problem, regime: Regime) -> Be
 
 
 def _fake_bench(kernel: str, problem: Problem, regime: Regime) -> Bench:
-    from lords_bench.timing.candidate import Candidate
-    from lords_bench.timing.fake import FakeDevice
+    from lords_bench.timing.fake import FakeDevice, fake_candidate
 
     def device(named: dict[str, Settings]) -> "Device":
         truth = {name: fake_truth_ns(kernel, settings, problem) for name, settings in named.items()}
@@ -41,7 +40,7 @@ def _fake_bench(kernel: str, problem: Problem, regime: Regime) -> Bench:
 
     def make(settings: Settings, name: str) -> "Candidate":
         fault = fake.fault_of(settings) if kernel == fake.FAULTY else None
-        return Candidate(name=name, launch=lambda _slot: None, check=fault or (lambda: None))
+        return fake_candidate(name, check=fault or (lambda: None))
 
     return Bench(device, make, regime)
 

@@ -1,5 +1,7 @@
 """Configurations of a kernel as candidates: one random weight, in as many copies as keep it out of the cache.
 
+The first layout of buffers is shared by all configurations; each has the others to itself, for as long as it is timed.
+
 The check is the one that kernels are held to everywhere (`kernel_check`): the bound that follows from K, rank and
 dtype, outputs that start as NaN, and a second launch with equal bits, unless the configuration adds with atomics. What
 is expected is computed once per problem.
@@ -49,15 +51,21 @@ def candidate_maker(
     weight = prepared_for(chosen, case, decoder)
     cost = chosen.cost(problem.m_bucket, weight, dtype)
     slots = rotation_slots(cost.bytes_moved, cache_bytes) if regime == "cold" else 1
-    weights = [weight, *(_copy(weight) for _ in range(slots - 1))]
-    inputs = [case.x_MK, *(case.x_MK.clone() for _ in range(slots - 1))]
+
+    def copies(count: int) -> list[tuple[torch.Tensor, PreparedWeight | PreparedBlockwise]]:
+        return [(case.x_MK.clone(), _copy(weight)) for _ in range(count)]
+
+    shared = [(case.x_MK, weight), *copies(slots - 1)]
+    layout_bytes = slots * cost.bytes_moved + 2 * case.x_MK.shape[0] * problem.n * dtype.itemsize
     expected: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def make(settings: Settings, name: str) -> Candidate:
         config = config_of(kernel, settings)
 
-        def launch(slot: int) -> torch.Tensor:
-            return chosen.launch(inputs[slot], weights[slot], None, config)
+        def launch_over(
+            sets: list[tuple[torch.Tensor, PreparedWeight | PreparedBlockwise]],
+        ) -> Callable[[int], torch.Tensor]:
+            return lambda slot: chosen.launch(*sets[slot], None, config)
 
         def check() -> str | None:
             support = chosen.supports(problem.m_bucket, weight, dtype)
@@ -79,7 +87,14 @@ def candidate_maker(
             return None
 
         return Candidate(
-            name=name, launch=launch, check=check, slots=slots, bytes_moved=cost.bytes_moved, flops=cost.flops
+            name=name,
+            launch=launch_over(shared),
+            check=check,
+            slots=slots,
+            launch_on=lambda _layout: launch_over(copies(slots)),
+            layout_bytes=layout_bytes,
+            bytes_moved=cost.bytes_moved,
+            flops=cost.flops,
         )
 
     return make

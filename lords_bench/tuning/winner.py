@@ -8,10 +8,14 @@ default only if fresh samples show it to be faster.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lords_bench.records.measurement import Measurement
 from lords_bench.records.trial import RunOff, Settings, Trial, TuningRecord, choice_of
 from lords_bench.records.tuned import ROUTE, Choice, Speedup, Summary, TunedEntry
+
+if TYPE_CHECKING:
+    from lords_bench.stats.verdict import Judgement
 
 NEAR = 1.05
 MOST_FINALISTS = 8
@@ -57,7 +61,7 @@ def finalists(record: TuningRecord, order: Sequence[Settings]) -> tuple[Settings
 
 def canonical(record: TuningRecord, final: RunOff, order: Sequence[Settings]) -> tuple[Settings, int] | None:
     """The configuration to take from the final run-off and how many were as good; None if all of them failed."""
-    from lords_bench.stats.verdict import MARGIN, Verdict, judge
+    from lords_bench.stats.verdict import MARGIN, Verdict
 
     measured = [
         (config, found) for config, found in zip(final.configs, final.measurements, strict=True) if found is not None
@@ -69,8 +73,7 @@ def canonical(record: TuningRecord, final: RunOff, order: Sequence[Settings]) ->
         config
         for config, found in measured
         if found is fastest
-        or judge(found.paired_ns, fastest.paired_ns, noise_floor=max(MARGIN, final.noise_floor or 0.0)).verdict
-        in (Verdict.SAME, Verdict.FASTER)
+        or _judged(found, fastest, max(MARGIN, final.noise_floor or 0.0)).verdict in (Verdict.SAME, Verdict.FASTER)
     ]
     rank = {config: number for number, config in enumerate(order)}
     return min(ties, key=lambda config: _preference(record.by_config.get(config), rank[config])), len(ties)
@@ -78,7 +81,7 @@ def canonical(record: TuningRecord, final: RunOff, order: Sequence[Settings]) ->
 
 def winner(record: TuningRecord, order: Sequence[Settings]) -> Winner | None:
     """What the rows say; None as long as there is no run-off with both the default and another result."""
-    from lords_bench.stats.verdict import Verdict, judge
+    from lords_bench.stats.verdict import Verdict
 
     final = record.run_off("final")
     chosen = None if final is None else canonical(record, final, order)
@@ -93,7 +96,7 @@ def winner(record: TuningRecord, order: Sequence[Settings]) -> Winner | None:
     base, found = judged_in.measurement_of(default), judged_in.measurement_of(config)
     if base is None or found is None:
         return None
-    verdict = judge(found.paired_ns, base.paired_ns, noise_floor=judged_in.noise_floor or 0.0)
+    verdict = _judged(found, base, judged_in.noise_floor or 0.0)
     better = config != default and verdict.verdict is Verdict.FASTER and verdict.ratio is not None
     better = better and found.median_ns <= base.median_ns
     return Winner(
@@ -112,7 +115,7 @@ def fastest_of(run_off: RunOff) -> Winner | None:
 
     Among configurations that are faster than the baseline and as good as the fastest of them, the first is taken.
     """
-    from lords_bench.stats.verdict import MARGIN, Verdict, judge
+    from lords_bench.stats.verdict import MARGIN, Verdict
 
     base, floor = run_off.measurement_of(run_off.baseline), run_off.noise_floor or 0.0
     if base is None:
@@ -121,7 +124,7 @@ def fastest_of(run_off: RunOff) -> Winner | None:
     for config, found in zip(run_off.configs, run_off.measurements, strict=True):
         if found is None or config == run_off.baseline:
             continue
-        judged = judge(found.paired_ns, base.paired_ns, noise_floor=floor)
+        judged = _judged(found, base, floor)
         if judged.verdict is Verdict.FASTER and found.median_ns <= base.median_ns:
             faster.append((config, found, judged.ratio))
     config, measurement, ratio, ties = run_off.baseline, base, None, 1
@@ -130,9 +133,7 @@ def fastest_of(run_off: RunOff) -> Winner | None:
         good = [
             item
             for item in faster
-            if item[1] is best
-            or judge(item[1].paired_ns, best.paired_ns, noise_floor=max(MARGIN, floor)).verdict
-            in (Verdict.SAME, Verdict.FASTER)
+            if item[1] is best or _judged(item[1], best, max(MARGIN, floor)).verdict in (Verdict.SAME, Verdict.FASTER)
         ]
         (config, measurement, ratio), ties = good[0], len(good)
     return Winner(
@@ -172,6 +173,13 @@ def table_entry(record: TuningRecord, found: Winner, *, measured_on: str, commit
         commit=commit,
         run=record.run_offs[-1].run_id,
     )
+
+
+def _judged(subject: Measurement, baseline: Measurement, noise_floor: float) -> "Judgement":
+    """By time alone: a configuration that draws so much power that the clock falls is a slow one."""
+    from lords_bench.stats.verdict import judge_measurements
+
+    return judge_measurements(subject, baseline, noise_floor=noise_floor, in_cycles=False)
 
 
 def _choice(kernel: str, settings: Settings) -> Choice:

@@ -1,6 +1,7 @@
 """A built way as a candidate for timing: rotated buffer sets, and a check on fresh inputs with poisoned outputs."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -29,19 +30,25 @@ class Checked:
 def as_candidate(name: str, way: Way, problem: Problem, *, regime: Regime, cache_bytes: int | None) -> Checked:
     """The way with as many copies of its operands as a cold launch needs; one set in other regimes.
 
+    Every other layout is as many copies again. The results of two launches are counted to a layout's memory.
+
     `bytes_moved` is the format's tensors and x once (y may stay in the cache); `flops` the product alone, so that
     formats compare.
     """
     case, itemsize = problem.case, problem.dtype.itemsize
     moved = way.stored_bytes + case.m * case.k * itemsize
     slots = rotation_slots(moved, cache_bytes) if regime == "cold" else 1
-    sets: list[tuple[Any, torch.Tensor]] = [(way.operands, problem.draw_x())]
-    sets += [(copy.deepcopy(way.operands), problem.draw_x()) for _ in range(slots - 1)]
     apply = way.apply
 
-    def launch(slot: int) -> object:
-        operands, x_MK = sets[slot]
-        return apply(operands, x_MK)
+    def copies(count: int) -> list[tuple[Any, torch.Tensor]]:
+        return [(copy.deepcopy(way.operands), problem.draw_x()) for _ in range(count)]
+
+    def launch_over(sets: list[tuple[Any, torch.Tensor]]) -> Callable[[int], object]:
+        def launch(slot: int) -> object:
+            operands, x_MK = sets[slot]
+            return apply(operands, x_MK)
+
+        return launch
 
     def check() -> str | None:
         x_MK = problem.draw_x()
@@ -50,7 +57,7 @@ def as_candidate(name: str, way: Way, problem: Problem, *, regime: Regime, cache
         return wrong or wrong_with(x_MK.copy_(problem.draw_x()))
 
     def wrong_with(x_MK: torch.Tensor) -> str | None:
-        y_MN = run_watched(lambda inputs: apply(sets[0][0], inputs[0]), [x_MK])
+        y_MN = run_watched(lambda inputs: apply(way.operands, inputs[0]), [x_MK])
         if isinstance(y_MN, str):
             return y_MN
         if y_MN.shape != (case.m, case.n) or y_MN.dtype != problem.dtype:
@@ -61,7 +68,14 @@ def as_candidate(name: str, way: Way, problem: Problem, *, regime: Regime, cache
 
     found = Checked(
         candidate=Candidate(
-            name=name, launch=launch, check=check, slots=slots, bytes_moved=moved, flops=case.shape.flops
+            name=name,
+            launch=launch_over([(way.operands, problem.draw_x()), *copies(slots - 1)]),
+            check=check,
+            slots=slots,
+            launch_on=lambda _layout: launch_over(copies(slots)),
+            layout_bytes=slots * moved + 2 * case.m * case.n * itemsize,
+            bytes_moved=moved,
+            flops=case.shape.flops,
         )
     )
     return found

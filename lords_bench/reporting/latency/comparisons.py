@@ -13,8 +13,7 @@ from lords_bench.records.measurement import REGIMES, Regime
 from lords_bench.records.status import Status
 from lords_bench.reporting.origin import age
 from lords_bench.spec.latency import DENSE, DENSE_AGAIN, KERNEL_PREFIX, METHODS, SUBJECT, LatencyCase
-from lords_bench.stats.median import LEAST
-from lords_bench.stats.verdict import Judgement, Verdict, judge, noise_floor_of
+from lords_bench.stats.verdict import Judgement, Verdict, judge_measurements, measured_floor
 
 _ORDER = {method.name: index for index, method in enumerate(METHODS)}
 
@@ -179,9 +178,7 @@ def _match(found: list[LatencyRecord]) -> Match:
 
 def _noise_floor(records: Mapping[str, LatencyRecord]) -> float | None:
     dense, again = (records[name].measurement if name in records else None for name in (DENSE, DENSE_AGAIN))
-    if dense is None or again is None or len(set(dense.kept_rounds) & set(again.kept_rounds)) < LEAST:
-        return None
-    return noise_floor_of(dense.paired_ns, again.paired_ns)
+    return None if dense is None or again is None else measured_floor(dense, again)
 
 
 def _judge(records: Mapping[str, LatencyRecord], baseline: str, floor: float | None) -> Judgement | None:
@@ -196,13 +193,7 @@ def _judge(records: Mapping[str, LatencyRecord], baseline: str, floor: float | N
             return Judgement(
                 verdict=Verdict.INVALID, ratio=None, cycles=None, noise_floor=floor, pairs=0, reason=reason
             )
-    return judge(
-        subject.paired_ns,
-        other.paired_ns,
-        noise_floor=floor,
-        subject_clock_mhz=subject.clock_mhz,
-        baseline_clock_mhz=other.clock_mhz,
-    )
+    return judge_measurements(subject, other, noise_floor=floor)
 
 
 def _method_order(method: str) -> tuple[int, str]:

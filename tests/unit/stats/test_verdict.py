@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lords_bench.errors import RecordError
-from lords_bench.stats.verdict import Judgement, Verdict, judge, noise_floor_of
+from lords_bench.stats.holm import process_noise
+from lords_bench.stats.verdict import Judgement, Verdict, between_processes, judge, noise_floor_of
 
 BASE = [1000.0 + 3 * (index % 5) for index in range(40)]
 
@@ -122,3 +123,22 @@ def test_the_noise_floor_is_the_farthest_that_an_equal_pair_may_lie_apart() -> N
     assert 0.001 < floor < 0.01
     assert noise_floor_of(BASE, times(1.0, spread=0.01)) == pytest.approx(floor, rel=0.02)
     assert noise_floor_of(BASE, BASE) == 0.0
+
+
+def test_the_interval_over_several_processes_holds_what_processes_differ_by() -> None:
+    """Blocks of rounds alone would not: what a process has of its own is in all of its rounds."""
+    generator, alone, held = np.random.RandomState(0), 0, 0
+    for _ in range(100):
+        processes = np.exp(0.003 * generator.standard_normal((2, 3, 1)) + 0.004 * generator.standard_normal((2, 3, 40)))
+        floor = float(np.expm1(process_noise(*np.log(np.median(processes, axis=2)).tolist())))
+        head, base = processes.reshape(2, -1).tolist()
+        found = judge(head, base, noise_floor=floor)
+        wide = between_processes(found)
+        assert found.ratio is not None
+        assert wide.ratio is not None
+        alone += (found.ratio.low or 2) <= 1 <= (found.ratio.high or 0)
+        held += (wide.ratio.low or 2) <= 1 <= (wide.ratio.high or 0)
+        assert wide.verdict is found.verdict
+
+    assert alone < 70
+    assert held >= 93

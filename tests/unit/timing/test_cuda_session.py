@@ -10,6 +10,7 @@ from cuda_stub import CLOCK_MHZ, StubCalls
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.timing.candidate import Candidate
+from lords_bench.timing.cuda_calls import CacheClearer
 from lords_bench.timing.cuda_session import (
     ATTEMPTS,
     EVENT_STEP_NS,
@@ -193,3 +194,19 @@ def test_the_estimate_that_sizes_a_batch_is_not_the_time_of_an_empty_interval() 
 
     start = calls.log.index("delay")
     assert calls.log[start : start + 8] == ["delay", "event", *["launch"] * 5, "event"]
+
+
+def test_after_the_cache_is_cleared_as_much_is_read_as_was_written_and_of_other_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Overwritten lines that wait to be written back would be paid for by whoever comes next."""
+    cache = CacheClearer(1001, place="cpu")
+    done: list[str] = []
+    cache.written.fill_(7)
+    monkeypatch.setattr(cache, "_sum_of", lambda values, **_to: done.append(f"read {values.nbytes}"))
+
+    cache.clear()
+
+    assert int(cache.written.count_nonzero()) == 0
+    assert done == ["read 1004"]
+    assert cache.read.untyped_storage().data_ptr() != cache.written.untyped_storage().data_ptr()

@@ -2,17 +2,21 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from lords_bench.stats.verdict import Verdict
+from lords_bench.timing.comparison import FULL
 from lords_bench.timing.fake import NOISY
-from lords_bench.timing.self_test import Rates, rates
+from lords_bench.timing.self_test import CONDITIONS, Rates, rates
 
 ROOT = Path(__file__).resolve().parents[3]
-RUNS = 1000
+RUNS = 300
+# Runs of each kind of interference: few, with fixed seeds; benchmarks/false_alarms.py makes RUNS of them.
+FEW = 30
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +65,34 @@ def test_the_interval_holds_the_truth_although_sampling_stops_when_it_is_narrow(
 ) -> None:
     found: Rates = request.getfixturevalue(which)
 
-    # Three standard errors of 1,000 runs below the nominal 95 %.
+    # Three standard errors of 300 runs below the nominal 95 %.
     assert found.covered >= 0.95 - 3 * (0.95 * 0.05 / RUNS) ** 0.5
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_no_kind_of_interference_makes_equal_candidates_different(name: str) -> None:
+    found = rates(CONDITIONS[name], slowdown=0.0, runs=FEW)
+
+    assert found.protocol == 0.0
+    # The nominal 95 % less three standard errors.
+    assert found.covered >= 0.95 - 3 * (0.95 * 0.05 / FEW) ** 0.5
+
+
+def test_what_stays_with_a_layout_is_out_of_sight_of_a_single_one() -> None:
+    """The twin of the condition: the interval from one layout, and why nothing below 2 % is called from it."""
+    found = rates(CONDITIONS["layouts"], slowdown=0.0, runs=100, policy=replace(FULL, layouts=1))
+
+    assert found.covered < 0.7
+    assert found.protocol == 0.0
+
+
+@pytest.mark.parametrize("slowdown", ["0", "0.02"])
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_the_committed_shares_reach_the_goals(benchmark_script: ModuleType, name: str, slowdown: str) -> None:
+    shares = json.loads(benchmark_script.SHARES.read_text())["conditions"][name][slowdown]
+
+    assert shares["covered"] >= 0.93
+    assert shares["protocol"] <= 0.01 if slowdown == "0" else shares["protocol"] >= 0.95
 
 
 def test_the_committed_figure_is_drawn_from_the_committed_shares(benchmark_script: ModuleType) -> None:

@@ -1,9 +1,10 @@
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from lords_bench.timing.memory import MemoryStretch, peak_rss_bytes
+from lords_bench.timing.memory import MemoryStretch, available_bytes, peak_rss_bytes
 
 MEBI = 2**20
 
@@ -28,3 +29,11 @@ def test_what_the_system_does_not_tell_is_unknown(monkeypatch: pytest.MonkeyPatc
     stretch = MemoryStretch(on_gpu=False)
 
     assert (stretch.start_bytes, stretch.peak_bytes) == (None, None)
+
+
+def test_what_can_be_had_without_swapping_is_what_linux_says(tmp_path: Path) -> None:
+    told = tmp_path / "meminfo"
+    told.write_text("MemTotal:  8 kB\nMemFree:  1 kB\nMemAvailable:   3 kB\n")
+
+    assert available_bytes(told) == 3 * 1024
+    assert available_bytes(tmp_path / "absent") is None

@@ -1,6 +1,8 @@
 """Order of the samples in a round, sizes of batches, clocks between stamps, and the ceiling of physics."""
 
 from collections import Counter
+from itertools import pairwise
+from math import factorial
 
 import numpy as np
 import pytest
@@ -12,26 +14,76 @@ from lords_bench.timing.batch import batch_launches, clock_between, timer_step_n
 from lords_bench.timing.ceiling import impossible
 from lords_bench.timing.comparison import Policy
 from lords_bench.timing.cpu import CpuDevice
-from lords_bench.timing.device import rotation_slots
+from lords_bench.timing.device import Sample, rotation_slots
 from lords_bench.timing.fake import FakeDevice, fake_candidate
 from lords_bench.timing.protocol import compare
 from lords_bench.timing.rounds import Rounds
 
 
-@pytest.mark.parametrize("seats", [1, 2, 3, 7])
+def rounds_of(seats: int, *, layouts: int = 1, seed: int = 0) -> Rounds:
+    return Rounds([tuple(range(layouts))] * seats, seed=seed)
+
+
+@pytest.mark.parametrize("seats", [2, 3, 7])
 def test_every_seat_stands_in_every_place_equally_often(seats: int) -> None:
-    rounds = Rounds(seats)
+    rounds = rounds_of(seats)
+    blocks = 500 * seats
 
-    places = Counter((seat, place) for turn in range(2 * seats) for place, seat in enumerate(rounds.order(turn)))
+    places = Counter((seat, place) for turn in range(2 * blocks) for place, seat in enumerate(rounds.order(turn)))
 
-    assert set(places.values()) == {2}
     assert len(places) == seats * seats
+    # 1,000 of each are expected; five standard deviations of independent blocks, in each of which a place counts twice.
+    assert max(abs(count - 1000) for count in places.values()) < 5 * 2 * (500 * (1 - 1 / seats)) ** 0.5
+
+
+@pytest.mark.parametrize("seats", [2, 3])
+def test_every_order_follows_every_other_equally_often(seats: int) -> None:
+    """A rhythm of the order itself is what a rhythm of the machine could fall in with."""
+    rounds = rounds_of(seats)
+    orders = [tuple(rounds.order(2 * block)) for block in range(4000)]
+
+    following = Counter(pairwise(orders))
+
+    kinds = factorial(seats) ** 2
+    assert len(following) == kinds
+    assert max(abs(count - 4000 / kinds) for count in following.values()) < 5 * (4000 / kinds) ** 0.5
 
 
 def test_the_second_round_of_a_block_reverses_the_first() -> None:
-    rounds = Rounds(4)
+    rounds = rounds_of(4)
 
     assert all(rounds.order(turn + 1) == rounds.order(turn)[::-1] for turn in range(0, 16, 2))
+
+
+def test_the_order_is_that_of_its_seed() -> None:
+    orders = [[rounds_of(5, seed=seed).order(turn) for turn in range(20)] for seed in (1, 1, 2)]
+
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+
+
+def test_a_block_runs_on_one_layout_and_the_next_block_on_the_next() -> None:
+    rounds = rounds_of(2, layouts=3)
+    for turn in range(8):
+        rounds.add(rounds.order(turn), [Sample(1.0, None)] * 2)
+
+    assert rounds.layouts(0) == (0, 0, 1, 1, 2, 2, 0, 0)
+
+
+def test_the_place_of_every_sample_is_kept() -> None:
+    device = FakeDevice(truth_ns={"base": 1e4, "a": 1e4}, seed=3)
+
+    found = compare(device, [fake_candidate("base"), fake_candidate("a")], baseline="base")
+
+    again, first, other = found.baseline_again, found.outcome("base").measurement, found.outcome("a").measurement
+    assert again is not None
+    assert first is not None
+    assert other is not None
+    assert {tuple(sorted(places)) for places in zip(first.places, other.places, again.places, strict=True)} == {
+        (0, 1, 2)
+    }
+    assert len(set(first.places[::2])) == 3
+    assert not set(first.layouts) & set(again.layouts)
 
 
 @pytest.mark.parametrize(("launch_ns", "launches"), [(1e9, 1), (250_000.0, 1), (5_000.0, 50), (0.5, 256)])
@@ -41,7 +93,7 @@ def test_a_batch_lasts_five_hundred_steps_of_the_timer(launch_ns: float, launche
 
 @pytest.mark.parametrize(
     ("buffer_bytes", "cache_bytes", "slots"),
-    [(10 * 2**20, 50 * 2**20, 26), (250 * 2**20, 50 * 2**20, 1), (1, 50 * 2**20, 256), (5, None, 1), (0, 100, 1)],
+    [(10 * 2**20, 50 * 2**20, 26), (250 * 2**20, 50 * 2**20, 2), (1, 50 * 2**20, 256), (5, None, 1), (0, 100, 1)],
 )
 def test_buffers_are_rotated_over_five_times_the_cache(buffer_bytes: int, cache_bytes: int | None, slots: int) -> None:
     assert rotation_slots(buffer_bytes, cache_bytes) == slots
@@ -144,6 +196,8 @@ def test_the_statistics_of_a_measurement_leave_out_what_was_dropped() -> None:
         ({"dropped": ((2, "a"),)}, "names the rounds"),
         ({"samples_ns": (1.0, -1.0)}, "a time is positive"),
         ({"launches_per_sample": 0}, "at least 1"),
+        ({"layouts": (0,)}, "2 samples and 1 layouts"),
+        ({"places": (0, -1)}, "2 places, the least of them -1"),
     ],
 )
 def test_a_measurement_that_contradicts_itself_cannot_be_built(changes: dict[str, object], words: str) -> None:
