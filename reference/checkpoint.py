@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lords_bench.errors import LordsBenchError, ModelError
+from lords_bench.errors import LordsBenchError, ModelError, one_line
 from lords_bench.reference.double_quant import RUN
 from lords_bench.reference.packing import packed_shape
-from lords_bench.reference.tensor_files import one_line, read_tensors, write_tensors
+from lords_bench.reference.tensor_files import read_tensors, write_tensors
 from lords_bench.reference.weights import (
     STORAGE_DTYPES,
     QuantizedWeight,
@@ -132,7 +132,7 @@ def _descriptions(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     try:
         described = json.loads(metadata.get("weights", ""))
     except json.JSONDecodeError as error:
-        raise ModelError(f"{path} has a malformed list of weights ({error}); fetch it again") from error
+        raise ModelError(f"{path} has a malformed list of weights ({one_line(error)}); fetch it again") from error
     if not isinstance(described, dict):
         raise ModelError(f"{path} lists its weights as {type(described).__name__}, not by name; fetch it again")
     return described

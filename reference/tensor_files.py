@@ -52,8 +52,3 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} is no whole safetensors file ({one_line(error)}); fetch it again") from error
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error on one line, or its class where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -2,7 +2,7 @@
 
 import torch
 
-from lords_bench.errors import LordsBenchError
+from lords_bench.errors import LordsBenchError, one_line
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.spec.latency import DENSE, LatencyCase
@@ -46,7 +46,7 @@ class TorchWorkbench:
                     method, ways[method], problem, regime=regime, cache_bytes=self._device.cache_bytes
                 )
             except LordsBenchError as error:
-                failures[method] = (Status.UNSUPPORTED, str(error).splitlines()[0])
+                failures[method] = (Status.UNSUPPORTED, str(error))
             # Whatever a library raises while it is set up is the outcome of its method, and the others go on.
             except Exception as error:  # noqa: BLE001
                 failure = failure_of(error)
@@ -76,5 +76,5 @@ class TorchWorkbench:
         try:
             torch.cuda.synchronize()
         except RuntimeError as error:
-            return str(error).splitlines()[0]
+            return one_line(error)
         return None

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lords_bench.errors import LordsBenchError, UsageError
+from lords_bench.errors import LordsBenchError, UsageError, one_line
 from lords_bench.records.cost import CostRecord, CostRun
 from lords_bench.records.created import created_now
 from lords_bench.records.status import Status
@@ -104,7 +104,7 @@ def run_step(
             trainees[method] = BUILDERS[method](job)
             trainees[method].step()
         except LordsBenchError as error:
-            failures[method] = (Status.UNSUPPORTED, str(error).splitlines()[0])
+            failures[method] = (Status.UNSUPPORTED, str(error))
         # Whatever a library raises while it is set up is the outcome of its method, and the other goes on.
         except Exception as raised:  # noqa: BLE001
             failure = failure_of(raised)
@@ -305,4 +305,4 @@ def _import(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise UsageError(f"{package} cannot be used: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"{package} cannot be used: {one_line(error)}") from None

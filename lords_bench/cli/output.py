@@ -62,7 +62,7 @@ def is_reader_gone() -> bool:
 
 def _refused(error: OSError) -> StoreError:
     _drop_rest()
-    return StoreError(f"standard output cannot be written: {error.strerror or error}; send it elsewhere")
+    return StoreError(f"standard output cannot be written: {one_line(error)}; send it elsewhere")
 
 
 def _drop_rest() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from lords_bench.errors import SpecError
+from lords_bench.errors import SpecError, one_line
 from lords_bench.reference.checkpoint import spec_from_dict
 from lords_bench.reference.weights import QuantizedWeight
 from lords_bench.spec.quant import QuantSpec
@@ -109,7 +109,7 @@ def _matches(pattern: str, layer: str) -> bool:
     try:
         return fullmatch(pattern, layer) is not None
     except PatternError as error:
-        raise SpecError(f"modules_to_not_convert has {pattern!r}, no name and no pattern: {error}") from error
+        raise SpecError(f"modules_to_not_convert has {pattern!r}, no name and no pattern: {one_line(error)}") from error
 
 
 def _plain(spec: QuantSpec) -> dict[str, Any]:
@@ -123,4 +123,4 @@ def _spec(where: str, values: Mapping[str, Any]) -> QuantSpec:
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise SpecError(f"{where} is malformed ({type(error).__name__}: {error}); see QuantSpec") from error
+        raise SpecError(f"{where} is malformed ({one_line(error)}); see QuantSpec") from error

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from lords_bench.errors import ModelError
+from lords_bench.errors import ModelError, one_line
 
 # Codes and scales in a quantized folder of the earlier form.
 QUANTIZED_FILE = "quantized.safetensors"
@@ -245,12 +245,6 @@ def _model_folder(source: str) -> Path:
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"no directory {source!r}, and the hub does not give it: {one_line(error)}") from error
-
-
-def one_line(error: BaseException) -> str:
-    """First line of a message; KeyError and the like show their class, for a bare key says little."""
-    text = str(error).strip().split("\n")[0].rstrip(".")
-    return text if isinstance(error, (OSError, ValueError)) and text else f"{type(error).__name__}: {text}"
 
 
 @contextmanager

@@ -26,9 +26,9 @@ from transformers.quantizers.auto import (
 )
 from transformers.quantizers.base import HfQuantizer
 
-from lords_bench.errors import LordsBenchError, ModelError, SpecError
+from lords_bench.errors import LordsBenchError, ModelError, SpecError, one_line
 from lords_bench.integrations.hf_config import METHOD, LordsConfig
-from lords_bench.integrations.hf_model import one_line, quantizable_layers, quiet_transformers
+from lords_bench.integrations.hf_model import quantizable_layers, quiet_transformers
 from lords_bench.integrations.stored_linear import STORED_CODES, StoredLinear, stored_name, weight_in_state
 from lords_bench.reference.checkpoint import tensors_to_store
 from lords_bench.reference.methods import quantize

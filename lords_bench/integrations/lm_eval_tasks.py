@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from lords_bench.errors import UsageError
+from lords_bench.errors import UsageError, one_line
 from lords_bench.integrations.choices import Choice
 from lords_bench.integrations.hf_model import CausalModel
 from lords_bench.integrations.task_metric import TaskMetric
@@ -118,9 +118,8 @@ def _evaluate(
                 model=harness, tasks=[task], task_manager=manager, bootstrap_iters=1000, log_samples=False
             )
         except (OSError, ValueError, KeyError) as error:
-            line = str(error).strip().split("\n")[0]
             raise UsageError(
-                f"lm-eval cannot run {task if isinstance(task, str) else task['task']!r} here: {line}; "
+                f"lm-eval cannot run {task if isinstance(task, str) else task['task']!r} here: {one_line(error)}; "
                 "connect to the hub, or put the data in the Hugging Face cache"
             ) from error
     return tuple(_metrics(results["results"]))

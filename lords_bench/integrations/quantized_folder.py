@@ -32,7 +32,6 @@ from lords_bench.integrations.hf_model import (
     files_sha256,
     is_quantized_folder,
     load_causal_model,
-    one_line,
     quantizable_layers,
     quiet_transformers,
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lords_bench.errors import LordsBenchError
+from lords_bench.errors import LordsBenchError, kind_and_ends
 from lords_bench.kernel_check.cases import SCALING, CheckCase, prepared_for
 from lords_bench.kernel_check.training import TRAINING_CHECKS, outcome
 from lords_bench.kernel_registry import KERNELS, Kernel, PreparedBlockwise, named_kernel
@@ -87,7 +87,7 @@ def _guarded(name: str, case: CheckCase, run: Callable[[], CheckResult]) -> Chec
         return CheckResult(kernel=name, case=case.name, status=Status.INVALID, reason=str(error), worst=None)
     # Whatever a kernel raises is the outcome of its check, and the other kernels go on.
     except Exception as error:  # noqa: BLE001
-        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        reason = kind_and_ends(error)
         return CheckResult(kernel=name, case=case.name, status=Status.LAUNCH_ERROR, reason=reason, worst=None)
 
 

@@ -21,7 +21,7 @@ from functools import cache
 from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from lords_bench.errors import RecordError, SpecError
+from lords_bench.errors import RecordError, SpecError, one_line
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.check import CheckRecord
 from lords_bench.records.cost import CostRecord

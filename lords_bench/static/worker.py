@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lords_bench.errors import kind_and_ends
 from lords_bench.static.request import CompileRequest, TritonDtype, request_from_json
 from lords_bench.static.ttgir import parse_ttgir
 
@@ -70,13 +71,6 @@ def disassemble(cubin: bytes, cuobjdump: Path) -> tuple[str, str]:
         return sass, usage
 
 
-def one_line(error: Exception) -> str:
-    """Kind, first and last line: Triton's errors begin with the place, quote the source, and end with the cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    ends = lines if len(lines) < 2 else [lines[0], lines[-1]]
-    return " ".join([f"{type(error).__name__}:", *ends])
-
-
 def main() -> None:
     """Answer requests until standard input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
@@ -86,7 +80,7 @@ def main() -> None:
             answer = compile_request(request_from_json(line))
         # A compiler can fail with any exception, and each is the result of its request.
         except Exception as error:  # noqa: BLE001
-            answer = {"status": "compile_error", "reason": one_line(error)}
+            answer = {"status": "compile_error", "reason": kind_and_ends(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -1,5 +1,6 @@
 """What an exception out of a candidate means: a status and one line."""
 
+from lords_bench.errors import kind_and_ends
 from lords_bench.records.status import Status
 from lords_bench.timing.device import CandidateError
 
@@ -19,6 +20,4 @@ def failure_of(error: Exception) -> CandidateError:
         return error
     names = [kind.__name__ for kind in type(error).__mro__]
     status = next((_STATUS[name] for name in names if name in _STATUS), Status.LAUNCH_ERROR)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    ends = lines if len(lines) < 2 else [lines[0], lines[-1]]
-    return CandidateError(status, " ".join([f"{type(error).__name__}:", *ends]) if ends else type(error).__name__)
+    return CandidateError(status, kind_and_ends(error))

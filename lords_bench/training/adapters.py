@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lords_bench.errors import ModelError, UsageError
+from lords_bench.errors import ModelError, UsageError, one_line
 from lords_bench.reference.tensor_files import read_tensors, write_tensors
 from lords_bench.reference.weights import STORAGE_DTYPES, LordsWeight
 from lords_bench.training.frozen_linear import FrozenLinear, LoraLinear
@@ -229,7 +229,7 @@ def _descriptions(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     try:
         described = json.loads(metadata.get("layers", ""))
     except json.JSONDecodeError as error:
-        raise ModelError(f"{path} has a malformed list of layers ({error}); fetch it again") from error
+        raise ModelError(f"{path} has a malformed list of layers ({one_line(error)}); fetch it again") from error
     if not isinstance(described, dict):
         raise ModelError(f"{path} lists its layers as {type(described).__name__}, not by name; fetch it again")
     return described

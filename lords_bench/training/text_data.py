@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from lords_bench.errors import UsageError
+from lords_bench.errors import UsageError, one_line
 from lords_bench.integrations.windows import prefix_token
 
 JSON_SUFFIXES = (".jsonl", ".ndjson")
@@ -74,8 +74,7 @@ def _documents(file: str) -> Iterator[str]:
     try:
         content = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{file!r} cannot be read as UTF-8 text: {reason}") from error
+        raise UsageError(f"{file!r} cannot be read as UTF-8 text: {one_line(error)}") from error
     if path.suffix not in JSON_SUFFIXES:
         yield content
         return
@@ -85,7 +84,9 @@ def _documents(file: str) -> Iterator[str]:
         try:
             value = json.loads(line)
         except ValueError as error:
-            raise UsageError(f"{file!r}, line {number} is not JSON: {error}; write one object per line") from error
+            raise UsageError(
+                f"{file!r}, line {number} is not JSON: {one_line(error)}; write one object per line"
+            ) from error
         if not isinstance(value, dict) or not isinstance(value.get("text"), str):
             raise UsageError(f'{file!r}, line {number} has no "text"; write {{"text": "…"}} on every line')
         yield value["text"]

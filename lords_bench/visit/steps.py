@@ -95,7 +95,7 @@ def visit(
         (out / "logs").mkdir(parents=True, exist_ok=True)
         done = {result.name for result in read_log(log) if result.ending == "ok"}
     except OSError as error:
-        raise StoreError(f"cannot use {str(out)!r}: {error.strerror or error}; give another --out") from None
+        raise StoreError(f"cannot use {str(out)!r}: {one_line(error)}; give another --out") from None
     environment = {**os.environ, "LORDS_BENCH_TUNED": str(out / "tuned"), "HF_HUB_OFFLINE": "1"}
     results = []
     for number, step in enumerate(steps):

@@ -167,7 +167,7 @@ def _training(path: Path) -> bytes | None:
     except RecordError:
         raise
     except ValueError as error:
-        raise RecordError(f"{TRAINING} is damaged: {error}; nothing is taken") from None
+        raise RecordError(f"{TRAINING} is damaged: {one_line(error)}; nothing is taken") from None
 
 
 def _append(path: Path, lines: Sequence[bytes], *, anew: bool = False) -> None:
