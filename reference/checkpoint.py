@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lords_bench.errors import LordsBenchError, ModelError, one_line
+from lords_bench.errors import LordsBenchError, ModelError, SpecError, one_line
+from lords_bench.json_object import object_of
 from lords_bench.reference.double_quant import RUN
 from lords_bench.reference.packing import packed_shape
-from lords_bench.reference.tensor_files import read_tensors, write_tensors
+from lords_bench.reference.tensor_files import DtypeAndShape, StoredLayout, read_header, read_tensors, write_tensors
 from lords_bench.reference.weights import (
     STORAGE_DTYPES,
     QuantizedWeight,
@@ -29,8 +30,8 @@ from lords_bench.spec.quant import QuantSpec
 
 FORMAT = "lords-bench/checkpoint"
 VERSION = "1.0"
-
-DtypeAndShape = tuple[torch.dtype, tuple[int, ...]]
+# What a reader makes numbers of; a description that leaves one out would be read with a method's default.
+STATED_FIELDS = ("bits", "block", "scales", "levels", "scale_dtype", "double_quant")
 
 
 def save_weights(weights: Mapping[str, QuantizedWeight], path: Path | str) -> None:
@@ -58,16 +59,26 @@ def load_weights(path: Path | str, *, device: torch.device | str = "cpu") -> dic
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"no checkpoint at {path}; give the file that save_weights wrote")
-    tensors, metadata = read_tensors(path)
+    header, metadata = read_header(path)
     _check_format(metadata, path)
-    loaded: dict[str, QuantizedWeight] = {}
-    for name, description in _descriptions(metadata, path).items():
-        spec, shape = _decode(description, f"weight {name!r} of {path}")
+    described = {
+        name: _decode(description, f"weight {name!r} of {path}")
+        for name, description in _descriptions(metadata, path).items()
+    }
+    foreign = set(header)
+    for name, (spec, shape) in described.items():
         where = f"weight {name!r} of {path}"
-        parts = {part: tensors.pop(f"{name}.{part}", None) for part in expected_tensors(spec, shape, where)}
+        expected = expected_tensors(spec, shape, where)
+        require_layout(expected, {part: header.get(f"{name}.{part}") for part in expected}, where)
+        foreign -= {f"{name}.{part}" for part in expected}
+    if foreign:
+        raise ModelError(f"{path} holds {len(foreign)} tensors of no weight, such as {min(foreign)!r}; fetch it again")
+    tensors, _metadata = read_tensors(path)
+    loaded: dict[str, QuantizedWeight] = {}
+    for name, (spec, shape) in described.items():
+        where = f"weight {name!r} of {path}"
+        parts = {part: tensors[f"{name}.{part}"] for part in expected_tensors(spec, shape, where)}
         loaded[name] = checked_weight(spec, shape, parts, where).to(device)
-    if tensors:
-        raise ModelError(f"{path} holds {len(tensors)} tensors of no weight, such as {min(tensors)!r}; fetch it again")
     return loaded
 
 
@@ -99,10 +110,12 @@ def checked_weight(
         where: what an error calls the weight.
 
     Raises:
-        ModelError: a tensor is missing, of another dtype or shape, not finite, or holds codes beyond the levels.
+        ModelError: a tensor is missing, of another dtype or shape, not finite, holds codes beyond the levels, or levels
+            that are not the spec's.
     """
     weight = weight_from_tensors(spec, shape, _checked(parts, expected_tensors(spec, shape, where), where))
     _check_codes(weight, where)
+    _check_levels(weight, parts.get("levels_L"), where)
     return weight
 
 
@@ -110,13 +123,38 @@ def spec_from_dict(values: Mapping[str, Any]) -> QuantSpec:
     """The inverse of `dataclasses.asdict` for a spec, also after a way through JSON.
 
     Raises:
-        SpecError: values that no spec has; KeyError, TypeError or ValueError where they are of a wrong kind.
+        SpecError: a field that no spec has, or a value of a wrong kind.
     """
+    known = {field.name for field in fields(QuantSpec)}
+    unknown = sorted(map(repr, values.keys() - known))
+    if unknown:
+        raise SpecError(f"unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}; update lords_bench")
     own = values.get("levels")
-    if isinstance(own, dict):
-        codebook = Codebook(name=str(own["name"]), levels=tuple(float(level) for level in own["levels"]))
-        return QuantSpec(**{**values, "levels": codebook})
-    return QuantSpec(**values)
+    return QuantSpec(**{**values, "levels": _codebook(own)}) if isinstance(own, dict) else QuantSpec(**values)
+
+
+def stored_spec(values: Mapping[str, Any]) -> QuantSpec:
+    """`spec_from_dict` for what describes stored tensors.
+
+    Raises:
+        SpecError: as there, or a field that decides how they are read is missing.
+    """
+    unstated = [name for name in STATED_FIELDS if values.get(name) is None]
+    if unstated:
+        raise SpecError(f"{unstated[0]} is not stated; a description of stored weights has {', '.join(STATED_FIELDS)}")
+    return spec_from_dict(values)
+
+
+def _codebook(own: Mapping[str, Any]) -> Codebook:
+    name, levels = own.get("name"), own.get("levels")
+    # Digits of a string would pass for levels, and no float holds each of JSON's integers.
+    is_list = isinstance(levels, list | tuple) and all(type(level) in {int, float} for level in levels)
+    if own.keys() != {"name", "levels"} or not isinstance(name, str) or not is_list:
+        raise SpecError(f"levels={own!r:.80} is a malformed codebook; give its name and a list of numbers")
+    assert levels is not None
+    if not all(-1 <= level <= 1 for level in levels):
+        raise SpecError(f"codebook {name!r} has a level outside [-1, 1]: {levels!r:.80}; scale them first")
+    return Codebook(name=name, levels=tuple(map(float, levels)))
 
 
 def _check_format(metadata: Mapping[str, str], path: Path) -> None:
@@ -130,30 +168,23 @@ def _check_format(metadata: Mapping[str, str], path: Path) -> None:
 
 def _descriptions(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     try:
-        described = json.loads(metadata.get("weights", ""))
-    except json.JSONDecodeError as error:
+        return object_of(metadata.get("weights", ""))
+    except ValueError as error:
         raise ModelError(f"{path} has a malformed list of weights ({one_line(error)}); fetch it again") from error
-    if not isinstance(described, dict):
-        raise ModelError(f"{path} lists its weights as {type(described).__name__}, not by name; fetch it again")
-    return described
 
 
 def _decode(description: Any, where: str) -> tuple[QuantSpec, tuple[int, int]]:
     """Spec and shape of one weight."""
     if not isinstance(description, dict) or not isinstance(description.get("spec"), dict):
         raise ModelError(f"{where} has no spec; fetch the file again")
-    values = dict(description["spec"])
-    unknown = sorted(values.keys() - {field.name for field in fields(QuantSpec)})
-    if unknown:
-        raise ModelError(f"{where} has a spec with unknown {', '.join(unknown)}; update lords_bench")
     try:
-        spec = spec_from_dict(values)
-        n, k = (int(size) for size in description["shape"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{where} is described wrongly ({one_line(error)}); fetch the file again") from error
-    if n < 1 or k < 1:
-        raise ModelError(f"{where} has shape {(n, k)}; fetch the file again")
-    return spec, (n, k)
+        spec = stored_spec(description["spec"])
+    except SpecError as error:
+        raise ModelError(f"{where} is described wrongly ({error}); fetch the file again") from error
+    shape = description.get("shape")
+    if not isinstance(shape, list) or len(shape) != 2 or not all(type(size) is int and size > 0 for size in shape):
+        raise ModelError(f"{where} is described wrongly (shape {shape!r:.60}); fetch the file again")
+    return spec, (shape[0], shape[1])
 
 
 def expected_tensors(spec: QuantSpec, shape: tuple[int, int], where: str) -> Mapping[str, DtypeAndShape]:
@@ -189,21 +220,37 @@ def expected_tensors(spec: QuantSpec, shape: tuple[int, int], where: str) -> Map
     return expected
 
 
+def require_layout(expected: Mapping[str, DtypeAndShape], found: Mapping[str, StoredLayout | None], where: str) -> None:
+    """Does nothing where every tensor of a weight has its dtype and shape, in a header or in memory.
+
+    Args:
+        expected: by the names of `expected_tensors`.
+        found: by the same names; None where a tensor is missing.
+        where: what an error calls the weight.
+
+    Raises:
+        ModelError: a tensor is missing, or of another dtype or shape.
+    """
+    for part, (dtype, shape) in expected.items():
+        layout = found.get(part)
+        if layout is None:
+            raise ModelError(f"{where} lacks tensor {part!r}; fetch the file again")
+        if layout != (dtype, shape):
+            raise ModelError(
+                f"{where} has {part!r} as {layout[0]} {layout[1]}, not {dtype} {shape}; fetch the file again"
+            )
+
+
 def _checked(
     parts: Mapping[str, Tensor | None], expected: Mapping[str, DtypeAndShape], where: str
 ) -> dict[str, Tensor]:
     """The tensors themselves, once they are what was expected and finite."""
-    checked: dict[str, Tensor] = {}
-    for part, (dtype, shape) in expected.items():
-        tensor = parts.get(part)
-        if tensor is None:
-            raise ModelError(f"{where} lacks tensor {part!r}; fetch the file again")
-        if tensor.dtype != dtype or tuple(tensor.shape) != shape:
-            found = f"{tensor.dtype} {tuple(tensor.shape)}"
-            raise ModelError(f"{where} has {part!r} as {found}, not {dtype} {shape}; fetch the file again")
+    present = {part: tensor for part, tensor in parts.items() if tensor is not None}
+    require_layout(expected, {part: (tensor.dtype, tuple(tensor.shape)) for part, tensor in present.items()}, where)
+    checked = {part: present[part] for part in expected}
+    for part, tensor in checked.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"{where} has non-finite numbers in {part!r}; quantize it again")
-        checked[part] = tensor
     return checked
 
 
@@ -215,3 +262,13 @@ def _check_codes(weight: QuantizedWeight, where: str) -> None:
     largest = int(weight.codes().max())
     if largest >= len(codebook.levels):
         raise ModelError(f"{where} has code {largest}, codebook {codebook.name!r} ends earlier; fetch the file again")
+
+
+def _check_levels(weight: QuantizedWeight, levels_L: Tensor | None, where: str) -> None:
+    """Refuses stored levels that contradict the codebook of the spec: only learned ones stand in the file alone."""
+    codebook = weight.spec.codebook
+    if codebook is None or levels_L is None:
+        return
+    stated_L = torch.tensor(codebook.levels, dtype=levels_L.dtype, device=levels_L.device)
+    if not torch.equal(levels_L, stated_L):
+        raise ModelError(f"{where} stores other levels than its codebook {codebook.name!r} has; fetch the file again")

@@ -5,7 +5,7 @@ It says how every linear layer but the output head is quantized, which layers ar
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from re import error as PatternError  # noqa: N812  (its name since Python 3.13)
 from re import fullmatch
@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from lords_bench.errors import SpecError, one_line
-from lords_bench.reference.checkpoint import spec_from_dict
+from lords_bench.errors import ModelError, SpecError, one_line
+from lords_bench.reference.checkpoint import spec_from_dict, stored_spec
 from lords_bench.reference.weights import QuantizedWeight
 from lords_bench.spec.quant import QuantSpec
 
@@ -49,24 +49,38 @@ class LordsConfig(QuantizationConfigMixin):
             spec: the fields of `QuantSpec`.
 
         Raises:
-            SpecError: an option that does not exist, or one of `QuantSpec` that it refuses.
+            SpecError: an option that does not exist, one of a wrong type, or one of `QuantSpec` that it refuses.
         """
         unknown = sorted(spec.keys() - set(_SPEC_FIELDS))
         if unknown:
             raise SpecError(f"quantization_config has unknown {', '.join(unknown)}; known: {', '.join(_SPEC_FIELDS)}")
         if quant_method != METHOD:
             raise SpecError(f"quant_method is {quant_method!r}, not {METHOD!r}; use the class of that method")
-        if str(format_version).partition(".")[0] != VERSION.partition(".")[0]:
-            raise SpecError(f"quantization_config has version {format_version!r}, not {VERSION}; update lords_bench")
+        # Out of somebody's JSON anything comes here.
+        found: object = format_version
+        if not isinstance(found, str) or found.partition(".")[0] != VERSION.partition(".")[0]:
+            raise SpecError(f"quantization_config has version {found!r}, not {VERSION}; update lords_bench")
         self.quant_method: Any = quant_method
         self.format_version = format_version
-        self.modules_to_not_convert = list(modules_to_not_convert or ())
+        self.modules_to_not_convert = _names(modules_to_not_convert)
         own = _spec("quantization_config", spec)
         for name, value in _plain(own).items():
             setattr(self, name, value)
-        self.layer_specs = {name: dict(changes) for name, changes in (layer_specs or {}).items()}
+        self.layer_specs = _changes_by_layer(layer_specs)
         for name in self.layer_specs:
             self.spec_of(name)
+
+    @classmethod
+    def from_dict(cls, config_dict: Mapping[str, Any], return_unused_kwargs: bool = False, **kwargs: Any) -> Any:  # noqa: FBT002  (of transformers)
+        """The description that a config.json holds.
+
+        Raises:
+            SpecError: as for a request, or a field that decides how tensors are read is missing.
+        """
+        _read_spec("quantization_config", stored_spec, {k: v for k, v in config_dict.items() if k in _SPEC_FIELDS})
+        return super().from_dict(  # type: ignore[no-untyped-call]
+            dict(config_dict), return_unused_kwargs=return_unused_kwargs, **kwargs
+        )
 
     @classmethod
     def describing(cls, weights: Mapping[str, QuantizedWeight], unquantized: Sequence[str]) -> Self:
@@ -94,6 +108,19 @@ class LordsConfig(QuantizationConfigMixin):
         changes = self.layer_specs.get(layer)
         return self.spec if changes is None else _spec(f"layer {layer!r}", _plain(self.spec) | changes)
 
+    def specs_of(self, shapes: Mapping[str, tuple[int, int]]) -> dict[str, tuple[QuantSpec, tuple[int, int]]]:
+        """Spec and shape of every layer that is quantized, of a model with layers of these shapes (N, K).
+
+        Raises:
+            ModelError: `layer_specs` names another layer.
+            SpecError: values that no spec has.
+        """
+        chosen = {name: (self.spec_of(name), shape) for name, shape in shapes.items() if self.converts(name)}
+        absent = sorted(self.layer_specs.keys() - chosen.keys())
+        if absent:
+            raise ModelError(f"quantization_config names layer {absent[0]!r}, which the model does not quantize")
+        return chosen
+
     def converts(self, layer: str) -> bool:
         """Whether a layer is quantized, as far as `modules_to_not_convert` says.
 
@@ -118,9 +145,31 @@ def _plain(spec: QuantSpec) -> dict[str, Any]:
 
 
 def _spec(where: str, values: Mapping[str, Any]) -> QuantSpec:
+    return _read_spec(where, spec_from_dict, values)
+
+
+def _read_spec(where: str, read: Callable[[Mapping[str, Any]], QuantSpec], values: Mapping[str, Any]) -> QuantSpec:
     try:
-        return spec_from_dict(values)
+        return read(values)
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise SpecError(f"{where} is malformed ({one_line(error)}); see QuantSpec") from error
+
+
+def _names(found: object) -> list[str]:
+    """`modules_to_not_convert`, if it is a list of names."""
+    if found is None:
+        return []
+    if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(name, str) for name in found):
+        raise SpecError(f"modules_to_not_convert is {found!r:.60}, no list of names; give names of layers")
+    return list(found)
+
+
+def _changes_by_layer(found: object) -> dict[str, dict[str, Any]]:
+    """`layer_specs`, if it is fields by layer."""
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping) or not all(isinstance(changes, Mapping) for changes in found.values()):
+        raise SpecError(
+            f"layer_specs is {found!r:.60}, not fields of QuantSpec by layer; give {{name: {{field: value}}}}"
+        )
+    return {str(name): dict(changes) for name, changes in found.items()}

@@ -10,7 +10,6 @@ back again, without a copy and without reloading. It costs one more set of linea
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,11 +20,11 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lords_bench.errors import ModelError, one_line
+from lords_bench.integrations.stored_files import read_config, refusing, require_dense_stored
 
 # Codes and scales in a quantized folder of the earlier form.
 QUANTIZED_FILE = "quantized.safetensors"
@@ -93,7 +92,7 @@ class CausalModel:
     def context_tokens(self) -> int | None:
         """Longest input in tokens, or None where the configuration does not say."""
         value = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return value if isinstance(value, int) else None
+        return value if type(value) is int and value > 0 else None
 
     @property
     def unquantized_weights(self) -> int:
@@ -121,14 +120,12 @@ def load_causal_model(source: str, *, dtype: torch.dtype = torch.float32, device
     folder = _model_folder(source)
     if is_quantized_folder(folder):
         raise ModelError(f"{source!r} is quantized already; give the unquantized model it came from")
-    with quiet_transformers():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, output_loading_info=True
-            )
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            raise ModelError(f"cannot load {source!r}: {one_line(error)}") from error
+    with quiet_transformers(), refusing(source):
+        require_dense_stored(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
     model: Any = loaded[0]
     missing = sorted(loaded[1]["missing_keys"])
     if missing:
@@ -158,13 +155,12 @@ def load_causal_model(source: str, *, dtype: torch.dtype = torch.float32, device
 
 def is_quantized_folder(folder: Path) -> bool:
     """Whether a folder holds a model quantized by this project; one without a readable config.json holds none."""
-    if (folder / QUANTIZED_FILE).is_file():
-        return True
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        if (folder / QUANTIZED_FILE).is_file():
+            return True
+        described = read_config(folder).get("quantization_config")
+    except (OSError, ModelError):
         return False
-    described = config.get("quantization_config") if isinstance(config, dict) else None
     return isinstance(described, dict) and described.get("quant_method") == "lords"
 
 
@@ -230,13 +226,17 @@ def files_sha256(folder: Path, patterns: tuple[str, ...]) -> str:
 
 
 def _model_folder(source: str) -> Path:
-    path = Path(source).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(f"{source!r} holds no config.json; give a Hugging Face model directory")
-        return path
-    if path.exists():
-        raise ModelError(f"{source!r} is a file; give the model's directory")
+    try:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            if not (path / "config.json").is_file():
+                raise ModelError(f"{source!r} holds no config.json; give a Hugging Face model directory")
+            return path
+        if path.exists():
+            raise ModelError(f"{source!r} is a file; give the model's directory")
+    # No home of that name, or a path that is longer than the system takes.
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f"no model directory {source!r:.80}: {one_line(error)}; check the path") from error
     if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
         raise ModelError(f"no model directory {source!r}; check the path")
     try:

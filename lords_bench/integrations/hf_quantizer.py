@@ -10,11 +10,11 @@ refuses such a folder for its shapes (`stored_linear`).
 """
 
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import ConversionOps
@@ -26,12 +26,31 @@ from transformers.quantizers.auto import (
 )
 from transformers.quantizers.base import HfQuantizer
 
-from lords_bench.errors import LordsBenchError, ModelError, SpecError, one_line
+from lords_bench.errors import LordsBenchError, ModelError, SpecError
 from lords_bench.integrations.hf_config import METHOD, LordsConfig
-from lords_bench.integrations.hf_model import quantizable_layers, quiet_transformers
-from lords_bench.integrations.stored_linear import STORED_CODES, StoredLinear, stored_name, weight_in_state
+from lords_bench.integrations.hf_model import is_quantized_folder, quantizable_layers, quiet_transformers
+from lords_bench.integrations.stored_files import (
+    check_folder,
+    refusing,
+    require_all_read,
+    require_dense_stored,
+    require_inside,
+    require_stored,
+    stored_headers,
+)
+from lords_bench.integrations.stored_linear import (
+    STORED_CODES,
+    StoredLinear,
+    stored_layout,
+    stored_name,
+    weight_in_state,
+)
 from lords_bench.reference.checkpoint import tensors_to_store
 from lords_bench.reference.methods import quantize
+from lords_bench.spec.quant import QuantSpec
+
+# Options that name other files than those of a folder, or code that is not transformers'.
+_OTHER_FILES = frozenset({"config", "gguf_file", "state_dict", "subfolder", "trust_remote_code", "variant"})
 
 
 class QuantizeOnLoad(ConversionOps):
@@ -84,13 +103,27 @@ class LordsHfQuantizer(HfQuantizer):
                 f"run lords-bench quantize --method {needy[0]} and load its folder"
             )
 
-    def _process_model_before_weight_loading(self, model: Any, **_: Any) -> None:
+    def update_attn_implementation(self, config: Any) -> Any:
+        """Looks at the files of a folder, for transformers asks this before it reads the index or builds the model.
+
+        Releases before it was asked build the model first.
+
+        Raises:
+            ModelError: see `check_folder`.
+        """
+        folder = Path(config.name_or_path)
+        if folder.is_dir():
+            check_folder(folder)
+        return config
+
+    def _process_model_before_weight_loading(
+        self, model: Any, *, checkpoint_files: Sequence[str] | None = None, **_: Any
+    ) -> None:
         config = self.quantization_config
         linear_layers, others = quantizable_layers(model)
-        layers = {layer.name: layer.module for layer in linear_layers if config.converts(layer.name)}
-        absent = sorted(config.layer_specs.keys() - layers.keys())
-        if absent:
-            raise ModelError(f"quantization_config names layer {absent[0]!r}, which the model does not quantize")
+        modules = {layer.name: layer.module for layer in linear_layers}
+        layers = config.specs_of({layer.name: layer.shape for layer in linear_layers})
+        self._check_files(model, checkpoint_files or (), layers)
         if not layers:
             raise ModelError(f"a {type(model).__name__} has no nn.Linear to quantize; load it unquantized")
         head = model.get_output_embeddings()
@@ -101,14 +134,35 @@ class LordsHfQuantizer(HfQuantizer):
                 f"{', '.join(left[:3])}{', …' if len(left) > 3 else ''}",
                 stacklevel=2,
             )
-        for name, linear in layers.items():
-            shape, spec = (linear.out_features, linear.in_features), config.spec_of(name)
+        for name, (spec, shape) in layers.items():
+            linear = modules[name]
             if not spec.is_low_rank and shape[1] % spec.block:
                 raise SpecError(f"layer {name}: {shape[1]} in features are no multiple of block {spec.block}")
             layer = StoredLinear(spec, shape, linear.bias, where=f"layer {name}")
             if not self.pre_quantized:
                 layer.expect_dense(linear.weight.dtype)
             model.set_submodule(name, layer)
+
+    def _check_files(
+        self, model: Any, files: Sequence[str], layers: Mapping[str, tuple[QuantSpec, tuple[int, int]]]
+    ) -> None:
+        """Holds the model, on the meta device, against the headers of its files: transformers converts what it reads.
+
+        Raises:
+            ModelError: they do not fit, lie outside the model's folder, or are of a kind without headers.
+        """
+        if not files or not all(file.endswith(".safetensors") for file in files):
+            if self.pre_quantized:
+                raise ModelError(f"{model.name_or_path!r} has no safetensors; load a folder that save_pretrained wrote")
+            return
+        folder = Path(model.name_or_path)
+        if folder.is_dir():
+            require_inside(files, folder)
+        stored = stored_headers([Path(file) for file in files])
+        quantized = layers if self.pre_quantized else {}
+        require_stored(
+            model, stored, {name: stored_layout(*layer, f"layer {name}") for name, layer in quantized.items()}
+        )
 
     def param_needs_quantization(self, model: Any, param_name: str, **_: Any) -> bool:
         """Whether the tensor is the dense weight of a layer to quantize."""
@@ -127,6 +181,8 @@ class LordsHfQuantizer(HfQuantizer):
             # What accelerate offloads is not here to be checked.
             if isinstance(layer, StoredLinear) and not hasattr(layer, "_hf_hook"):
                 _require_loaded(name, layer)
+        if self.pre_quantized:
+            require_all_read(model, model._keys_to_ignore_on_load_missing or ())  # noqa: SLF001  (of transformers)
         model.requires_grad_(requires_grad=False)
         return model
 
@@ -171,13 +227,14 @@ def from_pretrained(source: str | Path, **options: Any) -> PreTrainedModel:
         SpecError, WeightError: it cannot be quantized as asked.
     """
     register()
-    with quiet_transformers():
-        try:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(source, **options, output_loading_info=True)
-        except LordsBenchError:
-            raise
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            raise ModelError(f"cannot load {str(source)!r}: {one_line(error)}") from error
+    with quiet_transformers(), refusing(source):
+        folder = Path(source)
+        if folder.is_dir() and not _OTHER_FILES & options.keys():
+            if is_quantized_folder(folder) or "quantization_config" in options:
+                check_folder(folder)
+            else:
+                require_dense_stored(folder)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(source, **options, output_loading_info=True)
     model, found = loaded
     for kind, complaint in (("missing_keys", "is missing"), ("unexpected_keys", "is of no layer")):
         if found[kind]:

@@ -35,14 +35,26 @@ from lords_bench.integrations.hf_model import (
     quantizable_layers,
     quiet_transformers,
 )
-from lords_bench.integrations.stored_linear import stored_name, weight_in_state
+from lords_bench.integrations.stored_files import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    NUMBERS_KEY,
+    StoredHeaders,
+    check_folder,
+    meta_model,
+    numbers_by_dtype,
+    read_config,
+    refusing,
+    require_few_layers,
+    require_stored,
+    stored_headers,
+)
+from lords_bench.integrations.stored_linear import stored_layout, stored_name, weight_in_state
 from lords_bench.reference.checkpoint import load_weights, tensors_to_store
 from lords_bench.reference.tensor_files import disk_refusals, read_tensors
 from lords_bench.reference.weights import QuantizedWeight
+from lords_bench.spec.quant import QuantSpec
 
-CONFIG_FILE = "config.json"
-MODEL_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 UNQUANTIZED_FILE = "unquantized.safetensors"  # of the earlier form
 
 
@@ -82,7 +94,7 @@ def save_quantized_folder(model: CausalModel, weights: Mapping[str, QuantizedWei
     for name, weight in weights.items():
         for part, tensor in tensors_to_store(name, weight):
             stored[f"{name}.{stored_name(part)}"] = tensor.detach().cpu().contiguous()
-    config = json.loads((model.folder / CONFIG_FILE).read_text("utf-8"))
+    config = read_config(model.folder)
     config["quantization_config"] = LordsConfig.describing(weights, sorted(layers - weights.keys())).to_dict()
     with whole_folder(folder, remedy="change --out") as whole, disk_refusals():
         (whole / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
@@ -108,22 +120,23 @@ def load_quantized_folder(
     Raises:
         ModelError: a file is missing, truncated or does not fit the others.
     """
-    with quiet_transformers():
-        try:
-            config = AutoConfig.from_pretrained(folder)
-            described = getattr(config, "quantization_config", None)
-            # The model in memory has ordinary layers, and must not claim anything else.
-            config.__dict__.pop("quantization_config", None)
-            model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, SafetensorError) as error:
-            raise ModelError(f"cannot load {str(folder)!r}: {one_line(error)}") from error
-    if (folder / QUANTIZED_FILE).is_file():
-        weights = load_weights(folder / QUANTIZED_FILE)
-        others, _ = read_tensors(folder / UNQUANTIZED_FILE)
-    else:
-        others = _read_model_files(folder)
-        weights = _take_weights(others, model, _config(described, folder), folder)
+    with quiet_transformers(), refusing(folder):
+        is_old = (folder / QUANTIZED_FILE).is_file()
+        stored = _old_headers(folder) if is_old else check_folder(folder)
+        if stored is None:
+            raise ModelError(f"{str(folder)!r} holds no {MODEL_FILE}; fetch it again")
+        config = AutoConfig.from_pretrained(folder)
+        described = getattr(config, "quantization_config", None)
+        # The model in memory has ordinary layers, and must not claim anything else.
+        config.__dict__.pop("quantization_config", None)
+        empty = meta_model(config, stored)
+        shapes = {layer.name: layer.shape for layer in quantizable_layers(empty)[0]}
+        if is_old:
+            weights, others = _read_old(folder, stored, empty, shapes)
+        else:
+            weights, others = _read(folder, stored, empty, _config(described, folder).specs_of(shapes))
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
     weights = {name: weight.to(device) for name, weight in weights.items()}
     restored = {f"{name}.weight": weight.dequantize(dtype=dtype) for name, weight in weights.items()}
     try:
@@ -156,36 +169,49 @@ def _config(described: object, folder: Path) -> LordsConfig:
     if not isinstance(described, dict):
         raise ModelError(f"{str(folder)!r} has no quantization_config in its config.json; quantize again")
     try:
-        return LordsConfig(**described)
+        config: LordsConfig = LordsConfig.from_dict(described)
     except SpecError as error:
         raise ModelError(f"config.json of {str(folder)!r}: {error}") from error
+    return config
 
 
-def _read_model_files(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of model.safetensors, or of the parts that its index names."""
-    index = folder / INDEX_FILE
-    if not index.is_file():
-        return read_tensors(folder / MODEL_FILE)[0]
-    try:
-        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{index} is malformed ({one_line(error)}); fetch it again") from error
-    return {name: tensor for part in names for name, tensor in read_tensors(folder / part)[0].items()}
-
-
-def _take_weights(
-    tensors: dict[str, Tensor], model: PreTrainedModel, config: LordsConfig, folder: Path
-) -> dict[str, QuantizedWeight]:
-    """The quantized weights by layer name; their tensors leave `tensors`."""
+def _read(
+    folder: Path,
+    stored: StoredHeaders,
+    empty: PreTrainedModel,
+    specs: Mapping[str, tuple[QuantSpec, tuple[int, int]]],
+) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]:
+    """The quantized weights by layer name, and all other tensors."""
+    require_stored(empty, stored, {name: stored_layout(*spec, f"layer {name}") for name, spec in specs.items()})
+    others = _tensors(stored)
     weights = {}
-    for layer in quantizable_layers(model)[0]:
-        if config.converts(layer.name):
-            spec, where = config.spec_of(layer.name), f"weight {layer.name!r} of {folder}"
-            weight = weight_in_state(spec, layer.shape, tensors, layer.name, where)
-            for part in weight.tensors():
-                del tensors[f"{layer.name}.{stored_name(part)}"]
-            weights[layer.name] = weight
-    return weights
+    for name, (spec, shape) in specs.items():
+        weights[name] = weight_in_state(spec, shape, others, name, f"weight {name!r} of {folder}")
+        for part in weights[name].tensors():
+            del others[f"{name}.{stored_name(part)}"]
+    return weights, others
+
+
+def _old_headers(folder: Path) -> StoredHeaders:
+    stored = stored_headers([folder / UNQUANTIZED_FILE])
+    require_few_layers(read_config(folder), stored)
+    return stored
+
+
+def _read_old(
+    folder: Path, stored: StoredHeaders, empty: PreTrainedModel, shapes: Mapping[str, tuple[int, int]]
+) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]:
+    """The same of a folder of the earlier form, whose weights say themselves what they are."""
+    weights = load_weights(folder / QUANTIZED_FILE)
+    for name, weight in weights.items():
+        if shapes.get(name) != weight.shape:
+            raise ModelError(f"weight {name} of {folder} is {weight.shape}, in its config.json {shapes.get(name)}")
+    require_stored(empty, stored, {name: {} for name in weights})
+    return weights, _tensors(stored)
+
+
+def _tensors(stored: StoredHeaders) -> dict[str, Tensor]:
+    return {name: tensor for file in stored.files for name, tensor in read_tensors(file)[0].items()}
 
 
 def load_any_model(

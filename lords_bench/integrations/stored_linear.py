@@ -15,6 +15,7 @@ from torch.nn import functional
 from lords_bench.ops import lords_matmul
 from lords_bench.prepared import PreparedWeight, prepare
 from lords_bench.reference.checkpoint import checked_weight, expected_tensors
+from lords_bench.reference.tensor_files import DtypeAndShape
 from lords_bench.reference.weights import LordsWeight, QuantizedWeight, weight_from_tensors
 from lords_bench.spec.quant import QuantSpec
 
@@ -25,6 +26,15 @@ CODES, STORED_CODES = "packed", "weight"
 def stored_name(part: str) -> str:
     """Name in a layer's state of the tensor that a weight calls `part`."""
     return STORED_CODES if part == CODES else part
+
+
+def stored_layout(spec: QuantSpec, shape: tuple[int, int], where: str) -> dict[str, DtypeAndShape]:
+    """Dtype and shape of every tensor that a layer of (N, K) is stored as, by its name in the layer's state.
+
+    Raises:
+        ModelError: no weight of that shape has this spec; `where` is what the message calls it.
+    """
+    return {stored_name(part): layout for part, layout in expected_tensors(spec, shape, where).items()}
 
 
 def weight_in_state(

@@ -91,7 +91,9 @@ class QuantSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        preset = PRESETS.get(self.method)
+        # A list, out of somebody's JSON, cannot even be looked up.
+        method: object = self.method
+        preset = PRESETS.get(method) if isinstance(method, str) else None
         if preset is None:
             raise SpecError(f"unknown method {self.method!r}; known: {', '.join(PRESETS)}")
         if preset.bits is not None and self.bits not in (None, preset.bits):

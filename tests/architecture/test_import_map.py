@@ -16,6 +16,7 @@ ORDER = (
     "markdown",
     "terminal",
     "strict_json",
+    "json_object",
     "requirements",
     "spec",
     "records",

@@ -157,7 +157,7 @@ def test_a_layer_that_is_gone_is_noticed(llama: CausalModel, tmp_path: Path) -> 
     del tensors["model.layers.0.self_attn.q_proj.weight"]
     write_tensors(tensors, tmp_path / "out" / MODEL_FILE, metadata)
 
-    with pytest.raises(ModelError, match=r"self_attn\.q_proj' of .* lacks tensor 'packed'"):
+    with pytest.raises(ModelError, match=r"self_attn\.q_proj lacks tensor 'weight'"):
         load_quantized_folder(tmp_path / "out")
 
 

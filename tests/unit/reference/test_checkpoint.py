@@ -184,6 +184,38 @@ def no_spec(_tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> Non
     described["affine"] = "int-rtn"
 
 
+def float_shape(_tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> None:
+    described["affine"]["shape"] = [N + 0.5, K]
+
+
+def infinite_shape(_tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> None:
+    described["affine"]["shape"] = [float("inf"), K]
+
+
+def enormous_shape(_tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> None:
+    described["affine"]["shape"] = [10**1000, K]
+
+
+def list_for_a_method(_tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> None:
+    described["affine"]["spec"]["method"] = ["int-rtn"]
+
+
+def text_for_a_switch(_tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> None:
+    described["double"]["spec"]["double_quant"] = "no"
+
+
+def digits_for_levels(_tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> None:
+    described["blocks"]["spec"]["levels"] = {"name": "mine", "levels": "01"}
+
+
+def enormous_level(_tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> None:
+    described["blocks"]["spec"]["levels"] = {"name": "mine", "levels": [0, 10**400]}
+
+
+def other_levels(tensors: dict[str, torch.Tensor], _described: dict[str, Any]) -> None:
+    tensors["blocks.levels_L"] = tensors["blocks.levels_L"] * 0.5
+
+
 def shorter_codebook(tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> None:
     described["blocks"]["spec"]["levels"] = {"name": "mine", "levels": [-1.0, 0.0, 1.0]}
     tensors["blocks.levels_L"] = torch.tensor([-1.0, 0.0, 1.0])
@@ -197,13 +229,21 @@ def shorter_codebook(tensors: dict[str, torch.Tensor], described: dict[str, Any]
         (change_dtype, r"has 'scale_NG' as torch\.float32 \(6, 4\), not torch\.float16 \(6, 4\)"),
         (change_shape, r"has 'mean' as torch\.float32 \(2,\), not torch\.float32 \(1,\)"),
         (poison, r"weight 'model\.layers\.0\.q_proj' of .* has non-finite numbers in 'b_NR'"),
-        (unknown_field, r"has a spec with unknown colour; update lords_bench"),
+        (unknown_field, r"is described wrongly \(unknown 'colour'; known: .*; update lords_bench"),
         (unknown_method, r"is described wrongly \(unknown method 'magic'; known: nf4"),
         (wrong_shape, r"weight 'affine' of .* is described wrongly"),
-        (negative_shape, r"weight 'affine' of .* has shape \(-1, 256\)"),
+        (negative_shape, r"weight 'affine' of .* is described wrongly \(shape \[-1, 256\]\)"),
         (impossible_rank, r"is described wrongly \(rank 999 is above min\(N, K\) = 6"),
         (impossible_block, r"has block 7 and 256 in features"),
         (no_spec, r"weight 'affine' of .* has no spec"),
+        (float_shape, r"is described wrongly \(shape \[6\.5, 256\]\)"),
+        (infinite_shape, r"is described wrongly \(shape \[inf, 256\]\)"),
+        (enormous_shape, r"has 'packed' as torch.int16 \(6, 2, 2, 16\), not torch.int16 \(1000"),
+        (list_for_a_method, r"unknown method \['int-rtn'\]"),
+        (text_for_a_switch, r"double_quant='no' is not offered"),
+        (digits_for_levels, r"is a malformed codebook; give its name and a list of numbers"),
+        (enormous_level, r"codebook 'mine' has a level outside \[-1, 1\]"),
+        (other_levels, r"stores other levels than its codebook 'mine' has"),
         (shorter_codebook, r"has code 3, codebook 'mine' ends earlier"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -222,7 +262,12 @@ def test_a_file_that_contradicts_itself_is_refused(
 
 @pytest.mark.parametrize(
     ("listing", "message"),
-    [("{", r"has a malformed list of weights"), ("[]", r"lists its weights as list, not by name")],
+    [
+        ("{", r"has a malformed list of weights \("),
+        ("[]", r"has a malformed list of weights \(a JSON list where an object is due\)"),
+        ('{"a":' * 100_000, r"has a malformed list of weights \(values nested too deeply\)"),
+        ('{"a": 1' + "0" * 5000 + "}", r"has a malformed list of weights \("),
+    ],
 )
 def test_a_malformed_list_of_weights_is_refused(tmp_path: Path, listing: str, message: str) -> None:
     path = tmp_path / "weights.safetensors"
