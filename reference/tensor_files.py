@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lords_bench.errors import ModelError
 from lords_bench.files import whole_file
+from lords_bench.json_object import object_of
 
 # By the name in a header; a dtype that is not here, such as one of 8-bit floats, keeps that name.
 DTYPES = {
@@ -35,6 +36,10 @@ DTYPES = {
 DtypeAndShape = tuple[torch.dtype, tuple[int, ...]]
 # What a header says, which may be a dtype that is not ours.
 StoredLayout = tuple[torch.dtype | str, tuple[int, ...]]
+
+# In the metadata of every file that is written here: how many numbers it holds of each dtype. The dtype of an embedding
+# or of an adapter is nowhere else, and the bytes of one 16-bit dtype make numbers of some kind in the other.
+NUMBERS_KEY = "lords_bench.numbers"
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
@@ -60,6 +65,40 @@ def disk_refusals() -> Iterator[None]:
     except SafetensorError as error:
         number = errno.ENOSPC if "No space left" in str(error) else errno.EIO
         raise OSError(number, one_line(error)) from error
+
+
+def written_numbers(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """The metadata by which `require_as_written` knows the file that holds these tensors."""
+    layouts = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    return {NUMBERS_KEY: json.dumps(_numbers_by_dtype(layouts))}
+
+
+def require_as_written(header: Mapping[str, StoredLayout], metadata: Mapping[str, str], path: Path) -> None:
+    """Does nothing where a header holds as many numbers of each dtype as were written, or nobody wrote that down.
+
+    Raises:
+        ModelError: it holds others.
+    """
+    if NUMBERS_KEY not in metadata:
+        return
+    try:
+        written = object_of(metadata[NUMBERS_KEY])
+    except ValueError as error:
+        raise ModelError(f"{path} says wrongly what was written ({one_line(error)}); fetch it again") from error
+    found = _numbers_by_dtype(header)
+    for dtype in {**found, **written}:
+        if found.get(dtype, 0) != written.get(dtype):
+            raise ModelError(
+                f"the header of {path} has {found.get(dtype, 0)} numbers of {dtype:.20}, written were "
+                f"{written.get(dtype, 0)!r:.20}; fetch it again"
+            )
+
+
+def _numbers_by_dtype(layouts: Mapping[str, StoredLayout]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for dtype, shape in layouts.values():
+        counts[str(dtype)] = counts.get(str(dtype), 0) + prod(shape)
+    return dict(sorted(counts.items()))
 
 
 def read_header(path: Path) -> tuple[dict[str, StoredLayout], dict[str, str]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import ConversionOps
 from transformers.quantizers.auto import (
     AUTO_QUANTIZATION_CONFIG_MAPPING,
@@ -31,6 +31,7 @@ from lords_bench.integrations.hf_config import METHOD, LordsConfig
 from lords_bench.integrations.hf_model import is_quantized_folder, quantizable_layers, quiet_transformers
 from lords_bench.integrations.stored_files import (
     check_folder,
+    meta_model,
     refusing,
     require_all_read,
     require_dense_stored,
@@ -106,14 +107,17 @@ class LordsHfQuantizer(HfQuantizer):
     def update_attn_implementation(self, config: Any) -> Any:
         """Looks at the files of a folder, for transformers asks this before it reads the index or builds the model.
 
-        Releases before it was asked build the model first.
+        Releases in which it was not asked build the model first.
 
         Raises:
-            ModelError: see `check_folder`.
+            ModelError: see `check_folder`; or no model can be built of the config, or one of too many modules.
         """
         folder = Path(config.name_or_path)
         if folder.is_dir():
-            check_folder(folder)
+            with refusing(folder):
+                stored = check_folder(folder)
+                if stored is not None and type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+                    meta_model(config, stored)
         return config
 
     def _process_model_before_weight_loading(

@@ -38,11 +38,9 @@ from lords_bench.integrations.hf_model import (
 from lords_bench.integrations.stored_files import (
     CONFIG_FILE,
     MODEL_FILE,
-    NUMBERS_KEY,
     StoredHeaders,
     check_folder,
     meta_model,
-    numbers_by_dtype,
     read_config,
     refusing,
     require_few_layers,

@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -25,16 +26,13 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from lords_bench.errors import LordsBenchError, ModelError, one_line
-from lords_bench.json_object import object_of, read_object
+from lords_bench.json_object import read_object
 from lords_bench.reference.checkpoint import require_layout
-from lords_bench.reference.tensor_files import DtypeAndShape, StoredLayout, read_header
+from lords_bench.reference.tensor_files import DtypeAndShape, StoredLayout, read_header, require_as_written
 
 CONFIG_FILE = "config.json"
 MODEL_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-# In the metadata of a file that `save_quantized_folder` wrote: how many numbers it holds of each dtype. The dtype of an
-# embedding is nowhere else, and half of the 16-bit dtypes taken for the other half gives numbers of some kind.
-NUMBERS_KEY = "lords_bench.numbers"
 
 # The largest model on the hub has 163 parts.
 MOST_PARTS = 10_000
@@ -53,11 +51,11 @@ _COUNTS_LAYERS = re.compile(r"(^|_)layers?$")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredHeaders:
-    """The tensors of a folder by name, out of the headers of `files`; and what was `written`, where a header says so."""
+    """The tensors of a folder by name, out of the headers of `files`, and the metadata where that is one file."""
 
     files: tuple[Path, ...]
     tensors: Mapping[str, StoredLayout]
-    written: Mapping[str, Any] | None
+    metadata: Mapping[str, str]
 
     @property
     def numbers(self) -> int:
@@ -135,24 +133,14 @@ def stored_headers(files: Sequence[Path]) -> StoredHeaders:
         ModelError: a file is no whole safetensors file, or two hold a tensor of one name.
     """
     tensors: dict[str, StoredLayout] = {}
-    written: dict[str, int] | None = None
+    metadata: dict[str, str] = {}
     for file in files:
         header, metadata = read_header(file)
         twice = sorted(tensors.keys() & header.keys())
         if twice:
             raise ModelError(f"tensor {twice[0]!r} is in {file} and in another part of the model; fetch it again")
         tensors |= header
-        if NUMBERS_KEY in metadata:
-            written = _written_numbers(metadata[NUMBERS_KEY], file)
-    return StoredHeaders(files=tuple(files), tensors=tensors, written=written)
-
-
-def numbers_by_dtype(tensors: Mapping[str, StoredLayout]) -> dict[str, int]:
-    """How many numbers there are of each dtype, for `NUMBERS_KEY`."""
-    counts: dict[str, int] = {}
-    for dtype, shape in tensors.values():
-        counts[str(dtype)] = counts.get(str(dtype), 0) + prod(shape)
-    return dict(sorted(counts.items()))
+    return StoredHeaders(files=tuple(files), tensors=tensors, metadata=metadata if len(files) == 1 else {})
 
 
 def require_few_layers(config: Mapping[str, Any], stored: StoredHeaders) -> None:
@@ -178,8 +166,11 @@ def meta_model(config: PreTrainedConfig, stored: StoredHeaders) -> PreTrainedMod
     Raises:
         ModelError: it has more modules than the tensors that are stored can fill.
     """
+    plain = deepcopy(config)
+    # What is quantized has ordinary layers here: only their shapes are asked for.
+    plain.__dict__.pop("quantization_config", None)
     with torch.device("meta"), _few_modules(1000 + MODULES_PER_TENSOR * len(stored.tensors)):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(plain)
     return model
 
 
@@ -215,13 +206,8 @@ def require_stored(
     own = {f"{name}.{part}" for name, expected in layers.items() for part in expected}
     for name in (state.keys() & stored.tensors.keys()) - own - dense if layers else ():
         _require_like(state[name], stored.tensors[name], name)
-    found = numbers_by_dtype(stored.tensors)
-    if stored.written is not None and stored.written != found:
-        changed = next(dtype for dtype in {**found, **stored.written} if found.get(dtype) != stored.written.get(dtype))
-        raise ModelError(
-            f"the header of {stored.files[0]} has {found.get(changed, 0)} numbers of {changed}, written were "
-            f"{stored.written.get(changed, 0)!r:.40}; fetch it again"
-        )
+    for file in stored.files:
+        require_as_written(stored.tensors, stored.metadata, file)
 
 
 def _require_like(tensor: Tensor, layout: StoredLayout, name: str) -> None:
@@ -293,13 +279,6 @@ def _inside(folder: Path, name: object, said_by: str) -> Path:
     if not any(path.is_relative_to(allowed) for allowed in roots):
         raise refusal
     return folder / name
-
-
-def _written_numbers(text: str, file: Path) -> dict[str, Any]:
-    try:
-        return object_of(text)
-    except ValueError as error:
-        raise ModelError(f"{file} says wrongly what was written ({one_line(error)}); fetch it again") from error
 
 
 @contextmanager

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from lords_bench.errors import ModelError, UsageError, one_line
-from lords_bench.reference.tensor_files import read_tensors, write_tensors
+from lords_bench.json_object import object_of
+from lords_bench.reference.tensor_files import read_header, read_tensors, require_as_written, write_tensors
 from lords_bench.reference.weights import STORAGE_DTYPES, LordsWeight
 from lords_bench.training.frozen_linear import FrozenLinear, LoraLinear
 from lords_bench.training.lords_linear import LordsLinear
@@ -30,6 +31,8 @@ from lords_bench.training.prepare import quantized_layers
 
 FORMAT = "lords-bench/adapter"
 VERSION = "1.0"
+# Of a scaling, which is alpha / R.
+LARGEST = 1e6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -128,12 +131,15 @@ def load_adapter(path: Path, *, device: torch.device | str = "cpu") -> Adapter:
     """
     if not path.is_file():
         raise ModelError(f"no adapter at {path}; give the file that save_adapter wrote")
-    tensors, metadata = read_tensors(path)
+    header, metadata = read_header(path)
     if metadata.get("format") != FORMAT:
         raise ModelError(f"{path} has format {metadata.get('format')!r}, not {FORMAT!r}; give an adapter")
     version = metadata.get("version", "")
     if version.partition(".")[0] != VERSION.partition(".")[0]:
         raise ModelError(f"{path} has adapter version {version!r}, this is {VERSION}; update lords_bench")
+    # An adapter may have any dtype, so that only the file itself can say which it had.
+    require_as_written(header, metadata, path)
+    tensors, _metadata = read_tensors(path)
     parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         layer, _, part = key.rpartition(".")
@@ -227,12 +233,9 @@ def _put(layer: LordsLinear | LoraLinear, adapter: LayerAdapter) -> None:
 
 def _descriptions(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     try:
-        described = json.loads(metadata.get("layers", ""))
-    except json.JSONDecodeError as error:
+        return object_of(metadata.get("layers", ""))
+    except ValueError as error:
         raise ModelError(f"{path} has a malformed list of layers ({one_line(error)}); fetch it again") from error
-    if not isinstance(described, dict):
-        raise ModelError(f"{path} lists its layers as {type(described).__name__}, not by name; fetch it again")
-    return described
 
 
 def _described(name: str, about: Any, parts: Mapping[str, dict[str, Tensor]], path: Path) -> LayerAdapter:
@@ -240,7 +243,8 @@ def _described(name: str, about: Any, parts: Mapping[str, dict[str, Tensor]], pa
         raise ModelError(f"{path} lacks the tensors of layer {name!r}; fetch it again")
     if not isinstance(about, dict) or not isinstance(about.get("base_sha256"), str):
         raise ModelError(f"{path} does not say which codes layer {name!r} belongs to; fetch it again")
-    scaling = about.get("scaling")
-    if not isinstance(scaling, float | int) or isinstance(scaling, bool):
-        raise ModelError(f"{path} has scaling {scaling!r} for layer {name!r}; fetch it again")
+    scaling: Any = about.get("scaling")
+    # NaN and numbers beyond a float's range are JSON, too.
+    if type(scaling) not in {float, int} or not -LARGEST <= scaling <= LARGEST:
+        raise ModelError(f"{path} has scaling {scaling!r:.60} for layer {name!r}; fetch it again")
     return LayerAdapter(tensors=parts[name], base_sha256=about["base_sha256"], scaling=float(scaling))

@@ -1,6 +1,5 @@
 """Training text from files: plain text, or JSON lines with a "text" each, cut into windows of tokens."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lords_bench.errors import UsageError, one_line
 from lords_bench.integrations.windows import prefix_token
+from lords_bench.json_object import object_of
 
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 
@@ -82,11 +82,11 @@ def _documents(file: str) -> Iterator[str]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = object_of(line)
         except ValueError as error:
             raise UsageError(
                 f"{file!r}, line {number} is not JSON: {one_line(error)}; write one object per line"
             ) from error
-        if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+        if not isinstance(value.get("text"), str):
             raise UsageError(f'{file!r}, line {number} has no "text"; write {{"text": "…"}} on every line')
         yield value["text"]

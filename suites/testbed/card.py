@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lords_bench.errors import ModelError
+from lords_bench.errors import ModelError, one_line
 from lords_bench.files import write_whole
 from lords_bench.integrations.choices import ChoiceScorer
 from lords_bench.integrations.hf_model import CausalModel, load_causal_model
@@ -84,18 +84,22 @@ def write_card(folder: Path) -> Path:
     """Judges the model in `folder`, writes `judgement.json` and `README.md` beside it, returns the latter.
 
     Raises:
-        ModelError: no usable model, or no `training.json`, in `folder`.
+        ModelError: no usable model, or no whole `training.json`, in `folder`.
     """
     try:
         training = parse_json(read_limited(folder / "training.json", MOST_TRAINING_BYTES))
     except FileNotFoundError as error:
         raise ModelError(f"{folder} has no training.json; train one with 'lords-bench testbed train'") from error
     except (OSError, ValueError) as error:
-        raise ModelError(f"training.json of {folder} is damaged: {error}; train the model again") from error
+        raise ModelError(f"training.json of {folder} is damaged: {one_line(error)}; train the model again") from error
     judgement = judge_testbed(folder)
+    try:
+        text = card_text(training, judgement)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"training.json of {folder} is damaged ({one_line(error)}); train the model again") from error
     write_whole(folder / "judgement.json", f"{json.dumps(asdict(judgement), indent=1)}\n")
     card = folder / "README.md"
-    write_whole(card, card_text(training, judgement))
+    write_whole(card, text)
     return card
 
 

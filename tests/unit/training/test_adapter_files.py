@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lords_bench.errors import ModelError
+from lords_bench.reference.tensor_files import written_numbers
 from lords_bench.training import Adapter, LayerAdapter, load_adapter, save_adapter
 from lords_bench.training.adapters import FORMAT
 
@@ -27,7 +28,26 @@ BROKEN: dict[str, tuple[Callable[[], tuple[dict[str, Tensor], dict[str, str]]], 
     "format": (lambda: (GOOD_TENSORS, described(format="other")), "has format 'other'"),
     "version": (lambda: (GOOD_TENSORS, described(version="2.0")), "adapter version '2.0', this is 1.0"),
     "malformed": (lambda: (GOOD_TENSORS, described(layers="{")), "malformed list of layers"),
-    "list": (lambda: (GOOD_TENSORS, described(layers="[]")), "lists its layers as list"),
+    "list": (
+        lambda: (GOOD_TENSORS, described(layers="[]")),
+        r"malformed list of layers \(a JSON list where an object is due\)",
+    ),
+    "nested": (
+        lambda: (GOOD_TENSORS, described(layers='{"0":' * 100_000)),
+        r"malformed list of layers \(values nested too deeply\)",
+    ),
+    "other dtype": (
+        lambda: ({**GOOD_TENSORS, "0.scale_b": torch.ones(4, 1).half()}, described() | written_numbers(GOOD_TENSORS)),
+        r"has 4 numbers of torch.float16, written were 0",
+    ),
+    "no number": (
+        lambda: (GOOD_TENSORS, described(layers='{"0": {"base_sha256": "", "scaling": NaN}}')),
+        "has scaling nan for layer '0'",
+    ),
+    "beyond a float": (
+        lambda: (GOOD_TENSORS, described(layers='{"0": {"base_sha256": "", "scaling": 1' + "0" * 400 + "}}")),
+        "has scaling 1000",
+    ),
     "no hash": (lambda: (GOOD_TENSORS, described(layers='{"0": {}}')), "does not say which codes layer '0'"),
     "scaling": (
         lambda: (GOOD_TENSORS, described(layers='{"0": {"base_sha256": "", "scaling": "x"}}')),
