@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 MISSING = object()
-HUGE = 10**12
 
 # For a value of each type, what a damaged or hostile file may hold in its place.
 WRONG: dict[str, Any] = {
@@ -20,7 +19,7 @@ WRONG: dict[str, Any] = {
     "text": "x\n# \ud800\u001b[31m",
     "minus one": -1,
     "zero": 0,
-    "huge": HUGE,
+    "huge": 10**12,
     "beyond a float": 10**400,
     "half": 0.5,
     "nan": float("nan"),
@@ -58,7 +57,8 @@ def mutations(folder: Path, file: str) -> list[Mutation]:
 
 
 def mutated(folder: Path, mutation: Mutation, target: Path) -> Path:
-    """A copy of the folder with that change."""
+    """A copy of the folder with that change, in place of what was there."""
+    shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(folder, target)
     content = read(folder / mutation.file)
     *way, last = mutation.path
