@@ -18,7 +18,14 @@ from lords_bench.errors import LordsBenchError, ModelError, SpecError, one_line
 from lords_bench.json_object import object_of
 from lords_bench.reference.double_quant import RUN
 from lords_bench.reference.packing import packed_shape
-from lords_bench.reference.tensor_files import DtypeAndShape, StoredLayout, read_header, read_tensors, write_tensors
+from lords_bench.reference.tensor_files import (
+    DtypeAndShape,
+    StoredLayout,
+    is_there,
+    read_header,
+    read_tensors,
+    write_tensors,
+)
 from lords_bench.reference.weights import (
     STORAGE_DTYPES,
     QuantizedWeight,
@@ -57,7 +64,7 @@ def load_weights(path: Path | str, *, device: torch.device | str = "cpu") -> dic
             those its specs imply, or hold non-finite numbers.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_there(path):
         raise ModelError(f"no checkpoint at {path}; give the file that save_weights wrote")
     header, metadata = read_header(path)
     _check_format(metadata, path)

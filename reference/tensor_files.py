@@ -101,6 +101,14 @@ def _numbers_by_dtype(layouts: Mapping[str, StoredLayout]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path is a file; one that is longer than the system takes is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def read_header(path: Path) -> tuple[dict[str, StoredLayout], dict[str, str]]:
     """Dtype and shape of every tensor by name, and the metadata of the file; no tensor is read.
 

@@ -54,6 +54,8 @@ from lords_bench.reference.weights import QuantizedWeight
 from lords_bench.spec.quant import QuantSpec
 
 UNQUANTIZED_FILE = "unquantized.safetensors"  # of the earlier form
+# Python makes and removes folders one inside of the other, each in a call inside of the other.
+MOST_PARTS_OF_PATH = 200
 
 
 def require_free(folder: Path) -> None:
@@ -62,7 +64,14 @@ def require_free(folder: Path) -> None:
     Raises:
         StoreError: it exists and is not an empty folder.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if len(folder.absolute().parts) > MOST_PARTS_OF_PATH:
+        raise StoreError(f"{str(folder)!r:.80} is over {MOST_PARTS_OF_PATH} folders deep; choose another --out")
+    try:
+        is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    # A path that is longer than the system takes, or a folder that cannot be listed.
+    except OSError as error:
+        raise StoreError(f"cannot write {str(folder)!r:.80}: {one_line(error)}; choose another --out") from error
+    if not is_free:
         raise StoreError(f"{str(folder)!r} exists already; choose another --out")
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from lords_bench.errors import ModelError, UsageError, one_line
 from lords_bench.json_object import object_of
-from lords_bench.reference.tensor_files import read_header, read_tensors, require_as_written, write_tensors
+from lords_bench.reference.tensor_files import is_there, read_header, read_tensors, require_as_written, write_tensors
 from lords_bench.reference.weights import STORAGE_DTYPES, LordsWeight
 from lords_bench.training.frozen_linear import FrozenLinear, LoraLinear
 from lords_bench.training.lords_linear import LordsLinear
@@ -129,7 +129,7 @@ def load_adapter(path: Path, *, device: torch.device | str = "cpu") -> Adapter:
         ModelError: the file is missing, truncated, not of this format, of an unknown version, or holds tensors that
             are not finite pairs of factors.
     """
-    if not path.is_file():
+    if not is_there(path):
         raise ModelError(f"no adapter at {path}; give the file that save_adapter wrote")
     header, metadata = read_header(path)
     if metadata.get("format") != FORMAT:

@@ -17,6 +17,7 @@ from lords_bench.integrations.quantized_folder import (
     UNQUANTIZED_FILE,
     load_any_model,
     load_quantized_folder,
+    require_free,
     save_quantized_folder,
 )
 from lords_bench.reference.checkpoint import save_weights
@@ -110,6 +111,12 @@ def test_a_taken_folder_is_refused(llama: CausalModel, tmp_path: Path) -> None:
         save_quantized_folder(llama, quantized(llama), tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("folder", ["a/" * 2500, "a/" * 1500, "x" * 5000])
+def test_a_path_that_nobody_can_make_is_refused_before_anything_is_done(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(StoreError, match=r"choose another --out$"):
+        require_free(tmp_path / folder)
 
 
 def test_a_full_disk_leaves_nothing(llama: CausalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
