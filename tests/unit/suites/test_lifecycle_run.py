@@ -41,7 +41,7 @@ def test_a_rate_that_diverges_is_a_record_and_not_chosen() -> None:
     results = run(Made({1e-4: 120.0, 1e-3: None, 1e-2: 110.0}))
 
     failed = next(result for result in results if result.learning_rate == 1e-3)
-    assert (failed.status, failed.reason) == (Status.INCORRECT, "step 2: loss nan")
+    assert (failed.status, failed.reason) == (Status.INCORRECT, "step 2: loss nan and more")
     assert [result.learning_rate for result in results if result.seed] == [1e-2, 1e-2]
 
 
