@@ -4,7 +4,7 @@ Everything raised on purpose derives from `LordsBenchError`; the command line pr
 traceback and exits with code 2. Anything else that escapes is a defect and keeps its traceback.
 
 A message is one bounded line whatever went into it: names from files and texts of libraries hold newlines, terminal
-codes and whole sources. `one_line` gives what a library's exception says to a message of our own; without it a long
+codes and whole sources. `reason_of` gives what a library's exception says to a message of our own; without it a long
 text would push the remedy out of sight.
 """
 
@@ -49,7 +49,7 @@ class DeviceError(LordsBenchError):
     """A device cannot be measured on: absent, a problem cannot be set up on it, or it answers nothing any more."""
 
 
-def one_line(error: BaseException, *, limit: int = FOREIGN_CHARACTERS) -> str:
+def reason_of(error: BaseException, *, limit: int = FOREIGN_CHARACTERS) -> str:
     """What an exception says, as one line of at most `limit` characters to stand inside a message.
 
     The class stands before a text of one word, such as that of a KeyError, and in place of an empty one. Of an OSError

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
-from lords_bench.errors import LordsBenchError, ModelError, SpecError, WeightError, one_line
+from lords_bench.errors import LordsBenchError, ModelError, SpecError, WeightError, reason_of
 from lords_bench.records import (
     AccuracySamples,
     BenchRecord,
@@ -128,7 +128,7 @@ def _attempt(case: Case, measure: Measure, advance: Advance) -> tuple[Status, st
         status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), None)
         if status is None:
             raise
-        return status, one_line(error), None
+        return status, reason_of(error), None
 
 
 def _mixed(case: Case, samples: AccuracySamples | None) -> tuple[tuple[str, QuantSpec], ...] | None:

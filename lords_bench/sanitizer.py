@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from lords_bench.errors import one_line
+from lords_bench.errors import reason_of
 from lords_bench.kernel_check.cases import case_name
 from lords_bench.kernel_check.isolated import cases_of
 from lords_bench.records.check import CheckTool
@@ -105,7 +105,7 @@ def watch(tool: CheckTool, kernel: str, *, program: str | None, case_seconds: fl
     except subprocess.TimeoutExpired:
         return watched(Status.TIMEOUT, f"no word of {PROGRAM} within {case_seconds:g} s")
     except OSError as error:
-        return watched(Status.UNSUPPORTED, f"{program} cannot be started: {one_line(error)}")
+        return watched(Status.UNSUPPORTED, f"{program} cannot be started: {reason_of(error)}")
     return watched(*judged(ended.returncode, f"{ended.stdout}\n{ended.stderr}"))
 
 

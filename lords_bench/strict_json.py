@@ -8,6 +8,7 @@ import json
 import re
 from typing import Any
 
+from lords_bench.errors import reason_of
 from lords_bench.text import one_line
 
 _DIGITS = re.compile(r"value has (\d+) digits")
@@ -26,8 +27,8 @@ def parse_json(text: str | bytes) -> Any:
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
     except ValueError as error:
-        digits = _DIGITS.search(str(error))
-        raise ValueError(f"a number of {digits[1]} digits" if digits else str(error)) from None
+        digits = _DIGITS.search(reason_of(error))
+        raise ValueError(f"a number of {digits[1]} digits" if digits else reason_of(error)) from None
 
 
 def _refuse_constant(name: str) -> float:

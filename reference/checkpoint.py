@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lords_bench.errors import LordsBenchError, ModelError, SpecError, one_line
+from lords_bench.errors import LordsBenchError, ModelError, SpecError, reason_of
 from lords_bench.json_object import object_of
 from lords_bench.reference.double_quant import RUN
 from lords_bench.reference.packing import packed_shape
@@ -177,7 +177,7 @@ def _descriptions(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     try:
         return object_of(metadata.get("weights", ""))
     except ValueError as error:
-        raise ModelError(f"{path} has a malformed list of weights ({one_line(error)}); fetch it again") from error
+        raise ModelError(f"{path} has a malformed list of weights ({reason_of(error)}); fetch it again") from error
 
 
 def _decode(description: Any, where: str) -> tuple[QuantSpec, tuple[int, int]]:

@@ -84,7 +84,7 @@ def require_as_written(header: Mapping[str, StoredLayout], metadata: Mapping[str
     try:
         written = object_of(metadata[NUMBERS_KEY])
     except ValueError as error:
-        raise ModelError(f"{path} says wrongly what was written ({one_line(error)}); fetch it again") from error
+        raise ModelError(f"{path} says wrongly what was written ({reason_of(error)}); fetch it again") from error
     found = _numbers_by_dtype(header)
     for dtype in {**found, **written}:
         if found.get(dtype, 0) != written.get(dtype):
@@ -141,4 +141,4 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _not_whole(path: Path, error: Exception) -> ModelError:
-    return ModelError(f"{path} is no whole safetensors file ({one_line(error)}); fetch it again")
+    return ModelError(f"{path} is no whole safetensors file ({reason_of(error)}); fetch it again")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lords_bench.errors import one_line
+from lords_bench.errors import reason_of
 from lords_bench.integrations.calibration import collect_hessians
 from lords_bench.integrations.choices import ChoiceScorer
 from lords_bench.integrations.hf_model import CausalModel, swapped_weights
@@ -113,12 +113,12 @@ class AccuracyEvaluation:
         try:
             return self._measure(case, advance)
         except torch.OutOfMemoryError as error:
-            raise MemoryError(one_line(error)) from error
+            raise MemoryError(reason_of(error)) from error
         except RuntimeError as error:
             # The CPU allocator has no exception class of its own.
             if "DefaultCPUAllocator" not in str(error):
                 raise
-            raise MemoryError(one_line(error)) from error
+            raise MemoryError(reason_of(error)) from error
 
     def score(
         self, quantized: Mapping[str, QuantizedLayer], *, quantize_seconds: float = 0.0, advance: Advance = _ignore

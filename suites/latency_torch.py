@@ -2,7 +2,7 @@
 
 import torch
 
-from lords_bench.errors import LordsBenchError, one_line
+from lords_bench.errors import LordsBenchError, reason_of
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.spec.latency import DENSE, LatencyCase
@@ -76,5 +76,5 @@ class TorchWorkbench:
         try:
             torch.cuda.synchronize()
         except RuntimeError as error:
-            return one_line(error)
+            return reason_of(error)
         return None

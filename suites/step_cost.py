@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lords_bench.errors import LordsBenchError, UsageError, one_line
+from lords_bench.errors import LordsBenchError, UsageError, reason_of
 from lords_bench.records.cost import CostRecord, CostRun
 from lords_bench.records.created import created_now
 from lords_bench.records.status import Status
@@ -305,4 +305,4 @@ def _import(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise UsageError(f"{package} cannot be used: {one_line(error)}") from None
+        raise UsageError(f"{package} cannot be used: {reason_of(error)}") from None

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lords_bench.cli.output import complain, say
 from lords_bench.cli.task_results import print_metrics
-from lords_bench.errors import UsageError, one_line
+from lords_bench.errors import UsageError, reason_of
 from lords_bench.records.environment import Device
 from lords_bench.spec.quant import QuantSpec
 from lords_bench.suites.testbed.load import TESTBED_MODEL
@@ -71,7 +71,7 @@ def read_calibration(file: str | None) -> "Document | None":
     try:
         return Document(name=Path(file).name, text=Path(file).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--calibration {file!r} cannot be read as UTF-8 text: {one_line(error)}") from error
+        raise UsageError(f"--calibration {file!r} cannot be read as UTF-8 text: {reason_of(error)}") from error
 
 
 def quantize(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import select
 import sys
 from pathlib import Path
 
-from lords_bench.errors import StoreError
+from lords_bench.errors import StoreError, reason_of
 from lords_bench.text import one_line, visible
 
 
@@ -62,7 +62,7 @@ def is_reader_gone() -> bool:
 
 def _refused(error: OSError) -> StoreError:
     _drop_rest()
-    return StoreError(f"standard output cannot be written: {one_line(error)}; send it elsewhere")
+    return StoreError(f"standard output cannot be written: {reason_of(error)}; send it elsewhere")
 
 
 def _drop_rest() -> None:

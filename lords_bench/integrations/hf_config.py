@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from lords_bench.errors import ModelError, SpecError, one_line
+from lords_bench.errors import ModelError, SpecError, reason_of
 from lords_bench.reference.checkpoint import spec_from_dict, stored_spec
 from lords_bench.reference.weights import QuantizedWeight
 from lords_bench.spec.quant import QuantSpec
@@ -136,7 +136,9 @@ def _matches(pattern: str, layer: str) -> bool:
     try:
         return fullmatch(pattern, layer) is not None
     except PatternError as error:
-        raise SpecError(f"modules_to_not_convert has {pattern!r}, no name and no pattern: {one_line(error)}") from error
+        raise SpecError(
+            f"modules_to_not_convert has {pattern!r}, no name and no pattern: {reason_of(error)}"
+        ) from error
 
 
 def _plain(spec: QuantSpec) -> dict[str, Any]:

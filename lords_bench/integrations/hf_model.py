@@ -23,7 +23,7 @@ from huggingface_hub import snapshot_download
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from lords_bench.errors import ModelError, one_line
+from lords_bench.errors import ModelError, reason_of
 from lords_bench.integrations.stored_files import read_config, refusing, require_dense_stored
 
 # Codes and scales in a quantized folder of the earlier form.
@@ -236,7 +236,7 @@ def _model_folder(source: str) -> Path:
             raise ModelError(f"{source!r} is a file; give the model's directory")
     # No home of that name, or a path that is longer than the system takes.
     except (OSError, RuntimeError) as error:
-        raise ModelError(f"no model directory {source!r:.80}: {one_line(error)}; check the path") from error
+        raise ModelError(f"no model directory {source!r:.80}: {reason_of(error)}; check the path") from error
     if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
         raise ModelError(f"no model directory {source!r}; check the path")
     try:
@@ -244,7 +244,7 @@ def _model_folder(source: str) -> Path:
             snapshot_download(source, allow_patterns=[*WEIGHT_FILES, *TOKENIZER_FILES, "*.safetensors.index.json"])
         )
     except (OSError, ValueError) as error:
-        raise ModelError(f"no directory {source!r}, and the hub does not give it: {one_line(error)}") from error
+        raise ModelError(f"no directory {source!r}, and the hub does not give it: {reason_of(error)}") from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from lords_bench.errors import UsageError, one_line
+from lords_bench.errors import UsageError, reason_of
 from lords_bench.integrations.choices import Choice
 from lords_bench.integrations.hf_model import CausalModel
 from lords_bench.integrations.task_metric import TaskMetric
@@ -119,7 +119,7 @@ def _evaluate(
             )
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(
-                f"lm-eval cannot run {task if isinstance(task, str) else task['task']!r} here: {one_line(error)}; "
+                f"lm-eval cannot run {task if isinstance(task, str) else task['task']!r} here: {reason_of(error)}; "
                 "connect to the hub, or put the data in the Hugging Face cache"
             ) from error
     return tuple(_metrics(results["results"]))

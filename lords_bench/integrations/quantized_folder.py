@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from lords_bench.errors import ModelError, SpecError, StoreError
+from lords_bench.errors import ModelError, SpecError, StoreError, reason_of
 from lords_bench.files import whole_folder
 from lords_bench.integrations.hf_config import LordsConfig
 from lords_bench.integrations.hf_model import (
@@ -70,7 +70,7 @@ def require_free(folder: Path) -> None:
         is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     # A path that is longer than the system takes, or a folder that cannot be listed.
     except OSError as error:
-        raise StoreError(f"cannot write {str(folder)!r:.80}: {one_line(error)}; choose another --out") from error
+        raise StoreError(f"cannot write {str(folder)!r:.80}: {reason_of(error)}; choose another --out") from error
     if not is_free:
         raise StoreError(f"{str(folder)!r} exists already; choose another --out")
 
@@ -149,7 +149,7 @@ def load_quantized_folder(
     try:
         loading = model.load_state_dict({**others, **restored}, strict=False)
     except RuntimeError as error:
-        raise ModelError(f"the weights of {str(folder)!r} do not fit its config.json: {one_line(error)}") from error
+        raise ModelError(f"the weights of {str(folder)!r} do not fit its config.json: {reason_of(error)}") from error
     model.tie_weights()
     parameters = dict(model.named_parameters())
     missing = [name for name in loading.missing_keys if name in parameters]

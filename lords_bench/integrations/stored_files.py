@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from lords_bench.errors import LordsBenchError, ModelError, one_line
+from lords_bench.errors import LordsBenchError, ModelError, reason_of
 from lords_bench.json_object import read_object
 from lords_bench.reference.checkpoint import require_layout
 from lords_bench.reference.tensor_files import DtypeAndShape, StoredLayout, read_header, require_as_written
@@ -80,7 +80,7 @@ def refusing(source: str | Path) -> Iterator[None]:
     except Exception as error:
         file = error.filename if isinstance(error, OSError) else None
         where = f" ({Path(file).name})" if isinstance(file, str) else ""
-        raise ModelError(f"cannot load {str(source)!r}{where}: {one_line(error)}") from error
+        raise ModelError(f"cannot load {str(source)!r}{where}: {reason_of(error)}") from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         return read_object(folder / CONFIG_FILE)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"{CONFIG_FILE} of {str(folder)!r} cannot be read: {one_line(error)}; fetch it again"
+            f"{CONFIG_FILE} of {str(folder)!r} cannot be read: {reason_of(error)}; fetch it again"
         ) from error
 
 
@@ -251,7 +251,7 @@ def _parts(index: Path, folder: Path) -> tuple[Path, ...]:
     try:
         fields = read_object(index)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{index} cannot be read: {one_line(error)}; fetch it again") from error
+        raise ModelError(f"{index} cannot be read: {reason_of(error)}; fetch it again") from error
     weight_map, metadata = fields.get("weight_map"), fields.get("metadata")
     if not isinstance(weight_map, dict) or not weight_map or not isinstance(metadata, dict):
         raise ModelError(f"{index} has no weight_map or no metadata; fetch it again")

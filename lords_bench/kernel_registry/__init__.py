@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from lords_bench.errors import RecordError, UsageError, one_line
+from lords_bench.errors import RecordError, UsageError, reason_of
 from lords_bench.kernel_registry import blockwise, lords
 from lords_bench.kernel_registry.blockwise import LoraAdapter, PreparedBlockwise, prepare_blockwise
 from lords_bench.kernel_registry.kernel import Cost, Kernel, WeightKind, kernel_module
@@ -156,4 +156,4 @@ def config_of(kernel: str, settings: tuple[tuple[str, Any], ...]) -> Any:
     try:
         return config()(**dict(settings))
     except TypeError as error:
-        raise RecordError(f"settings do not fit {kernel}: {one_line(error)}") from None
+        raise RecordError(f"settings do not fit {kernel}: {reason_of(error)}") from None

@@ -21,7 +21,7 @@ from functools import cache
 from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from lords_bench.errors import RecordError, SpecError, one_line
+from lords_bench.errors import RecordError, SpecError, reason_of
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.check import CheckRecord
 from lords_bench.records.cost import CostRecord
@@ -67,7 +67,9 @@ def canonical_json(value: object) -> str:
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     except ValueError as error:
-        raise RecordError(f"record cannot be written: {error}; non-finite results need status invalid") from None
+        raise RecordError(
+            f"record cannot be written: {reason_of(error)}; non-finite results need status invalid"
+        ) from None
     except RecursionError:
         raise RecordError("record cannot be written: it is nested too deeply") from None
 
@@ -301,7 +303,7 @@ def _parsed(line: str) -> Any:
     try:
         return parse_json(line)
     except ValueError as error:
-        raise RecordError(f"not a JSON record: {error}") from None
+        raise RecordError(f"not a JSON record: {reason_of(error)}") from None
 
 
 def _shown(value: Any) -> str:

@@ -8,7 +8,7 @@ import time
 from importlib import import_module
 from typing import Any
 
-from lords_bench.errors import one_line
+from lords_bench.errors import reason_of
 from lords_bench.timing.device import Border
 
 # Reasons other than the power limit for which the driver holds the clock down, with counters in ns. Not among them is
@@ -110,4 +110,4 @@ def open_nvml(uuid: str, *, library: Any = None) -> tuple[Nvml | None, str | Non
             return None, "NVML knows several GPUs and torch does not say which is meant: throttling goes unseen"
         return Nvml(library, library.nvmlDeviceGetHandleByIndex(0)), None
     except library.NVMLError as error:
-        return None, f"NVML does not answer ({one_line(error)}): throttling and other processes go unseen"
+        return None, f"NVML does not answer ({reason_of(error)}): throttling and other processes go unseen"

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lords_bench.errors import ModelError, UsageError, one_line
+from lords_bench.errors import ModelError, UsageError, reason_of
 from lords_bench.json_object import object_of
 from lords_bench.reference.tensor_files import is_there, read_header, read_tensors, require_as_written, write_tensors
 from lords_bench.reference.weights import STORAGE_DTYPES, LordsWeight
@@ -235,7 +235,7 @@ def _descriptions(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     try:
         return object_of(metadata.get("layers", ""))
     except ValueError as error:
-        raise ModelError(f"{path} has a malformed list of layers ({one_line(error)}); fetch it again") from error
+        raise ModelError(f"{path} has a malformed list of layers ({reason_of(error)}); fetch it again") from error
 
 
 def _described(name: str, about: Any, parts: Mapping[str, dict[str, Tensor]], path: Path) -> LayerAdapter:

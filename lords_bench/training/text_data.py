@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from lords_bench.errors import UsageError, one_line
+from lords_bench.errors import UsageError, reason_of
 from lords_bench.integrations.windows import prefix_token
 from lords_bench.json_object import object_of
 
@@ -74,7 +74,7 @@ def _documents(file: str) -> Iterator[str]:
     try:
         content = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file!r} cannot be read as UTF-8 text: {one_line(error)}") from error
+        raise UsageError(f"{file!r} cannot be read as UTF-8 text: {reason_of(error)}") from error
     if path.suffix not in JSON_SUFFIXES:
         yield content
         return
@@ -85,7 +85,7 @@ def _documents(file: str) -> Iterator[str]:
             value = object_of(line)
         except ValueError as error:
             raise UsageError(
-                f"{file!r}, line {number} is not JSON: {one_line(error)}; write one object per line"
+                f"{file!r}, line {number} is not JSON: {reason_of(error)}; write one object per line"
             ) from error
         if not isinstance(value.get("text"), str):
             raise UsageError(f'{file!r}, line {number} has no "text"; write {{"text": "…"}} on every line')

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from lords_bench.errors import StoreError, UsageError
-from lords_bench.text import one_line
+from lords_bench.errors import StoreError, UsageError, reason_of
 from lords_bench.visit.plan import MODEL_FOLDER
 from lords_bench.visit.steps import LOG_NAME, MOST_LOG_BYTES
 
@@ -117,10 +116,10 @@ def unpack(source: Path, target: Path) -> None:
         raise
     # The last is what tarfile gives for numbers and texts in a header that are none.
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
-        why = one_line(str(error), most=200) or type(error).__name__
+        why = reason_of(error)
         raise StoreError(f"{str(source)!r} is no archive of a visit, or damaged: {why}") from None
     except OSError as error:
-        why = f"{error.filename or source}: {error.strerror or error}"
+        why = f"{error.filename or source}: {reason_of(error)}"
         raise StoreError(f"{str(source)!r} cannot be unpacked: {why}") from None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from lords_bench.errors import StoreError
+from lords_bench.errors import StoreError, reason_of
 from lords_bench.files import whole_file, write_whole
 from lords_bench.visit.archive import Budget, content_of, most_bytes_of, unpack
 
@@ -33,7 +33,7 @@ def pack(out: Path, target: Path) -> Path:
         if len(content) > MOST_BYTES:
             content = _archive(out, with_logs=False)
     except OSError as error:
-        raise StoreError(f"cannot read {str(out)!r}: {error.strerror or error}; give another --out") from None
+        raise StoreError(f"cannot read {str(out)!r}: {reason_of(error)}; give another --out") from None
     write_whole(target, content, remedy="give another --pack")
     return target
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from lords_bench.errors import StoreError
+from lords_bench.errors import StoreError, reason_of
 from lords_bench.records.codec import from_plain
 from lords_bench.records.lines import append_line, read_limited
 from lords_bench.strict_json import parse_json
@@ -95,7 +95,7 @@ def visit(
         (out / "logs").mkdir(parents=True, exist_ok=True)
         done = {result.name for result in read_log(log) if result.ending == "ok"}
     except OSError as error:
-        raise StoreError(f"cannot use {str(out)!r}: {one_line(error)}; give another --out") from None
+        raise StoreError(f"cannot use {str(out)!r}: {reason_of(error)}; give another --out") from None
     environment = {**os.environ, "LORDS_BENCH_TUNED": str(out / "tuned"), "HF_HUB_OFFLINE": "1"}
     results = []
     for number, step in enumerate(steps):
@@ -228,4 +228,4 @@ def _append(log: Path, result: StepResult) -> None:
         with log.open("ab") as file:
             append_line(file.fileno(), f"{json.dumps(asdict(result))}\n".encode(), log)
     except OSError as error:
-        raise StoreError(f"cannot write {str(log)!r}: {error.strerror or error}; free some space") from None
+        raise StoreError(f"cannot write {str(log)!r}: {reason_of(error)}; free some space") from None

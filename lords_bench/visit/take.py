@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from lords_bench.errors import RecordError, StoreError, UsageError
+from lords_bench.errors import RecordError, StoreError, UsageError, reason_of
 from lords_bench.files import write_whole
 from lords_bench.records import BenchRecord, Environment, LifecycleRecord
 from lords_bench.records.check import CheckRecord
@@ -167,7 +167,7 @@ def _training(path: Path) -> bytes | None:
     except RecordError:
         raise
     except ValueError as error:
-        raise RecordError(f"{TRAINING} is damaged: {one_line(error)}; nothing is taken") from None
+        raise RecordError(f"{TRAINING} is damaged: {reason_of(error)}; nothing is taken") from None
 
 
 def _append(path: Path, lines: Sequence[bytes], *, anew: bool = False) -> None:
@@ -177,5 +177,5 @@ def _append(path: Path, lines: Sequence[bytes], *, anew: bool = False) -> None:
         if before and not before.endswith(b"\n"):
             raise StoreError(f"{str(path)!r} ends in a torn line; mend it first")
     except OSError as error:
-        raise StoreError(f"cannot read {str(path)!r}: {error.strerror or error}; give another --out") from None
+        raise StoreError(f"cannot read {str(path)!r}: {reason_of(error)}; give another --out") from None
     write_whole(path, before + b"".join(line + b"\n" for line in lines), remedy="give another --out")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from lords_bench.errors import UsageError, one_line
+from lords_bench.errors import UsageError, reason_of
 from lords_bench.requirements import installed_version
 from lords_bench.suites.baselines.own import adapter_expected
 from lords_bench.suites.baselines.problem import Problem, Way, expected_of
@@ -246,4 +246,4 @@ def _import(package: str, remedy: str) -> Any:
     except ImportError as error:
         if installed_version(package) is None:
             raise NotInstalledError(f"{package} is not installed; {remedy}") from None
-        raise NotInstalledError(f"{package} cannot be imported: {one_line(error)}") from error
+        raise NotInstalledError(f"{package} cannot be imported: {reason_of(error)}") from error

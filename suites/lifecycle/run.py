@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from lords_bench.errors import LordsBenchError, ModelError, SpecError, UsageError, WeightError, one_line
+from lords_bench.errors import LordsBenchError, ModelError, SpecError, UsageError, WeightError, reason_of
 from lords_bench.records import LifecycleSamples, Status
 from lords_bench.records.lifecycle import Domain
 from lords_bench.suites.lifecycle.plan import REFERENCE_ID, Group, Plan
@@ -252,7 +252,7 @@ def _attempt(
         found = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), None)
         if found is None or isinstance(error, UsageError):
             raise
-        status, reason = found, one_line(error)
+        status, reason = found, reason_of(error)
     return CaseResult(
         case_id=case_id,
         group=group,

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lords_bench.errors import ModelError, one_line
+from lords_bench.errors import ModelError, reason_of
 from lords_bench.files import write_whole
 from lords_bench.integrations.choices import ChoiceScorer
 from lords_bench.integrations.hf_model import CausalModel, load_causal_model
@@ -91,12 +91,12 @@ def write_card(folder: Path) -> Path:
     except FileNotFoundError as error:
         raise ModelError(f"{folder} has no training.json; train one with 'lords-bench testbed train'") from error
     except (OSError, ValueError) as error:
-        raise ModelError(f"training.json of {folder} is damaged: {one_line(error)}; train the model again") from error
+        raise ModelError(f"training.json of {folder} is damaged: {reason_of(error)}; train the model again") from error
     judgement = judge_testbed(folder)
     try:
         text = card_text(training, judgement)
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"training.json of {folder} is damaged ({one_line(error)}); train the model again") from error
+        raise ModelError(f"training.json of {folder} is damaged ({reason_of(error)}); train the model again") from error
     write_whole(folder / "judgement.json", f"{json.dumps(asdict(judgement), indent=1)}\n")
     card = folder / "README.md"
     write_whole(card, text)

@@ -9,9 +9,9 @@ import pytest
 from architecture.import_map import PACKAGE, ROOT
 
 # What makes one bounded line of an exception, or does not show its text.
-THROUGH = frozenset({"one_line", "kind_and_ends", "failure_of", "type", "isinstance"})
-# What is no text of a library: a module's name, a candidate's own reason.
-FIELDS = frozenset({"name", "reason"})
+THROUGH = frozenset({"reason_of", "kind_and_ends", "failure_of", "type", "isinstance"})
+# What is no text of a library: a module's or a file's name, a candidate's own reason.
+FIELDS = frozenset({"filename", "name", "reason"})
 SHOWING = frozenset({"str", "repr", "format"})
 
 
@@ -90,7 +90,7 @@ def test_a_text_that_is_passed_on_is_found(body: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
-        ("OSError", 'raise ModelError(f"damaged: {one_line(error)}")'),
+        ("OSError", 'raise ModelError(f"damaged: {reason_of(error)}")'),
         ("OSError", 'raise ModelError(f"damaged: {type(error).__name__}")'),
         ("ModuleNotFoundError", 'raise ModelError(f"no {error.name!r}")'),
         ("(SpecError, WeightError)", 'raise type(error)(f"layer 1: {error}")'),

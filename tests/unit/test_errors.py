@@ -10,7 +10,7 @@ from lords_bench.errors import (
     ModelError,
     StoreError,
     kind_and_ends,
-    one_line,
+    reason_of,
 )
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LordsBenchError)]
@@ -57,12 +57,12 @@ def test_an_error_survives_a_process(error: LordsBenchError) -> None:
     ],
 )
 def test_a_library_is_quoted_in_one_line(error: BaseException, line: str) -> None:
-    assert one_line(error) == line
+    assert reason_of(error) == line
 
 
 @pytest.mark.parametrize("kind", [ValueError, RuntimeError])
 def test_a_library_is_quoted_at_a_bounded_length(kind: type[Exception]) -> None:
-    assert len(one_line(kind("word " * 10_000))) <= FOREIGN_CHARACTERS
+    assert len(reason_of(kind("word " * 10_000))) <= FOREIGN_CHARACTERS
 
 
 def test_a_compiler_is_quoted_by_its_first_and_last_line() -> None:
