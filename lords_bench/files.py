@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from glob import escape
 from pathlib import Path
 
-from lords_bench.errors import LordsBenchError, StoreError, reason_of
+from lords_bench.errors import LordsBenchError, StoreError
 
 REMEDY = "give another place"
 # What frees space mends, and nothing else.

@@ -6,8 +6,10 @@ makes wrong numbers out of a wrong header.
 """
 
 import errno
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 
 import torch
@@ -15,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lords_bench.errors import ModelError
+from lords_bench.errors import ModelError, reason_of
 from lords_bench.files import whole_file
 from lords_bench.json_object import object_of
 
@@ -50,7 +52,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
     """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with whole_file(path, remedy="choose another folder") as part, disk_refusals():
-        save_file(stored, part, metadata=dict(metadata))
+        save_file(stored, part, metadata={**metadata, **written_numbers(stored)})
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def disk_refusals() -> Iterator[None]:
         yield
     except SafetensorError as error:
         number = errno.ENOSPC if "No space left" in str(error) else errno.EIO
-        raise OSError(number, one_line(error)) from error
+        raise OSError(number, reason_of(error)) from error
 
 
 def written_numbers(tensors: Mapping[str, Tensor]) -> dict[str, str]:

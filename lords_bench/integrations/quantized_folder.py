@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -49,7 +48,7 @@ from lords_bench.integrations.stored_files import (
 )
 from lords_bench.integrations.stored_linear import stored_layout, stored_name, weight_in_state
 from lords_bench.reference.checkpoint import load_weights, tensors_to_store
-from lords_bench.reference.tensor_files import disk_refusals, read_tensors
+from lords_bench.reference.tensor_files import disk_refusals, read_tensors, written_numbers
 from lords_bench.reference.weights import QuantizedWeight
 from lords_bench.spec.quant import QuantSpec
 
@@ -108,7 +107,7 @@ def save_quantized_folder(model: CausalModel, weights: Mapping[str, QuantizedWei
         for pattern in ("generation_config.json", *TOKENIZER_FILES):
             for path in model.folder.glob(pattern):
                 shutil.copyfile(path, whole / path.name)
-        save_file(stored, whole / MODEL_FILE, metadata={"format": "pt"})
+        save_file(stored, whole / MODEL_FILE, metadata={"format": "pt", **written_numbers(stored)})
 
 
 def _narrowed(tensor: Tensor) -> Tensor:

@@ -111,6 +111,7 @@ class QuantSpec:
         _require_integer("refit_rounds", self.refit_rounds, minimum=0)
         if not SEED.allows(self.seed):
             raise SpecError(f"seed={self.seed!r:.60} is no {SEED.wanted}")
+        _require_member("double_quant", self.double_quant, (False, True))
         if self.rank is not None:
             _require_integer("rank", self.rank, minimum=1)
             if not self.is_low_rank:

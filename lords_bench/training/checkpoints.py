@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from lords_bench.errors import LordsBenchError, StoreError
+from lords_bench.errors import LordsBenchError, StoreError, reason_of
 from lords_bench.files import force_to_disk, settle_folder
 from lords_bench.training.processes import is_first, on_first, wait_for_all
 
@@ -70,7 +70,7 @@ def publish(part: Path, place: Path) -> None:
         part.rename(place)
         force_to_disk(place.parent)
     except OSError as error:
-        raise refusal(error.strerror or str(error), place.parent) from error
+        raise refusal(reason_of(error), place.parent) from error
     for old in checkpoints_in(place.parent)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -110,7 +110,7 @@ def newest_whole(folder: Path, notice: Callable[[str], None]) -> Path | None:
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
         except OSError as error:
-            raise refusal(error.strerror or str(error), folder) from error
+            raise refusal(reason_of(error), folder) from error
     if was_refused:
         notice("no whole checkpoint is left; beginning from the first step")
     return None

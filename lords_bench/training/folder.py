@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from lords_bench.errors import StoreError, UsageError
+from lords_bench.errors import StoreError, UsageError, reason_of
 from lords_bench.files import write_whole
+from lords_bench.json_object import read_object
 from lords_bench.records.lines import LOCK_NAME, folder_lock
 from lords_bench.training.settings import TrainSettings
 
@@ -68,7 +69,7 @@ class TrainingFolder:
             try:
                 self._out.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise StoreError(f"cannot write {str(self._out)!r}: {error.strerror}; give another --out") from error
+                raise StoreError(f"cannot write {str(self._out)!r}: {reason_of(error)}; give another --out") from error
             self._take_lock()
             self.check()
         if not self._is_begun:
@@ -98,16 +99,19 @@ def _is_ours(path: Path) -> bool:
 
 def _check_same(settings: TrainSettings, out: Path) -> None:
     try:
-        earlier = json.loads((out / TRAINING_FILE).read_text("utf-8"))
-        before = dict(earlier["settings"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{str(out / TRAINING_FILE)!r} is damaged ({error}); choose another --out") from error
+        earlier = read_object(out / TRAINING_FILE)
+        before = earlier["settings"]
+        if not isinstance(before, dict):
+            raise ValueError("settings are no object")  # noqa: TRY004  (as for any bad file)
+    except (OSError, ValueError, KeyError) as error:
+        why = reason_of(error)
+        raise StoreError(f"{str(out / TRAINING_FILE)!r} is damaged ({why}); choose another --out") from error
     if "finished" in earlier:
         raise StoreError(f"{str(out)!r} holds a finished training; choose another --out")
     for name, value in plain_settings(settings).items():
         if before.get(name) != value:
             raise UsageError(
-                f"{str(out)!r} was begun with {name} = {before.get(name)!r}, now it is {value!r}; "
+                f"{str(out)!r} was begun with {name} = {before.get(name)!r:.60}, now it is {value!r}; "
                 "give the same options to go on, or another --out"
             )
 

@@ -32,7 +32,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from lords_bench.errors import ModelError, StoreError
+from lords_bench.errors import ModelError, StoreError, reason_of
 from lords_bench.files import whole_files
 from lords_bench.integrations.pretrained import fill_model_folder
 from lords_bench.records.lines import folder_lock
@@ -250,7 +250,7 @@ def testbed_folder(out: Path) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot write {str(out)!r}: {error.strerror or error}; choose another --out") from error
+        raise StoreError(f"cannot write {str(out)!r}: {reason_of(error)}; choose another --out") from error
     with folder_lock(out):
         if (out / MODEL_FILE).exists():
             raise ModelError(f"{out} holds a trained model already; choose another --out")

@@ -55,7 +55,7 @@ def raw_texts(source: str) -> Iterator[int]:
 
 def is_condition(handler: ast.ExceptHandler, node: ast.AST) -> bool:
     """Whether the text is only looked at, as in `if "Allocator" not in str(error)`."""
-    tests = (inner.test for inner in ast.walk(handler) if isinstance(inner, ast.If))
+    tests = (inner.test for inner in ast.walk(handler) if isinstance(inner, ast.If | ast.IfExp))
     return any(node in ast.walk(test) for test in tests)
 
 
