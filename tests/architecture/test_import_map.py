@@ -10,6 +10,7 @@ from architecture.import_map import PACKAGE, ROOT, cycle_in, import_map, imports
 ORDER = (
     "version",
     "errors",
+    "locks",
     "files",
     "text",
     "markdown",

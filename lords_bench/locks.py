@@ -1,0 +1,120 @@
+"""`FileLock`: at most one process does a thing, and the one that comes second is told who does it.
+
+The lock is the kernel's (`flock`), not the file's existence: it ends when its process dies, however it dies, so that a
+killed run leaves nothing to clean up. It belongs to the process that took it and to none that this one starts: the
+file is closed on exec, and a fork closes its copies, which would else hold the lock for as long as the child lives.
+Needs `fcntl` (Linux, macOS) and a local file system.
+"""
+
+import fcntl
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lords_bench.errors import StoreError
+from lords_bench.files import is_full
+
+_POLL_SECONDS = 0.005
+_held: set["FileLock"] = set()
+
+
+class FileLock:
+    """An exclusive lock as a context manager; the lock file is made where it is missing, and is left behind.
+
+        with FileLock(folder / ".lock", what=f"folder {str(folder)!r} is being written", remedy="wait for that run"):
+            ...
+
+    Args:
+        path: the lock file, which holds its holder's process id; its folder exists.
+        what: what its holder does, in the message before "by process 123".
+        remedy: ends the message.
+        wait_s: wait for so long for another holder to let go; 0 refuses at once.
+        mode: permission bits of a new lock file, whatever the umask; 0o666 serves every user of the machine.
+
+    Raises:
+        StoreError: another process holds it (its id is named), or the folder or disk refuses the file.
+    """
+
+    def __init__(self, path: Path, *, what: str, remedy: str, wait_s: float = 0.0, mode: int = 0o644) -> None:
+        self.path = path
+        self._what, self._remedy, self._wait_s, self._mode = what, remedy, wait_s, mode
+        self._file = -1
+
+    def __enter__(self) -> Self:
+        until = time.monotonic() + self._wait_s
+        while not self._take():
+            if time.monotonic() >= until:
+                raise StoreError(f"{self._what} by process {self._holder()}; {self._remedy}")
+            time.sleep(_POLL_SECONDS)
+        # Who waits is told this number; a disk too full to hold it is no reason to refuse.
+        with suppress(OSError):
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go; harmless when the lock is not held."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+        _held.discard(self)
+
+    def _take(self) -> bool:
+        try:
+            self._file = self._open()
+            _close_in_forks()
+            _held.add(self)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The lock of a file that was deleted meanwhile keeps nobody out.
+            is_ours = self.path.exists() and os.path.samestat(os.fstat(self._file), self.path.stat())
+        except BlockingIOError:
+            is_ours = False
+        except OSError as error:
+            self.close()
+            raise _refusal(self.path, error) from None
+        if not is_ours:
+            self.close()
+        return is_ours
+
+    def _open(self) -> int:
+        # Not by O_CREAT alone: Linux refuses that for another user's file in a folder such as /tmp.
+        with suppress(FileNotFoundError):
+            return os.open(self.path, os.O_RDWR | os.O_NOFOLLOW)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, self._mode)
+        with suppress(OSError):
+            os.fchmod(file, self._mode)
+        return file
+
+    def _holder(self) -> str:
+        with suppress(OSError, ValueError):
+            return str(int(self.path.read_bytes()[:32]))
+        return "unknown"
+
+
+def _refusal(path: Path, error: OSError) -> StoreError:
+    full = "free some space and start again" if is_full(error) else "give another place"
+    return StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; {full}")
+
+
+def _close_in_forks() -> None:
+    global _closes_in_forks  # noqa: PLW0603  (once per process, and not when this module is imported)
+    if not _closes_in_forks:
+        os.register_at_fork(after_in_child=_let_go)
+        _closes_in_forks = True
+
+
+_closes_in_forks = False
+
+
+def _let_go() -> None:
+    """In a forked child: its copies are closed, which leaves the parent's lock as it is."""
+    for lock in tuple(_held):
+        lock.close()
