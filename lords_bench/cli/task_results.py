@@ -7,11 +7,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from lords_bench.errors import StoreError
 from lords_bench.integrations.task_metric import TaskMetric
 from lords_bench.records import BenchRecord, run_key
 from lords_bench.records.codec import from_plain
-from lords_bench.records.lines import append_line, lines_of
+from lords_bench.records.lines import append_line, lines_of, store_error
 from lords_bench.runner import Run
 from lords_bench.spec.case import Case, Suite
 from lords_bench.strict_json import parse_json
@@ -46,9 +45,9 @@ class TaskResults:
         line = asdict(TaskLine(schema=SCHEMA, run_key=key, case_id=case.case_id, metrics=tuple(metrics)))
         try:
             with self._path.open("ab") as file:
-                append_line(file.fileno(), f"{json.dumps(line)}\n".encode())
+                append_line(file.fileno(), f"{json.dumps(line)}\n".encode(), self._path)
         except OSError as error:
-            raise StoreError(f"cannot write {str(self._path)!r}: {error.strerror}; free some space") from error
+            raise store_error("write", self._path, error) from None
 
     def print(self, records: Sequence[BenchRecord]) -> None:
         """The latest results of these cases as a table on standard output."""

@@ -1,26 +1,26 @@
 """`Journal`: an append-only JSONL file that several processes may write at a time; a row is whole or not there.
 
-Each row is one `os.write` of a line followed by `fsync`, under an exclusive `flock` of the file that is held for that
-row only (a `NounStore`, by contrast, has one writer for the whole run). Bytes after the last newline are what a killed
-writer left: readers report them and never believe them, and the next writer moves them to `<name>.rejected`. Damaged,
-edited or foreign rows elsewhere stay where they are, are reported by line number, and are not used.
-Needs `fcntl` (Linux, macOS) and a local file system.
+Each row is one `os.write` of a line followed by `fsync`, under the folder's lock, which is held for that row only (a
+`NounStore`, by contrast, has one writer for the whole run). The file is opened anew for every row, so that a row never
+goes to a file that was replaced meanwhile. Bytes after the last newline are what a killed writer left: readers report
+them and never believe them, and the next writer moves them to `<name>.rejected`. Damaged, edited or foreign rows
+elsewhere stay where they are, are reported by line number, and are not used.
 """
 
-import contextlib
-import fcntl
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from lords_bench.errors import StoreError
 from lords_bench.records.codec import encode_line
-from lords_bench.records.lines import append_line, set_torn_line_aside, store_error, sync_folder
+from lords_bench.records.lines import append_line, folder_lock, set_torn_line_aside, store_error, sync_folder
 from lords_bench.records.store import NounFile, read_nouns
 
 Noun = TypeVar("Noun")
+
+# A row takes milliseconds; who holds the folder for longer is named.
+WAIT_SECONDS = 60.0
 
 
 def read_journal(path: Path, noun: type[Noun]) -> NounFile[Noun]:
@@ -43,24 +43,21 @@ class Journal(Generic[Noun]):
     Entering creates folder and file and sets a torn last line aside.
 
     Raises:
-        StoreError: the folder or the disk refuses.
+        StoreError: the folder or the disk refuses, or another process holds the folder for long; it is named.
     """
 
     def __init__(self, path: Path, noun: type[Noun]) -> None:
         self.path = path
         self.noun = noun
-        self._file = -1
+        self._is_open = False
 
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            sync_folder(self.path.parent)
-            with self._locked():
-                self._set_torn_line_aside()
         except OSError as error:
-            self.close()
             raise store_error("write", self.path, error) from None
+        self._write(b"")
+        self._is_open = True
         return self
 
     def __exit__(
@@ -69,10 +66,8 @@ class Journal(Generic[Noun]):
         self.close()
 
     def close(self) -> None:
-        """Release the file; harmless when already closed."""
-        if self._file >= 0:
-            os.close(self._file)
-        self._file = -1
+        """No more rows; harmless when already closed."""
+        self._is_open = False
 
     def append(self, noun: Noun) -> None:
         """Write one row and force it to disk; on failure the file is as it was before.
@@ -81,27 +76,23 @@ class Journal(Generic[Noun]):
             StoreError: the journal is closed, or the disk is full or refuses.
             RecordError: the noun holds a value that JSON cannot.
         """
-        if self._file < 0:
+        if not self._is_open:
             raise StoreError(f"journal {str(self.path)!r} is closed; append inside its 'with' block")
-        line = f"{encode_line(noun)}\n".encode()
-        with self._locked():
-            # Another writer may have been killed in the middle of a row since this one opened the file.
+        self._write(f"{encode_line(noun)}\n".encode())
+
+    def _write(self, line: bytes) -> None:
+        with folder_lock(self.path.parent, wait_s=WAIT_SECONDS):
             try:
-                self._set_torn_line_aside()
-                append_line(self._file, line)
+                file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+                try:
+                    size = os.fstat(file).st_size
+                    if size == 0:
+                        sync_folder(self.path.parent)
+                    # A writer may have been killed in the middle of a row.
+                    elif os.pread(file, 1, size - 1) != b"\n":
+                        set_torn_line_aside(file, self.path)
+                    append_line(file, line, self.path)
+                finally:
+                    os.close(file)
             except OSError as error:
                 raise store_error("write", self.path, error) from None
-
-    def _set_torn_line_aside(self) -> None:
-        size = os.fstat(self._file).st_size
-        if size == 0 or os.pread(self._file, 1, size - 1) == b"\n":
-            return
-        set_torn_line_aside(self._file, self.path)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)

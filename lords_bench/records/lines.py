@@ -1,6 +1,7 @@
 """What files of lines have in common: a line is written whole or not at all, and a torn one is set aside.
 
-Used by `store.py` (one writer per folder) and `journal.py` (several writers of a file). Needs a local file system.
+Whoever changes a file of lines, by a line or as a whole, holds `folder_lock` of its folder: `store.py` (one writer per
+folder) and `journal.py` (several writers of a file) do. Needs a local file system.
 """
 
 import contextlib
@@ -13,19 +14,37 @@ from pathlib import Path
 
 from lords_bench.errors import RecordError, StoreError
 from lords_bench.files import is_full
+from lords_bench.locks import FileLock
 
+LOCK_NAME = ".lords-bench.lock"
 # What no run comes near; a file that does is broken, or meant to fill the memory. The largest committed has 1.3 MB.
 MOST_LINE_BYTES = 64 * 2**20
 MOST_FILE_BYTES = 2**30
 
 
-def append_line(file: int, line: bytes) -> None:
-    """Appends `line` to the open file and forces it to disk; on failure the file is as it was before.
+def folder_lock(folder: Path, *, wait_s: float = 0.0) -> FileLock:
+    """The lock of every file of lines in the folder, which exists.
+
+    Args:
+        folder: as its writers name it.
+        wait_s: wait for so long for another writer to end.
+    """
+    what = f"folder {str(folder)!r} is being written"
+    return FileLock(folder / LOCK_NAME, what=what, remedy="wait for that run or give another --out", wait_s=wait_s)
+
+
+def append_line(file: int, line: bytes, path: Path) -> None:
+    """Appends `line` to the file that was opened at `path` and forces it to disk; on failure it is as it was before.
 
     Raises:
+        StoreError: the file was deleted or replaced since it was opened, by what does not know of `folder_lock`: the
+            line would be lost with it.
         OSError: the disk is full or refuses.
     """
-    size = os.fstat(file).st_size
+    found = os.fstat(file)
+    if not (path.exists() and os.path.samestat(found, path.stat())):
+        raise StoreError(f"{str(path)!r} was deleted or replaced while it was written; start again")
+    size = found.st_size
     try:
         written = os.write(file, line)
         if written != len(line):
@@ -126,6 +145,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def store_error(verb: str, path: Path, error: OSError) -> StoreError:
-    """The refusal of a disk or folder in one line, with the remedy."""
+    """The refusal of a disk or folder in one line, with the remedy; what is one already stays as it is."""
+    if isinstance(error, StoreError):
+        return error
     remedy = "free some space and start again, completed cases are kept, or " if is_full(error) else ""
     return StoreError(f"cannot {verb} {str(path)!r}: {error.strerror or error}; {remedy}give another --out")

@@ -1,14 +1,12 @@
 """Append-only JSONL file of records: one writer per folder, every finished case survives a kill or a full disk.
 
-Each record is one `os.write` of a whole line, then `fsync`. A writer holds an exclusive `flock` on the folder's lock
-file; the kernel drops it when the process dies, so a killed run leaves nothing to clean up. Bytes after the last
-newline are a torn line: readers report it by number and never believe it, and the next writer moves it to
-`<name>.rejected`. Damaged or edited lines elsewhere stay where they are, are reported by number, and are not used.
-Needs `fcntl` (Linux, macOS).
+Each record is one `os.write` of a whole line, then `fsync`. A writer holds the folder's lock, which ends with its
+process, so a killed run leaves nothing to clean up. Bytes after the last newline are a torn line: readers report it by
+number and never believe it, and the next writer moves it to `<name>.rejected`. Damaged or edited lines elsewhere stay
+where they are, are reported by number, and are not used.
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,11 +18,18 @@ from typing import Any, Generic, Self, TypeVar
 from lords_bench.errors import RecordError, StoreError
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.codec import decode_noun, encode_line, noun_of_line
-from lords_bench.records.lines import Line, append_line, lines_of, set_torn_line_aside, store_error, sync_folder
+from lords_bench.records.lines import (
+    Line,
+    append_line,
+    folder_lock,
+    lines_of,
+    set_torn_line_aside,
+    store_error,
+    sync_folder,
+)
 from lords_bench.records.status import Status
 from lords_bench.text import one_line
 
-LOCK_NAME = ".lords-bench.lock"
 # Above this a file is something else than a record file; and of a reason as much as a reader needs.
 MOST_REJECTED = 10_000
 MOST_REASON = 300
@@ -115,17 +120,16 @@ class NounStore(Generic[Noun]):
         self._noun = noun
         self._records: list[Noun] = []
         self._file = -1
-        self._lock = -1
+        self._lock = folder_lock(path.parent)
 
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path.parent / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-            self._take_lock()
+            self._lock.__enter__()
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             sync_folder(self.path.parent)
             found = self._recover()
-        except StoreError:
+        except RecordError:
             self.close()
             raise
         except OSError as error:
@@ -141,10 +145,10 @@ class NounStore(Generic[Noun]):
 
     def close(self) -> None:
         """Release the file and the lock; harmless when already closed."""
-        for descriptor in (self._file, self._lock):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._file = self._lock = -1
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+        self._lock.close()
 
     @property
     def records(self) -> tuple[Noun, ...]:
@@ -165,21 +169,9 @@ class NounStore(Generic[Noun]):
 
     def _write(self, line: bytes) -> None:
         try:
-            append_line(self._file, line)
+            append_line(self._file, line, self.path)
         except OSError as error:
             raise store_error("write", self.path, error) from None
-
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise StoreError(
-                f"folder {str(self.path.parent)!r} is being written by process {holder}; "
-                "wait for that run or give another --out"
-            ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def _recover(self) -> NounFile[Noun]:
         """Read the file; complete or set aside what follows its last newline."""

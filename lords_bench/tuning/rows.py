@@ -1,13 +1,11 @@
 """Where the tuner's rows lie, and the lock that keeps two tuners off one device."""
 
-import fcntl
-import os
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from lords_bench.errors import StoreError
+from lords_bench.locks import FileLock
 from lords_bench.records.journal import Journal, read_journal
 from lords_bench.records.lines import store_error
 from lords_bench.records.trial import Evidence, RunOff, Trial, TuningRecord, key_digest
@@ -85,37 +83,19 @@ def lock_path(device: str, folder: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"lords-bench-tune-{name}.lock"
 
 
-class DeviceLock:
-    """At most one tuner measures on a device: an exclusive `flock` that dies with its process.
+def device_lock(path: Path) -> FileLock:
+    """At most one tuner measures on a device.
+
+    Args:
+        path: `lock_path` of it.
 
     Raises:
-        StoreError: another process tunes on the device; it is named. Or the lock cannot be made.
+        StoreError: the folder of the lock cannot be made.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = -1
-
-    def __enter__(self) -> Self:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise store_error("write", self._path, error) from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._file, 32, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._file)
-            raise StoreError(
-                f"process {holder} is tuning on this device (lock {str(self._path)!r}); two would disturb each other's "
-                "times: wait for it"
-            ) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        os.close(self._file)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise store_error("write", path, error) from None
+    remedy = f"two would disturb each other's times: wait for it (lock {str(path)!r})"
+    # Whoever else uses this machine must be able to take it later.
+    return FileLock(path, what="this device is being tuned on", remedy=remedy, mode=0o666)

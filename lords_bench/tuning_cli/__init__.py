@@ -120,7 +120,7 @@ def _tune(
     tasks: "list[Task | RouteTask]", options: "Options", arguments: argparse.Namespace, out: Path, console: "Console"
 ) -> "list[Finished]":
     from lords_bench.tuning.process import EvaluationProcess
-    from lords_bench.tuning.rows import DeviceLock, lock_path
+    from lords_bench.tuning.rows import device_lock, lock_path
     from lords_bench.tuning.tables import table_path
     from lords_bench.tuning.tuner import tune
     from lords_bench.tuning_progress import TuneProgress
@@ -134,7 +134,7 @@ def _tune(
         _write(item, out)
 
     with (
-        DeviceLock(lock_path(arguments.device, folder)),
+        device_lock(lock_path(arguments.device, folder)),
         EvaluationProcess(arguments.device, regime=_REGIME[arguments.device], timeout_s=arguments.timeout) as process,
         TuneProgress(len(tasks), budget_s=options.budget_s, console=console) as progress,
     ):

@@ -18,7 +18,7 @@ from typing import Literal
 
 from lords_bench.errors import StoreError
 from lords_bench.records.codec import from_plain
-from lords_bench.records.lines import append_line, read_limited
+from lords_bench.records.lines import append_line, read_limited, store_error
 from lords_bench.strict_json import parse_json
 
 Ending = Literal["ok", "failed", "cut", "skipped"]
@@ -226,6 +226,6 @@ def _last_line(log: Path) -> str:
 def _append(log: Path, result: StepResult) -> None:
     try:
         with log.open("ab") as file:
-            append_line(file.fileno(), f"{json.dumps(asdict(result))}\n".encode())
+            append_line(file.fileno(), f"{json.dumps(asdict(result))}\n".encode(), log)
     except OSError as error:
-        raise StoreError(f"cannot write {str(log)!r}: {error.strerror or error}; free some space") from None
+        raise store_error("write", log, error) from None

@@ -9,8 +9,10 @@ import pytest
 
 from lords_bench.errors import StoreError
 from lords_bench.records import BenchRecord
+from lords_bench.records import journal as journal_module
 from lords_bench.records.codec import encode_line
 from lords_bench.records.journal import Journal, read_journal
+from lords_bench.records.lines import folder_lock
 from record_builders import make_record
 
 WRITE_TEN = """
@@ -88,6 +90,32 @@ def test_a_torn_tail_is_set_aside_by_the_next_row_even_of_a_writer_that_is_alrea
     ]
     assert [noun.run_id for noun in read_journal(journal.path, BenchRecord).records] == ["first", "second"]
     assert (tmp_path / "a.jsonl.rejected").read_bytes() == b'{"schema":"lords-b\n'
+
+
+def test_a_row_goes_to_the_file_that_replaced_the_one_that_was_opened(tmp_path: Path) -> None:
+    with Journal(tmp_path / "a.jsonl", BenchRecord) as journal:
+        journal.append(make_record(run_id="first"))
+        other = tmp_path / "other"
+        other.write_bytes(journal.path.read_bytes())
+        other.replace(journal.path)
+        journal.append(make_record(run_id="second"))
+
+    assert [noun.run_id for noun in read_journal(journal.path, BenchRecord).records] == ["first", "second"]
+
+
+def test_a_row_waits_for_no_longer_than_agreed_for_who_holds_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "WAIT_SECONDS", 0.02)
+
+    with (
+        Journal(tmp_path / "a.jsonl", BenchRecord) as journal,
+        folder_lock(tmp_path),
+        pytest.raises(StoreError, match=f"is being written by process {os.getpid()}; wait for that run"),
+    ):
+        journal.append(make_record())
+
+    assert journal.path.read_bytes() == b""
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,20 @@ def test_a_full_disk_is_one_line_and_leaves_the_file_as_it_was(tmp_path: Path, m
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("harm", ["deleted", "replaced"])
+def test_a_record_for_a_file_that_is_gone_is_refused_and_not_lost_in_silence(tmp_path: Path, harm: str) -> None:
+    path = tmp_path / "accuracy.jsonl"
+
+    with RecordStore(path) as store:
+        store.append(make_record("a"))
+        path.unlink()
+        if harm == "replaced":
+            path.write_bytes(b"")
+        with pytest.raises(StoreError, match=r"accuracy.jsonl' was deleted or replaced while it was written"):
+            store.append(make_record("b"))
+        assert [record.case_id for record in store.records] == ["a"]
+
+
 def _raise_no_space(_file: int, _line: bytes) -> int:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

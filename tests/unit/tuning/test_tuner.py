@@ -21,7 +21,7 @@ from lords_bench.records.trial import Settings, Trial
 from lords_bench.tuning import fake
 from lords_bench.tuning.plan import FAKE_MACHINE, make_task
 from lords_bench.tuning.process import EvaluationProcess
-from lords_bench.tuning.rows import DeviceLock, Rows
+from lords_bench.tuning.rows import Rows, device_lock
 from lords_bench.tuning.tasks import Finished, Inspected, Options
 from lords_bench.tuning.tuner import tune
 from tuner_child import PROBLEM, Silent, run_tune
@@ -214,13 +214,13 @@ def test_two_tuners_on_one_device_are_refused_with_the_process_that_holds_it(tmp
     path = tmp_path / "device.lock"
 
     with (
-        DeviceLock(path),
-        pytest.raises(StoreError, match=f"process {os.getpid()} is tuning on this device"),
-        DeviceLock(path),
+        device_lock(path),
+        pytest.raises(StoreError, match=f"this device is being tuned on by process {os.getpid()}; two would"),
+        device_lock(path),
     ):
         pass
 
-    with DeviceLock(path):
+    with device_lock(path):
         pass
 
 
