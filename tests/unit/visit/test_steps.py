@@ -1,5 +1,6 @@
 """A visit ends in time, keeps what was done, and runs the next step whatever became of the last one."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from lords_bench.cli import main
+from lords_bench.records.lines import folder_lock
 from lords_bench.visit.steps import LOG_NAME, Ending, Step, StepResult, read_log, visit
 
 # What a step does, by its first argument.
@@ -175,6 +177,16 @@ def test_a_wrong_argument_is_refused(
     assert main(["gpu", *arguments, "--out", str(tmp_path)]) == 2
 
     assert message in capsys.readouterr().err
+
+
+def test_a_second_visit_to_a_folder_is_refused_with_the_first_one_s_process_id(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with folder_lock(tmp_path):
+        assert main(["gpu", "--device", "fake", "--steps", "env", "--out", str(tmp_path)]) == 2
+
+    assert f"is being written by process {os.getpid()}; wait for that run" in capsys.readouterr().err
+    assert not (tmp_path / LOG_NAME).exists()
 
 
 def test_a_visit_without_a_gpu_says_how_to_try_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
