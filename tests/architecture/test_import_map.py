@@ -19,6 +19,7 @@ ORDER = (
     "requirements",
     "spec",
     "records",
+    "isolate",
     "stats",
     "reference",
     "kernels",
