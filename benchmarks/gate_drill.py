@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from lords_bench.isolate import run
+
 ROOT = Path(__file__).resolve().parent.parent
 ONE_KERNEL = ("--static", "--only", "scale_tile 4 bit M≤8 bfloat16", "--targets", "sm_80")
 NF4 = ("--accuracy", "--baseline", "HEAD", "--methods", "nf4", "--bits", "4")
@@ -255,7 +257,7 @@ def gate(clone: Path, words: tuple[str, ...]) -> Outcome:
     """Run `lords-bench gate` of the clone."""
     begin = time.monotonic()
     command = [sys.executable, "-m", "lords_bench", "gate", *words]
-    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
+    done = run(command, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return Outcome(exit_code=done.returncode, output=done.stdout + done.stderr, seconds=time.monotonic() - begin)
 
 

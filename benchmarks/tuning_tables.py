@@ -11,6 +11,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -145,23 +146,34 @@ def main() -> None:
     parser.add_argument("kind", choices=("cpu", "predicted"))
     parser.add_argument("--out", type=Path, default=ROOT / "reports" / "tuning")
     arguments = parser.parse_args()
-    path = arguments.out / f"{arguments.kind}.jsonl"
-    path.unlink(missing_ok=True)
-    with Journal(path, TuningTable) as journal, Progress(console=Console(stderr=True)) as progress:
-        if arguments.kind == "cpu":
-            for m, n, k in CPU_PROBLEMS:
-                journal.append(cpu_table(m, n, k, progress))
-            return
-        cases = [
-            (kernel, m, n, k, gpu)
-            for gpu in GPU_MODELS
-            if gpu.name in PREDICTED_GPUS
-            for kernel, tokens in PREDICTED_KERNELS
-            for m in tokens
-            for n, k in PREDICTED_LAYERS
-        ]
-        for case in progress.track(cases):
-            journal.append(predicted_table(*case))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    name = f"{arguments.kind}.jsonl"
+    # The old table stands until the new one is whole.
+    with tempfile.TemporaryDirectory(dir=arguments.out) as folder:
+        with Journal(Path(folder) / name, TuningTable) as journal, Progress(console=Console(stderr=True)) as progress:
+            record = record_cpu if arguments.kind == "cpu" else record_predicted
+            record(journal, progress)
+        (Path(folder) / name).replace(arguments.out / name)
+
+
+def record_cpu(journal: Journal[TuningTable], progress: Progress) -> None:
+    """Tables of the blocked product on this machine."""
+    for m, n, k in CPU_PROBLEMS:
+        journal.append(cpu_table(m, n, k, progress))
+
+
+def record_predicted(journal: Journal[TuningTable], progress: Progress) -> None:
+    """Tables of kernels that are compiled for GPUs which need not be here."""
+    cases = [
+        (kernel, m, n, k, gpu)
+        for gpu in GPU_MODELS
+        if gpu.name in PREDICTED_GPUS
+        for kernel, tokens in PREDICTED_KERNELS
+        for m in tokens
+        for n, k in PREDICTED_LAYERS
+    ]
+    for case in progress.track(cases):
+        journal.append(predicted_table(*case))
 
 
 if __name__ == "__main__":

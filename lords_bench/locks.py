@@ -6,19 +6,19 @@ file is closed on exec, and a fork closes its copies, which would else hold the 
 Needs `fcntl` (Linux, macOS) and a local file system.
 """
 
-import errno
 import fcntl
 import os
 import time
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from lords_bench.errors import StoreError
+from lords_bench.files import is_full
 
 _POLL_SECONDS = 0.005
-_held: set["FileLock"] = set()
 
 
 class FileLock:
@@ -65,13 +65,12 @@ class FileLock:
         if self._file >= 0:
             os.close(self._file)
         self._file = -1
-        _held.discard(self)
+        forget_in_forks(self)
 
     def _take(self) -> bool:
         try:
             self._file = self._open()
-            _close_in_forks()
-            _held.add(self)
+            close_in_forks(self, self.close)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The lock of a file that was deleted meanwhile keeps nobody out.
             is_ours = self.path.exists() and os.path.samestat(os.fstat(self._file), self.path.stat())
@@ -100,21 +99,33 @@ class FileLock:
 
 
 def _refusal(path: Path, error: OSError) -> StoreError:
-    full = "free some space and start again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "give another place"
+    full = "free some space and start again" if is_full(error) else "give another place"
     return StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; {full}")
 
 
-def _close_in_forks() -> None:
-    global _closes_in_forks  # noqa: PLW0603  (once per process, and not when this module is imported)
-    if not _closes_in_forks:
-        os.register_at_fork(after_in_child=_let_go)
-        _closes_in_forks = True
+def close_in_forks(thing: Hashable, close: Callable[[], None]) -> None:
+    """Call `close` in every process that is forked from this one while `thing` is not forgotten.
+
+    What is closed on exec needs this too: a fork alone, as `multiprocessing` and data loaders make, keeps every
+    descriptor open for as long as the child lives.
+    """
+    global _hooked  # noqa: PLW0603  (once per process, and not when this module is imported)
+    _in_forks[thing] = close
+    if not _hooked:
+        os.register_at_fork(after_in_child=_close_all)
+        _hooked = True
 
 
-_closes_in_forks = False
+def forget_in_forks(thing: Hashable) -> None:
+    """No longer call what `close_in_forks` was given; harmless where that was nothing."""
+    _in_forks.pop(thing, None)
 
 
-def _let_go() -> None:
-    """In a forked child: its copies are closed, which leaves the parent's lock as it is."""
-    for lock in tuple(_held):
-        lock.close()
+_in_forks: dict[Hashable, Callable[[], None]] = {}
+_hooked = False
+
+
+def _close_all() -> None:
+    for close in tuple(_in_forks.values()):
+        close()
+    _in_forks.clear()

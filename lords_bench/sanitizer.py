@@ -10,10 +10,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lords_bench.errors import reason_of
+from lords_bench.isolate import run, side_by_side
 from lords_bench.kernel_check.cases import case_name
 from lords_bench.kernel_check.isolated import cases_of
 from lords_bench.records.check import CheckTool
@@ -76,8 +76,7 @@ def watch_all(
         on_result(found)
         return found
 
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        return tuple(pool.map(one, jobs))
+    return tuple(side_by_side(one, jobs, threads=max(1, workers)))
 
 
 def watch(tool: CheckTool, kernel: str, *, program: str | None, case_seconds: float = CASE_SECONDS) -> Watched:
@@ -93,14 +92,14 @@ def watch(tool: CheckTool, kernel: str, *, program: str | None, case_seconds: fl
     environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
     command = [program, "--tool", tool, "--error-exitcode", str(FOUND_SOMETHING), *worker(kernel)]
     try:
-        ended = subprocess.run(
+        ended = run(
             command,
+            seconds=case_seconds,
             env=environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=case_seconds,
-            check=False,
         )
     except subprocess.TimeoutExpired:
         return watched(Status.TIMEOUT, f"no word of {PROGRAM} within {case_seconds:g} s")
@@ -111,7 +110,7 @@ def watch(tool: CheckTool, kernel: str, *, program: str | None, case_seconds: fl
 
 def worker(kernel: str) -> list[str]:
     """The command that is watched: the first case of a kernel, on the current CUDA device."""
-    return [sys.executable, "-m", "lords_bench.kernel_check.isolated", "0", kernel, "0", "1"]
+    return [sys.executable, "-m", "lords_bench.kernel_check.isolated", kernel, "0", "1"]
 
 
 def judged(exit_code: int, output: str) -> tuple[Status, str | None]:

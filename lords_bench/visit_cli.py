@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import get_args
 
 from lords_bench.errors import StoreError, UsageError
+from lords_bench.records.lines import folder_lock, store_error
 from lords_bench.spec.numbers import MINUTES, Whole
 from lords_bench.text import visible
 from lords_bench.visit.pack import go_on_from, pack
@@ -47,14 +48,23 @@ def run(arguments: argparse.Namespace) -> int:
     """Visit, then print how every step ended and where things lie; 1 if a step failed.
 
     Raises:
-        UsageError: an unknown step, no GPU, or nothing to take.
-        StoreError: the folder cannot be written, or an archive is damaged.
+        UsageError: an unknown step, no time, no GPU, or nothing to take.
+        StoreError: the folder cannot be written, another visit uses it, or an archive is damaged.
         RecordError: what is to be taken over is not believed.
     """
     if arguments.take is not None:
         return _take(arguments)
     chosen = _chosen(arguments)
     out: Path = (arguments.out or Path("visit")).resolve()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise store_error("write", out, error) from None
+    with folder_lock(out):
+        return _visit(arguments, out, chosen)
+
+
+def _visit(arguments: argparse.Namespace, out: Path, chosen: tuple[str, ...] | None) -> int:
     if arguments.earlier is not None:
         go_on_from(arguments.earlier, out)
     refused: list[str] = []

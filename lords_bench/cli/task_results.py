@@ -47,7 +47,7 @@ class TaskResults:
             with self._path.open("ab") as file:
                 append_line(file.fileno(), f"{json.dumps(line)}\n".encode(), self._path)
         except OSError as error:
-            raise store_error("write", self._path, error) from error
+            raise store_error("write", self._path, error) from None
 
     def print(self, records: Sequence[BenchRecord]) -> None:
         """The latest results of these cases as a table on standard output."""

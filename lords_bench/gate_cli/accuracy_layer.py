@@ -17,6 +17,7 @@ from lords_bench.gate.accuracy import BENCH_COMMAND, LAYER, compare_accuracy, la
 from lords_bench.gate.finding import LayerResult, Located, located, rejected_findings
 from lords_bench.gate_cli.same_code import same_accuracy
 from lords_bench.gate_cli.worktree import Checkout, checked_out
+from lords_bench.isolate import run
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.store import NounFile, read_nouns
 from lords_bench.suites.accuracy import ACCURACY_QUICK, select
@@ -101,9 +102,7 @@ def measure(tree: Path, name: str, arguments: argparse.Namespace) -> Path:
     options = ["--methods", arguments.methods] if arguments.methods else []
     options += ["--bits", ",".join(map(str, arguments.bits))] if arguments.bits else []
     command = ["bench", "accuracy", "--device", "cpu", "--out", str(out), "--name", name, *options]
-    done = subprocess.run(
-        [sys.executable, "-m", "lords_bench", *command], cwd=tree, check=False, stdout=subprocess.DEVNULL
-    )
+    done = run([sys.executable, "-m", "lords_bench", *command], cwd=tree, stdout=subprocess.DEVNULL)
     if done.returncode:
         raise UsageError(
             f"'lords-bench {' '.join(command)}' ended with exit code {done.returncode}; see its message above"

@@ -19,6 +19,7 @@ from lords_bench.gate.finding import LayerResult, rejected_findings
 from lords_bench.gate.latency import LEAST_PROCESSES, compare_latency, open_cases
 from lords_bench.gate_cli.same_code import same_methods
 from lords_bench.gate_cli.worktree import checked_out
+from lords_bench.isolate import run
 from lords_bench.records.codec import decode_noun
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.lines import read_limited
@@ -124,7 +125,7 @@ def side_of(tree: Path, options: Sequence[str]) -> Collect:
             selection = ["--latency-cases", ",".join(cases)] if cases else []
             pytest = ["-m", "pytest", "suites", "--benchmark-only", f"--benchmark-json={out}", "-q"]
             command = [sys.executable, *pytest, "-p", "no:cacheprovider", *options, *selection]
-            done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+            done = run(command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             if not out.exists() or not out.stat().st_size:
                 last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-1:]
                 raise UsageError(f"timing {str(tree)!r} failed with exit code {done.returncode}: {' '.join(last)}")

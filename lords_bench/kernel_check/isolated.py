@@ -5,21 +5,16 @@ an access that poisons the CUDA context) or hangs, the case in progress gets tha
 the next case. Kernels run side by side, as most of the time is spent compiling.
 """
 
-import ctypes
 import json
 import os
-import signal
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lords_bench.isolate import LostWorkerError, Worker, side_by_side
 from lords_bench.kernel_check.cases import SHAPES, case_grid, make_case
 from lords_bench.kernel_check.check import CheckResult, check_named
 from lords_bench.kernel_check.training import TRAINING_CHECKS
@@ -35,8 +30,6 @@ LOST_DEVICE = 75
 # Most of a check is compiling, on one core per kernel.
 MOST_WORKERS = 16
 
-_PR_SET_PDEATHSIG = 1
-
 Command = Callable[[str, int], list[str]]
 
 
@@ -50,7 +43,7 @@ def cases_of(kernel: str) -> tuple[dict[str, Any], ...]:
 
 def worker_command(kernel: str, first: int) -> list[str]:
     """A process that checks the kernel from case `first` on, on the current CUDA device."""
-    return [sys.executable, "-m", "lords_bench.kernel_check.isolated", str(os.getpid()), kernel, str(first)]
+    return [sys.executable, "-m", "lords_bench.kernel_check.isolated", kernel, str(first)]
 
 
 def check_isolated(
@@ -74,80 +67,52 @@ def check_isolated(
         first: kernel to the case that it begins with, where that is not the first.
         on_result: called from several threads as results come.
     """
-    running: dict[str, subprocess.Popen[str]] = {}
-    stopped = threading.Event()
 
     def run(kernel: str) -> list[CheckResult]:
         found: list[CheckResult] = []
         begin = first.get(kernel, 0)
         count = (len(cases_of(kernel)) if cases is None else cases) - begin
-        while len(found) < count and not stopped.is_set():
-            with subprocess.Popen(
-                command(kernel, begin + len(found)),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            ) as process:
-                running[kernel] = process
-                with closing(_results(process, kernel, case_seconds)) as results:
-                    for result in results:
-                        found.append(result)
-                        on_result(result)
+        while len(found) < count:
+            with Worker(command(kernel, begin + len(found))) as worker:
+                for result in _results(worker, kernel, case_seconds):
+                    found.append(result)
+                    on_result(result)
         return found
 
-    with ThreadPoolExecutor(max_workers=workers or min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
-        try:
-            return tuple(result for results in pool.map(run, kernels) for result in results)
-        except BaseException:
-            stopped.set()
-            for process in running.values():
-                _kill(process)
-            raise
+    threads = workers or min(MOST_WORKERS, os.cpu_count() or 1)
+    return tuple(result for results in side_by_side(run, kernels, threads=threads) for result in results)
 
 
-def _results(process: "subprocess.Popen[str]", kernel: str, case_seconds: float) -> Generator[CheckResult]:
-    """Results of one worker until it ends; the case that it died in, if any, is the last. At least one.
-
-    Closing it before that kills the worker.
-    """
-    assert process.stdout is not None
-    assert process.stderr is not None
-    # Read beside the results, or a worker that warns much would block on a full pipe.
-    errors: list[str] = []
-    reader = threading.Thread(target=errors.extend, args=(process.stderr,))
-    reader.start()
+def _results(worker: Worker, kernel: str, case_seconds: float) -> Iterator[CheckResult]:
+    """Results of one worker until it ends; the case that it died in, if any, is the last. At least one."""
     case: str | None = None
     finished = 0
-    try:
-        with _watchdog(process, case_seconds) as (rewind, expired):
-            for line in process.stdout:
-                rewind()
-                message = _message(line)
-                if message is None:
-                    continue
-                case = message.get("begin")
-                if case is None:
-                    finished += 1
-                    yield CheckResult(
-                        kernel=kernel,
-                        case=message["case"],
-                        status=Status(message["status"]),
-                        reason=message["reason"],
-                        worst=message["worst"],
-                    )
-    except BaseException:
-        _kill(process)
-        raise
-    finally:
-        reader.join()
-    code = process.wait()
-    if case is None and finished:
-        return
-    status = Status.TIMEOUT if expired.is_set() else Status.CRASH
-    last = next((line.strip() for line in reversed(errors) if line.strip()), "no message")
-    reason = f"no result within {case_seconds:g} s" if expired.is_set() else f"worker ended with code {code}: {last}"
-    yield CheckResult(kernel=kernel, case=case or "before a case", status=status, reason=reason, worst=None)
+    while True:
+        try:
+            message = _message(worker.receive(case_seconds))
+        except LostWorkerError as lost:
+            if case is not None or not finished:
+                yield _lost(kernel, case, lost, case_seconds)
+            return
+        if message is None:
+            continue
+        case = message.get("begin")
+        if case is None:
+            finished += 1
+            yield CheckResult(
+                kernel=kernel,
+                case=message["case"],
+                status=Status(message["status"]),
+                reason=message["reason"],
+                worst=message["worst"],
+            )
+
+
+def _lost(kernel: str, case: str | None, lost: LostWorkerError, case_seconds: float) -> CheckResult:
+    reason = f"worker ended with code {lost.exit_code}: {lost.words or 'no message'}"
+    if lost.status is Status.TIMEOUT:
+        reason = f"no result within {case_seconds:g} s"
+    return CheckResult(kernel=kernel, case=case or "before a case", status=lost.status, reason=reason, worst=None)
 
 
 def _message(line: str) -> dict[str, Any] | None:
@@ -157,46 +122,6 @@ def _message(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return message if isinstance(message, dict) and ("begin" in message or "status" in message) else None
-
-
-@contextmanager
-def _watchdog(process: "subprocess.Popen[str]", seconds: float) -> Iterator[tuple[Callable[[], None], threading.Event]]:
-    """Kills the process group unless rewound within `seconds`; the event says that it did."""
-    expired, moved, ended = threading.Event(), threading.Event(), threading.Event()
-
-    def watch() -> None:
-        while moved.wait(seconds):
-            moved.clear()
-            if ended.is_set():
-                return
-        expired.set()
-        _kill(process)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield moved.set, expired
-    finally:
-        ended.set()
-        moved.set()
-        thread.join()
-
-
-def _kill(process: "subprocess.Popen[str]") -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def die_with(parent: int | None) -> None:
-    """Let Linux kill this process when `parent` is gone, so that nothing computes beside what is timed next.
-
-    None is whoever started this process.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # It may have died before the kernel was told.
-    if parent is not None and os.getppid() != parent:
-        sys.exit(1)
 
 
 def main(
@@ -226,8 +151,6 @@ def _print(message: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    # 0 where another program, such as a memory checker, stands between the two.
-    die_with(int(sys.argv[1]) or None)
-    # With a fourth argument, up to that case only.
-    end = int(sys.argv[4]) if len(sys.argv) > 4 else None
-    sys.exit(main(sys.argv[2], int(sys.argv[3]), device=torch.device("cuda"), last=end))
+    # With a third argument, up to that case only.
+    end = int(sys.argv[3]) if len(sys.argv) > 3 else None
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), device=torch.device("cuda"), last=end))

@@ -23,12 +23,12 @@ MOST_LINE_BYTES = 64 * 2**20
 MOST_FILE_BYTES = 2**30
 
 
-def folder_lock(folder: Path, *, wait_s: float = 0.0) -> FileLock:
+def folder_lock(folder: Path, *, wait_s: float = 1.0) -> FileLock:
     """The lock of every file of lines in the folder, which exists.
 
     Args:
         folder: as its writers name it.
-        wait_s: wait for so long for another writer to end.
+        wait_s: wait for so long for another writer: a journal's row, or what a killed run started, is soon gone.
     """
     what = f"folder {str(folder)!r} is being written"
     return FileLock(folder / LOCK_NAME, what=what, remedy="wait for that run or give another --out", wait_s=wait_s)

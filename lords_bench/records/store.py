@@ -1,9 +1,9 @@
 """Append-only JSONL file of records: one writer per folder, every finished case survives a kill or a full disk.
 
 Each record is one `os.write` of a whole line, then `fsync`. A writer holds the folder's lock, which ends with its
-process, so a killed run leaves nothing to clean up. Bytes after the last
-newline are a torn line: readers report it by number and never believe it, and the next writer moves it to
-`<name>.rejected`. Damaged or edited lines elsewhere stay where they are, are reported by number, and are not used.
+process, so a killed run leaves nothing to clean up. Bytes after the last newline are a torn line: readers report it by
+number and never believe it, and the next writer moves it to `<name>.rejected`. Damaged or edited lines elsewhere stay
+where they are, are reported by number, and are not used.
 """
 
 import contextlib
@@ -129,6 +129,9 @@ class NounStore(Generic[Noun]):
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             sync_folder(self.path.parent)
             found = self._recover()
+        except RecordError:
+            self.close()
+            raise
         except OSError as error:
             self.close()
             raise store_error("write", self.path, error) from None

@@ -8,20 +8,16 @@ one kernel takes 0.5 to 10 s of one core; a stored result is read in about a mil
 import hashlib
 import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lords_bench.isolate import LostWorkerError, Worker, python_environment, side_by_side
 from lords_bench.records.status import Status
 from lords_bench.static.request import CompileRequest, source_digest
 from lords_bench.static.stored import FORMAT, code_from_answer, read_stored, write_stored
@@ -112,8 +108,7 @@ def compile_all(
         return result
 
     try:
-        with ThreadPoolExecutor(pool_size) as pool:
-            return tuple(pool.map(one, requests))
+        return tuple(side_by_side(one, requests, threads=pool_size))
     finally:
         for worker in started:
             worker.close()
@@ -133,84 +128,31 @@ class _Worker:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._process: subprocess.Popen[str] | None = None
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (open as long as the process)
+        self._process: Worker | None = None
 
     def ask(self, request: CompileRequest) -> dict[str, Any]:
         """The worker's answer, or {"status", "reason"} of how it died."""
-        process = self._process or self._start()
-        timed_out = threading.Event()
-
-        def give_up() -> None:
-            timed_out.set()
-            _kill(process)
-
-        timer = threading.Timer(self._timeout_s, give_up)
-        timer.start()
-        assert process.stdin is not None
-        assert process.stdout is not None
+        self._process = process = self._process or _start()
+        process.send(request.to_json())
         try:
-            process.stdin.write(request.to_json() + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        finally:
-            timer.cancel()
-        if line.endswith("\n"):
-            answer: dict[str, Any] = json.loads(line)
-            return answer
-        exit_code = self._end()
-        if timed_out.is_set():
-            return {"status": Status.TIMEOUT, "reason": f"the compiler took longer than {self._timeout_s:g} s"}
-        return {
-            "status": Status.CRASH,
-            "reason": f"the compiler ended with exit code {exit_code}: {self._last_error()}",
-        }
+            answer: dict[str, Any] = json.loads(process.receive(self._timeout_s))
+        except LostWorkerError as lost:
+            self._process = None
+            reason = f"the compiler ended with exit code {lost.exit_code}: {lost.words or 'nothing on standard error'}"
+            if lost.status is Status.TIMEOUT:
+                reason = f"the compiler took longer than {self._timeout_s:g} s"
+            return {"status": lost.status, "reason": reason}
+        return answer
 
     def close(self) -> None:
         """End the process."""
-        self._end()
-        self._errors.close()
-
-    def _end(self) -> int | None:
-        """Kill the process if there is one, close its pipes, and give its exit code."""
-        process, self._process = self._process, None
-        if process is None:
-            return None
-        _kill(process)
-        exit_code = process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
-        return exit_code
-
-    def _start(self) -> "subprocess.Popen[str]":
-        environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        # Triton 3.9 warns that 3.10 flips the default; both releases then compile as 3.9 does.
-        environment.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
-        environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", _WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env=environment,
-            start_new_session=True,
-        )
-        return self._process
-
-    def _last_error(self) -> str:
-        self._errors.seek(0)
-        lines = [line.strip() for line in self._errors if line.strip()]
-        return lines[-1] if lines else "nothing on standard error"
+        if self._process is not None:
+            self._process.close()
 
 
-def _kill(process: "subprocess.Popen[str]") -> None:
-    """End a worker and the assembler it may be running: it leads its own process group."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def _start() -> Worker:
+    environment = python_environment()
+    environment.pop("TRITON_INTERPRET", None)
+    # Triton 3.9 warns that 3.10 flips the default; both releases then compile as 3.9 does.
+    environment.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
+    return Worker([sys.executable, "-m", _WORKER], environment=environment)

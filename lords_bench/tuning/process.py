@@ -4,19 +4,12 @@ A hang, a crash or a device that a configuration has made unusable costs that co
 """
 
 import json
-import os
-import selectors
-import signal
-import subprocess
 import sys
-import tempfile
-import time
-from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from lords_bench.errors import DeviceError
+from lords_bench.isolate import LostWorkerError, Worker, python_environment
 from lords_bench.records.codec import from_plain, to_plain
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
@@ -24,7 +17,7 @@ from lords_bench.records.trial import Settings
 from lords_bench.records.tuned import Problem
 from lords_bench.tuning.bench import STICKY, Attempt, Duel
 
-_CHUNK = 1 << 16
+_COMMAND = (sys.executable, "-m", "lords_bench.tuning.worker")
 
 
 class EvaluationProcess:
@@ -42,10 +35,9 @@ class EvaluationProcess:
     ) -> None:
         self._device, self._regime = device, regime
         self._timeout_s, self._start_timeout_s = timeout_s, start_timeout_s
-        self._process: subprocess.Popen[bytes] | None = None
+        self._worker: Worker | None = None
         self._opened: tuple[str, Problem] | None = None
         self._wanted: tuple[str, Problem] | None = None
-        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (open as long as this object)
         self.started = 0
 
     def __enter__(self) -> Self:
@@ -55,7 +47,6 @@ class EvaluationProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
-        self._errors.close()
 
     def open(self, kernel: str, problem: Problem) -> None:
         """What follows is about this problem; nothing is started before it is needed."""
@@ -93,24 +84,17 @@ class EvaluationProcess:
     @property
     def pid(self) -> int | None:
         """Of the worker; None where there is none."""
-        return None if self._process is None else self._process.pid
+        return None if self._worker is None else self._worker.pid
 
     def stop(self) -> None:
         """Kill the worker and whatever it started."""
-        process, self._process, self._opened = self._process, None, None
-        if process is None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+        worker, self._worker, self._opened = self._worker, None, None
+        if worker is not None:
+            worker.close()
 
     def _ask(self, request: dict[str, Any], *, timeout_s: float) -> dict[str, Any] | Attempt:
         assert self._wanted is not None
-        if self._process is None or self._opened != self._wanted:
+        if self._worker is None or self._opened != self._wanted:
             kernel, problem = self._wanted
             opened = self._exchange(
                 {
@@ -130,48 +114,16 @@ class EvaluationProcess:
         return self._exchange(request, timeout_s=timeout_s)
 
     def _exchange(self, request: dict[str, Any], *, timeout_s: float) -> dict[str, Any] | Attempt:
-        process = self._process or self._start()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        deadline = time.monotonic() + timeout_s
-        line = b""
-        with suppress(BrokenPipeError):
-            process.stdin.write((json.dumps(request) + "\n").encode())
-            process.stdin.flush()
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            while not line.endswith(b"\n"):
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    self.stop()
-                    return Attempt(status=Status.TIMEOUT, reason=f"no answer within {timeout_s:g} s; killed")
-                chunk = os.read(process.stdout.fileno(), _CHUNK)
-                if not chunk:
-                    return self._died(process)
-                line += chunk
-        answer: dict[str, Any] = json.loads(line)
+        if self._worker is None:
+            self._worker = Worker(_COMMAND, environment=python_environment())
+            self.started += 1
+        self._worker.send(json.dumps(request))
+        try:
+            answer: dict[str, Any] = json.loads(self._worker.receive(timeout_s))
+        except LostWorkerError as lost:
+            self.stop()
+            if lost.status is Status.TIMEOUT:
+                return Attempt(status=Status.TIMEOUT, reason=f"no answer within {timeout_s:g} s; killed")
+            told = f": {lost.words}" if lost.words and lost.exit_code >= 0 else ""
+            return Attempt(status=Status.CRASH, reason=f"the evaluation process ended with {lost.how}{told}"[:300])
         return answer
-
-    def _died(self, process: "subprocess.Popen[bytes]") -> Attempt:
-        code = process.wait()
-        self.stop()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        self._errors.seek(0)
-        lines = [line.strip() for line in self._errors if line.strip()]
-        told = f": {lines[-1]}" if lines and code >= 0 else ""
-        return Attempt(status=Status.CRASH, reason=f"the evaluation process ended with {how}{told}"[:300])
-
-    def _start(self) -> "subprocess.Popen[bytes]":
-        self._errors.seek(0)
-        self._errors.truncate()
-        environment = dict(os.environ)
-        environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "lords_bench.tuning.worker", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=environment,
-            start_new_session=True,
-        )
-        self.started += 1
-        return self._process

@@ -1,37 +1,27 @@
-"""The evaluation process: `python -m lords_bench.tuning.worker PARENT`, one JSON request per line in, one answer out.
+"""The evaluation process: `python -m lords_bench.tuning.worker`, one JSON request per line in, one answer out.
 
-It alone touches the device. It leads its own process group, dies with the tuner (Linux tells the kernel so; elsewhere
-its standard input ends), and what a configuration takes down with it is this process and one row.
+It alone touches the device, and what a configuration takes down with it is this process and one row.
 
     {"op": "open", "device": "fake", "regime": "cold", "kernel": …, "problem": {…}}
     {"op": "try", "config": [[field, value], …], "stop_above_ns": 12345.0}
     {"op": "run-off", "configs": [[[field, value], …], …], "quick": true}
 """
 
-import ctypes
 import json
 import os
-import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from lords_bench.records.trial import Settings
-    from lords_bench.tuning.bench import Bench
-
-_PR_SET_PDEATHSIG = 1
+from lords_bench.records.codec import from_plain, to_plain
+from lords_bench.records.trial import Settings
+from lords_bench.records.tuned import Problem
+from lords_bench.timing.failure import failure_of
+from lords_bench.tuning.bench import Bench
+from lords_bench.tuning.devices import open_bench
 
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    # Before anything that takes time is imported: a tuner that is killed meanwhile must not leave a worker behind.
-    if len(sys.argv) > 1:
-        _die_with(int(sys.argv[1]))
-    from lords_bench.records.codec import from_plain, to_plain
-    from lords_bench.records.tuned import Problem
-    from lords_bench.timing.failure import failure_of
-    from lords_bench.tuning.devices import open_bench
-
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     # Compilers and drivers print to the real standard output.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -53,22 +43,14 @@ def main() -> None:
         answers.flush()
 
 
-def _answer(bench: "Bench", request: dict[str, Any]) -> object:
+def _answer(bench: Bench, request: dict[str, Any]) -> object:
     if request["op"] == "try":
         return bench.attempt(_settings(request["config"]), request["stop_above_ns"])
     return bench.run_off([_settings(config) for config in request["configs"]], quick=request["quick"])
 
 
-def _settings(pairs: list[list[Any]]) -> "Settings":
+def _settings(pairs: list[list[Any]]) -> Settings:
     return tuple((name, value) for name, value in pairs)
-
-
-def _die_with(parent: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # It may have died before the kernel was told.
-    if os.getppid() != parent:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from lords_bench.errors import StoreError, reason_of
+from lords_bench.isolate import ProcessGroup
 from lords_bench.records.codec import from_plain
-from lords_bench.records.lines import append_line, read_limited
+from lords_bench.records.lines import append_line, read_limited, store_error
 from lords_bench.strict_json import parse_json
 
 Ending = Literal["ok", "failed", "cut", "skipped"]
@@ -166,17 +168,14 @@ def _run(
     environment: Mapping[str, str],
     meanwhile: Callable[[], None],
 ) -> StepResult:
-    """One step in a session of its own; what it prints goes to its log."""
+    """One step in a process group of its own, gone with its children at the end; what it prints goes to its log."""
     # A step that is told its budget ends by itself; the limit is for one that does not.
     budget = max(1.0, seconds - GRACE_SECONDS) if seconds > 2 * GRACE_SECONDS else max(1.0, seconds / 2)
     arguments = [text.format(minutes=f"{budget / 60:.3f}", seconds=f"{budget:.0f}") for text in step.arguments]
     begin = time.monotonic()
-    with log.open("ab") as file:
-        process = subprocess.Popen(
-            [*program, *arguments], stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-            env=environment, process_group=0,
-        )  # fmt: skip
-        cut = _wait(process, seconds, meanwhile)
+    with log.open("ab") as file, ProcessGroup() as group:
+        process = group.start([*program, *arguments], stdout=file, stderr=subprocess.STDOUT, env=environment)
+        cut = _wait(process, group, seconds, meanwhile)
     spent, code = round(time.monotonic() - begin, 1), process.returncode
     if cut:
         why = f"its time was up; what it had finished is kept ({log.name})"
@@ -186,36 +185,26 @@ def _run(
     return StepResult(name=step.name, ending="ok", seconds=spent, exit_code=0, why=None)
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float, meanwhile: Callable[[], None]) -> bool:
-    """Whether the process had to be stopped; its children are gone in any case."""
+def _wait(
+    process: "subprocess.Popen[bytes]", group: ProcessGroup, seconds: float, meanwhile: Callable[[], None]
+) -> bool:
+    """Whether the process had to be stopped."""
     until = time.monotonic() + max(1.0, seconds)
-    try:
-        while True:
-            left = until - time.monotonic()
-            try:
-                process.wait(timeout=max(0.0, min(left, MEANWHILE_SECONDS)))
-            except subprocess.TimeoutExpired:
-                if left > MEANWHILE_SECONDS:
-                    meanwhile()
-                    continue
-                _signal(process, signal.SIGINT)
-                try:
-                    process.wait(timeout=KILL_SECONDS)
-                except subprocess.TimeoutExpired:
-                    _signal(process, signal.SIGKILL)
-                    process.wait()
-                return True
-            return False
-    finally:
-        _signal(process, signal.SIGKILL)
-
-
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """To the whole process group, which `start_new_session` made; one that is gone is none."""
-    try:
-        os.killpg(process.pid, number)
-    except ProcessLookupError:
-        return
+    while True:
+        left = until - time.monotonic()
+        try:
+            process.wait(timeout=max(0.0, min(left, MEANWHILE_SECONDS)))
+        except subprocess.TimeoutExpired:
+            if left > MEANWHILE_SECONDS:
+                meanwhile()
+                continue
+            group.signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=KILL_SECONDS)
+            group.signal(signal.SIGKILL)
+            process.wait()
+            return True
+        return False
 
 
 def _last_line(log: Path) -> str:
@@ -228,4 +217,4 @@ def _append(log: Path, result: StepResult) -> None:
         with log.open("ab") as file:
             append_line(file.fileno(), f"{json.dumps(asdict(result))}\n".encode(), log)
     except OSError as error:
-        raise StoreError(f"cannot write {str(log)!r}: {reason_of(error)}; free some space") from None
+        raise store_error("write", log, error) from None

@@ -11,7 +11,8 @@ numbers, and for a processor's, which are made where they are looked at.
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +25,7 @@ from lords_bench.records.check import CheckRecord
 from lords_bench.records.cost import CostRecord
 from lords_bench.records.environment import slug
 from lords_bench.records.latency import LatencyRecord
+from lords_bench.records.lines import folder_lock, store_error
 from lords_bench.records.store import read_nouns
 from lords_bench.records.trial import RunOff, Trial
 from lords_bench.records.tuned import TunedEntry
@@ -68,7 +70,8 @@ def take(source: Path, out: Path, *, fake_too: bool = False) -> Taken:
     Raises:
         UsageError: there is nothing to take.
         RecordError: a line that is not believed, records of another device, made-up or a processor's numbers.
-        StoreError: a damaged archive, or a disk that refuses.
+        StoreError: a damaged archive, a run that writes to one of the folders (its process is named), or a disk that
+            refuses.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -92,14 +95,28 @@ def take(source: Path, out: Path, *, fake_too: bool = False) -> Taken:
         steps = log_lines(folder / LOG_NAME)
         if steps:
             wanted[out / "records" / device / LOG_NAME] = [line for line, _ in steps]
-        fresh = {path: _fresh(path, lines) for path, lines in wanted.items()}
         training = _training(folder / TRAINING)
-        for path, lines in fresh.items():
-            if lines:
-                _append(path, lines)
-        if training is not None:
-            _append(out / "records" / device / "testbed.json", [training], anew=True)
+        with _locked({path.parent for path in wanted}):
+            fresh = {path: _fresh(path, lines) for path, lines in wanted.items()}
+            for path, lines in fresh.items():
+                if lines:
+                    _append(path, lines)
+            if training is not None:
+                _append(out / "records" / device / "testbed.json", [training], anew=True)
     return Taken(device=device, lines={path: len(lines) for path, lines in fresh.items()}, sources=frozenset(sources))
+
+
+@contextmanager
+def _locked(folders: set[Path]) -> Iterator[None]:
+    """No run appends to a file of the folders while it is replaced, and no other taking replaces it."""
+    with ExitStack() as locks:
+        for folder in sorted(folders):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise store_error("write", folder, error) from None
+            locks.enter_context(folder_lock(folder))
+        yield
 
 
 def _require_records(path: Path, device: str, *, fake_too: bool) -> set[str]:

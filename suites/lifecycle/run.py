@@ -8,18 +8,20 @@ a killed run starts again where it stopped, and finds the best learning rate of 
 import multiprocessing
 import os
 import queue
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import fsum
-from multiprocessing.connection import wait
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lords_bench.errors import LordsBenchError, ModelError, SpecError, UsageError, WeightError, reason_of
+from lords_bench.isolate import ProcessGroup, join_group
 from lords_bench.records import LifecycleSamples, Status
 from lords_bench.records.lifecycle import Domain
 from lords_bench.suites.lifecycle.plan import REFERENCE_ID, Group, Plan
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
 
 # What an error raised on purpose says about a case; every other error of the package ends the run.
 _STATUS_OF: MappingProxyType[type[Exception], Status] = MappingProxyType(
@@ -158,44 +160,49 @@ def _run_side_by_side(
         waiting.put(task)
     for _ in range(processes):
         waiting.put("end")
-    workers = [
-        context.Process(target=_work, args=(make_measurement, plan, dict(done), waiting, results), daemon=True)
-        for _ in range(processes)
-    ]
-    for worker in workers:
-        worker.start()
-    running = processes
-    try:
-        while running:
-            try:
-                kind, value = results.get(timeout=POLL_SECONDS)
-            except queue.Empty:
-                dead = next((worker for worker in workers if worker.exitcode not in (None, 0)), None)
-                if dead is not None:
-                    raise ModelError(
-                        f"a training process ended with code {dead.exitcode}; was it out of memory? "
-                        "The same command goes on from the records, --processes 1 needs less"
-                    ) from None
-                continue
-            if kind == "end":
-                running -= 1
-            elif kind == "error":
-                raise value
-            else:
-                yield value
-    finally:
+    with ProcessGroup() as group:
+        arguments = ((group.number, os.getpid()), make_measurement, plan, dict(done), waiting, results)
+        workers = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(processes)]
         for worker in workers:
-            worker.terminate()
+            worker.start()
+        try:
+            yield from _received(workers, results)
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.join()
+
+
+def _received(workers: "list[SpawnProcess]", results: Any) -> Iterator[CaseResult]:
+    running = len(workers)
+    while running:
+        try:
+            kind, value = results.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            dead = next((worker for worker in workers if worker.exitcode not in (None, 0)), None)
+            if dead is not None:
+                raise ModelError(
+                    f"a training process ended with code {dead.exitcode}; was it out of memory? "
+                    "The same command goes on from the records, --processes 1 needs less"
+                ) from None
+            continue
+        if kind == "end":
+            running -= 1
+        elif kind == "error":
+            raise value
+        else:
+            yield value
 
 
 def _work(
+    group: tuple[int, int],
     make_measurement: Callable[[], Measurement],
     plan: Plan,
     done: Mapping[str, LifecycleSamples],
     waiting: Any,
     results: Any,
 ) -> None:
-    _end_with_parent()
+    join_group(*group)
     try:
         measurement = make_measurement()
         while (task := waiting.get()) != "end":
@@ -204,18 +211,6 @@ def _work(
     except LordsBenchError as error:
         results.put(("error", error))
     results.put(("end", None))
-
-
-def _end_with_parent() -> None:
-    """Ends this process when its parent is gone; one that was killed cannot end its children itself."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _run_task(

@@ -17,8 +17,8 @@ SHOWING = frozenset({"str", "repr", "format"})
 
 def own_errors() -> frozenset[str]:
     """The names of our own exception classes; their messages are bounded lines already."""
-    tree = ast.parse((ROOT / PACKAGE / "errors.py").read_text("utf-8"))
-    return frozenset(node.name for node in tree.body if isinstance(node, ast.ClassDef))
+    trees = [ast.parse((ROOT / PACKAGE / name).read_text("utf-8")) for name in ("errors.py", "isolate.py")]
+    return frozenset(node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
 
 
 def caught_by(handler: ast.ExceptHandler) -> set[str]:

@@ -10,8 +10,8 @@ from architecture.import_map import PACKAGE, ROOT, cycle_in, import_map, imports
 ORDER = (
     "version",
     "errors",
-    "locks",
     "files",
+    "locks",
     "text",
     "markdown",
     "terminal",
@@ -20,6 +20,7 @@ ORDER = (
     "requirements",
     "spec",
     "records",
+    "isolate",
     "stats",
     "reference",
     "kernels",

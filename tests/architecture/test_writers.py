@@ -22,11 +22,14 @@ WRITING_MODES = set("wax+")
 # Where a writer stands outside of such a block, and why that is right.
 KNOWN = {
     "benchmarks/gate_drill.py drill": "breaks a source file of a copy of the tree, and mends it",
+    "benchmarks/tuning_tables.py main": "moves tables that are whole",
+    "lords_bench/cli/task_results.py append": "appends",
     "lords_bench/cli/output.py prepare_output": "opens /dev/null",
     "lords_bench/files.py settle_folder": "is part of such a block",
     "lords_bench/files.py whole_file": "is such a block",
     "lords_bench/files.py whole_files": "is such a block",
     "lords_bench/files.py whole_folder": "is such a block",
+    "lords_bench/isolate.py start": "a switch of the kernel",
     "lords_bench/integrations/pretrained.py fill_model_folder": "is called in such a block",
     "lords_bench/records/lines.py set_torn_line_aside": "appends",
     "lords_bench/reporting/svg.py draw": "draws into memory",
@@ -34,6 +37,7 @@ KNOWN = {
     "lords_bench/timing/memory.py _reset_high_water": "a switch of the kernel",
     "lords_bench/training/checkpoints.py newest_whole": "moves a folder aside",
     "lords_bench/training/checkpoints.py publish": "writes into a folder that takes its place by a rename",
+    "lords_bench/visit/archive.py unpack": "into a folder of its caller's own",
     "lords_bench/visit/pack.py _archive": "packs into memory",
     "lords_bench/visit/steps.py _append": "appends",
     "lords_bench/visit/steps.py _run": "appends what a program prints",

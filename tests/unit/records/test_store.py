@@ -17,7 +17,7 @@ from lords_bench.records.store import read_any
 from record_builders import make_environment, make_record
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-CHILD_SECONDS = 60
+CHILD_SECONDS = 600
 
 
 def _child(code: str, *arguments: str) -> subprocess.Popen[str]:

@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,6 +13,7 @@ from lords_bench.errors import ModelError, StoreError
 from lords_bench.records import LifecycleSamples, Status
 from lords_bench.suites.lifecycle.plan import QUICK, REFERENCE_ID, Budget, Group, Plan
 from lords_bench.suites.lifecycle.run import CaseResult, run_group, run_plan
+from process_tree import is_running, wait_until
 
 PLAN = Plan(
     groups=QUICK.groups[:2],
@@ -116,13 +116,6 @@ if __name__ == "__main__":
 """
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_processes_end_when_the_run_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
@@ -137,7 +130,4 @@ def test_processes_end_when_the_run_is_killed(tmp_path: Path) -> None:
 
         parent.kill()
 
-        deadline = time.monotonic() + 30
-        while any(map(is_running, children)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not any(map(is_running, children))
+        wait_until(lambda: not any(map(is_running, children)))

@@ -1,9 +1,11 @@
 """Runs `lords-bench tune` in forked children, so that a start costs milliseconds: one JSON request per line in and out.
 
-    {"argv": […], "kill_after_s": 0.1 or null, "log": path}  ->  {"signal": 9 or null, "exit": 0 or null, "seconds": …}
+    {"argv": […], "kill_after_s": 0.1 or null, "first": "worker" or null, "log": path}
+    {"signal": 9 or null, "exit": 0 or null, "seconds": …}
 
 A child is a real process, and so is its evaluation process, which it forks instead of starting a new interpreter. It is
-killed by SIGKILL. `log` gets a line `try <config>` before each try and `worker <pid>` for each evaluation process.
+killed by SIGKILL, `kill_after_s` after a line of the log that begins with `first`. `log` gets a line `try <config>`
+before each try and `worker <pid>` for each evaluation process.
 """
 
 import json
@@ -12,27 +14,31 @@ import select
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import lords_bench.timing.fake
 import lords_bench.timing.protocol
 import lords_bench.tuning_progress  # noqa: F401
 from lords_bench.cli import main
+from lords_bench.isolate import ProcessGroup, join_group
 from lords_bench.tuning import plan, tuner, worker  # noqa: F401
 from lords_bench.tuning.process import EvaluationProcess
 
 
 class Forked:
-    """What `EvaluationProcess` needs of a Popen."""
+    """What `ProcessGroup` and `Worker` need of a Popen."""
 
-    def __init__(self) -> None:
+    returncode = 0
+    stderr = None
+
+    def __init__(self, group: int) -> None:
         request_read, request_write = os.pipe()
         answer_read, answer_write = os.pipe()
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            sys.argv = ["worker", str(parent)]
-            os.setsid()
+            join_group(group, parent)
             os.close(request_write)
             os.close(answer_read)
             sys.stdin = os.fdopen(request_read)
@@ -42,9 +48,14 @@ class Forked:
         os.close(request_read)
         os.close(answer_write)
         self.stdin, self.stdout = os.fdopen(request_write, "wb"), os.fdopen(answer_read, "rb")
+        self._is_over = False
 
-    def wait(self) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+    def wait(self, timeout: float | None = None) -> int:
+        del timeout
+        if not self._is_over:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self._is_over = True
+        return self.returncode
 
 
 def run_child(argv: list[str], log: str) -> None:
@@ -55,17 +66,24 @@ def run_child(argv: list[str], log: str) -> None:
         os.write(descriptor, f"try {json.dumps(config)}\n".encode())
         return attempt(self, config, stop_above_ns=stop_above_ns)
 
-    def forked_start(self: EvaluationProcess) -> Any:
-        self._process = Forked()
-        os.write(descriptor, f"worker {self._process.pid}\n".encode())
-        return self._process
+    def forked_start(self: ProcessGroup, *_: Any, **__: Any) -> Any:
+        process = Forked(self.number)
+        self._started.append(process)  # type: ignore[arg-type]
+        os.write(descriptor, f"worker {process.pid}\n".encode())
+        return process
 
     EvaluationProcess.attempt = logged_attempt
-    EvaluationProcess._start = forked_start  # noqa: SLF001  (where a new interpreter would be started)
+    ProcessGroup.start = forked_start
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     os._exit(main(argv))
+
+
+def logged(log: str) -> set[str]:
+    """First words of the lines."""
+    path = Path(log)
+    return {line.partition(" ")[0] for line in path.read_text().splitlines()} if path.exists() else set()
 
 
 def serve() -> None:
@@ -76,6 +94,9 @@ def serve() -> None:
         if pid == 0:
             run_child(request["argv"], request["log"])
         handle = os.pidfd_open(pid)
+        while request["first"] is not None and request["first"] not in logged(request["log"]):
+            if select.select([handle], [], [], 0.002)[0]:
+                break
         ended, _, _ = select.select([handle], [], [], request["kill_after_s"])
         if not ended:
             os.kill(pid, signal.SIGKILL)

@@ -20,11 +20,10 @@ from lords_bench.records.status import Status
 from lords_bench.records.trial import Settings, Trial
 from lords_bench.tuning import fake
 from lords_bench.tuning.plan import FAKE_MACHINE, make_task
-from lords_bench.tuning.process import EvaluationProcess
 from lords_bench.tuning.rows import Rows, device_lock
 from lords_bench.tuning.tasks import Finished, Inspected, Options
 from lords_bench.tuning.tuner import tune
-from tuner_child import PROBLEM, Silent, run_tune
+from tuner_child import PROBLEM, Patient, Silent, run_tune
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 TASK = make_task(fake.CLEAN, PROBLEM, FAKE_MACHINE, "fake")
@@ -46,7 +45,7 @@ def test_an_exhaustive_tune_finds_the_fastest_configuration(tmp_path: Path) -> N
 def test_every_kind_of_failure_is_recorded_and_the_tune_ends_well(tmp_path: Path) -> None:
     task = make_task(fake.FAULTY, PROBLEM, FAKE_MACHINE, "fake")
 
-    finished, tried, _ = run_tune(tmp_path, task, timeout_s=0.5)
+    finished, tried, _ = run_tune(tmp_path, task)
 
     assert Counter(trial.status for trial in tried if trial.status is not Status.OK) == {
         Status.TIMEOUT: 1, Status.CRASH: 2, Status.OUT_OF_MEMORY: 1, Status.INCORRECT: 1, Status.LAUNCH_ERROR: 1,
@@ -79,10 +78,10 @@ def test_a_wider_search_goes_on_from_a_narrower_one(tmp_path: Path) -> None:
 
 def test_failures_are_tried_again_only_when_asked_for(tmp_path: Path) -> None:
     task = make_task(fake.FAULTY, PROBLEM, FAKE_MACHINE, "fake")
-    run_tune(tmp_path, task, timeout_s=0.5)
+    run_tune(tmp_path, task)
 
-    _, again, _ = run_tune(tmp_path, task, timeout_s=0.5)
-    _, asked, _ = run_tune(tmp_path, task, timeout_s=0.5, retry_failed=True)
+    _, again, _ = run_tune(tmp_path, task)
+    _, asked, _ = run_tune(tmp_path, task, retry_failed=True)
 
     assert len(again) == 0
     assert len(asked) == 6
@@ -129,7 +128,7 @@ def test_a_budget_that_is_spent_ends_the_search_with_a_result(tmp_path: Path) ->
 def tasks_reached(folder: Path, **options: float) -> int:
     finished: list[Finished] = []
     tasks = [make_task(fake.CLEAN, replace(PROBLEM, m_bucket=m), FAKE_MACHINE, "fake") for m in (1, 2, 4)]
-    with EvaluationProcess("fake", timeout_s=5.0) as process:
+    with Patient("fake") as process:
         tune(
             tasks, folder=folder, process=process, options=Options(strategy="random", run_id="test", **options),
             watcher=Silent(), on_finished=finished.append, on_rejected=lambda _path, _line: None,
@@ -140,12 +139,12 @@ def tasks_reached(folder: Path, **options: float) -> int:
 def test_with_a_least_time_per_problem_the_first_is_searched_and_those_out_of_reach_are_left(tmp_path: Path) -> None:
     assert tasks_reached(tmp_path / "least", budget_s=0.5, least_s=0.5) == 1
     assert tasks_reached(tmp_path / "none", budget_s=0.5) == 3
-    assert tasks_reached(tmp_path / "ample", budget_s=60.0, least_s=0.5) == 3
+    assert tasks_reached(tmp_path / "ample", budget_s=10.0**6, least_s=0.5) == 3
 
 
 def test_a_problem_that_cannot_be_set_up_leaves_no_row_and_says_why(tmp_path: Path) -> None:
     finished: list[Finished] = []
-    with EvaluationProcess("cpu", timeout_s=5.0) as process:
+    with Patient("cpu") as process:
         tune(
             [TASK], folder=tmp_path, process=process, options=Options(strategy="random", run_id="test"),
             watcher=Silent(), on_finished=finished.append, on_rejected=lambda _path, _line: None,

@@ -1,5 +1,6 @@
 """What a visit brought back is believed whole or not at all, and lands where reports are rebuilt from."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,13 @@ import pytest
 from cost_builders import make_check, make_cost_run, make_ptq
 from latency_builders import make_latency
 from lords_bench.cli import main
-from lords_bench.errors import RecordError, UsageError
+from lords_bench.errors import RecordError, StoreError, UsageError
 from lords_bench.records.codec import encode_line
+from lords_bench.records.cost import CostRecord
+from lords_bench.records.journal import Journal
+from lords_bench.records.lines import folder_lock
+from lords_bench.records.store import NounStore, read_nouns
+from lords_bench.records.tuned import TunedEntry
 from lords_bench.visit.pack import pack
 from lords_bench.visit.take import take
 from record_builders import make_environment
@@ -31,6 +37,15 @@ def visit(tmp_path: Path) -> Path:
     (out / "model").mkdir()
     (out / "model" / "training.json").write_text('{"steps": 1}')
     return out
+
+
+@pytest.fixture
+def tabled_visit(visit: Path) -> Path:
+    """A visit that brought a table too."""
+    entry = make_entry()
+    own = replace(entry, key=replace(entry.key, machine=replace(entry.key.machine, gpu="Example GPU")))
+    write(visit / "tuned/example-gpu/tuned.jsonl", own)
+    return visit
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -133,6 +148,52 @@ def test_a_table_of_another_gpu_is_refused_and_the_device_s_own_is_taken(visit: 
     write(visit / "tuned/example-gpu/tuned.jsonl", own, entry)
     with pytest.raises(RecordError, match="not of example-gpu; nothing is taken"):
         take(visit, tmp_path / "again")
+
+
+@pytest.mark.parametrize("writer", ["records", "tuned"])
+def test_a_folder_that_someone_writes_to_refuses_the_taking_with_the_process_and_nothing_is_written(
+    writer: str, tabled_visit: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "reports"
+    (out / writer / "example-gpu").mkdir(parents=True)
+
+    with (
+        folder_lock(out / writer / "example-gpu"),
+        pytest.raises(StoreError, match=f"{writer}/example-gpu' is being written by process {os.getpid()}; wait"),
+    ):
+        take(tabled_visit, out)
+
+    assert [path for path in files(out) if not path.endswith(".lock")] == []
+
+
+def test_a_run_that_appends_while_another_takes_loses_no_record(tabled_visit: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reports"
+    path = out / "records/example-gpu/cost.jsonl"
+
+    with NounStore(path, CostRecord) as store:
+        store.append(make_ptq("before"))
+        with pytest.raises(StoreError):
+            take(tabled_visit, out)
+        store.append(make_ptq("after"))
+    take(tabled_visit, out)
+
+    found = read_nouns(path, CostRecord)
+    assert [record.case for record in found.records] == [make_ptq(name).case for name in ("before", "after", "a", "b")]
+
+
+def test_a_table_that_is_being_added_to_while_another_takes_loses_no_row(tabled_visit: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reports"
+    entry = make_entry()
+    path = out / "tuned/example-gpu/tuned.jsonl"
+
+    with Journal(path, TunedEntry) as journal:
+        journal.append(entry)
+        take(tabled_visit, out)
+        journal.append(entry)
+
+    assert [row.key.machine.gpu == "Example GPU" for row in read_nouns(path, TunedEntry).records] == [
+        False, True, False
+    ]  # fmt: skip
 
 
 def test_an_empty_visit_or_one_of_two_devices_is_refused(visit: Path, tmp_path: Path) -> None:

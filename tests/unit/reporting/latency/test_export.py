@@ -24,7 +24,7 @@ def test_pytest_benchmark_compares_an_exported_file(tmp_path: Path, capsys: pyte
 
     compared = subprocess.run(
         [sys.executable, "-m", "pytest_benchmark", "compare", str(out), "--group-by=group", "--columns=median,rounds"],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=600, check=True,
     )  # fmt: skip
 
     assert "llama-3-8b/o_proj-m16-b4-g64[lords-cold]" in compared.stdout
