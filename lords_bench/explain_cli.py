@@ -83,8 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _asked(arguments: argparse.Namespace) -> "tuple[Problem, Choice, Callable[[str], bool]]":
     """The problem, what the formula takes for it, and which kernels take it."""
     from lords_bench import block_dispatch, dispatch
+    from lords_bench.kernel_registry.without_memory import blocks_without_memory, weight_without_memory
     from lords_bench.records.tuned import M_BUCKETS, Choice
-    from lords_bench.tuning.problems import block_problems, blocks_without_memory, lords_problem, weight_without_memory
+    from lords_bench.tuning.problems import block_problems, lords_problem
 
     m, n, k, bits = arguments.m, arguments.n, arguments.k, arguments.bits
     if arguments.block is None:

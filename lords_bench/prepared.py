@@ -137,7 +137,7 @@ def prepare(weight: StoredLords, dtype: torch.dtype, *, decoder: "Decoder | None
     from lords_bench.kernels.common.operands import integer_tile_a, lords_operands
 
     operands = lords_operands(
-        weight.packed, weight.b_NR, weight.a_RK, levels_L, k=weight.a_RK.shape[1], bits=weight.bits, dtype=dtype,
+        weight.packed, weight.b_NR, weight.a_RK, weight.levels_L, k=weight.a_RK.shape[1], bits=weight.bits, dtype=dtype,
         decoder=decoder or forced_decoder(dtype),
     )  # fmt: skip
     levels = operands.levels

@@ -28,6 +28,11 @@ settings.register_profile("slow", settings.get_profile("default"), max_examples=
 settings.load_profile("default")  # --hypothesis-profile overrides it
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--slow` runs whole what is sampled otherwise."""
+    parser.addoption("--slow", action="store_true", help="run whole what is sampled by default; takes hours")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Gives Hugging Face's libraries a cache of their own, so that a test neither sees nor leaves a user's files."""
     cache = Path(tempfile.mkdtemp(prefix="lords-bench-tests-"))

@@ -8,11 +8,10 @@ import triton
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.blockwise.kernel import blockwise_dequantize_kernel, blockwise_kernel
-from lords_bench.kernels.blockwise.operands import BlockwiseOperands, scales_per_row
+from lords_bench.kernels.blockwise.operands import BlockwiseOperands
 from lords_bench.kernels.blockwise.space import MAX_TOKENS, BlockwiseConfig, block_m, default_config
 from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
-from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer, triton_dtype
 from lords_bench.kernels.common.split_k import launch_sum
 from lords_bench.kernels.common.support import Support, activation_support, no, require_matrix
 from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
@@ -64,14 +63,8 @@ def launch(
         operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, x_MK,
         y_MN if bias_N is None else bias_N, y_MN, partial, arrivals, operands.levels.words, m, operands.n, operands.k,
         config.tiles_per_program, x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
-        K_BLOCKS=operands.k_blocks, SCALES_PER_ROW=operands.scale_NG.shape[1],
-        **_shape_constexprs(
-            config, m, bits=operands.bits, decoder=operands.levels.decoder, block=operands.block,
-            level_unit=operands.levels.unit, has_zero=operands.zero_NG is not None,
-        ),
-        EVEN_N=operands.n % (config.block_n * config.tiles_per_program) == 0,
-        EVEN_K=operands.k % (config.blocks_k * k_block(operands.bits)) == 0,
-        HAS_BIAS=bias_N is not None, num_warps=config.num_warps, num_stages=config.num_stages,
+        **_constexprs(config, m, operands), HAS_BIAS=bias_N is not None,
+        num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
     if not config.last_sums:
         launch_sum(partial, y_MN, bias_N, operands.levels.unit)
@@ -97,96 +90,27 @@ def dequantize(
         operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, w_NK,
         operands.levels.words, operands.n, operands.k, operands.k_blocks, operands.scale_NG.shape[1],
         BLOCK=operands.block, BLOCK_N=config.block_n, BITS=operands.bits, DECODER=operands.levels.decoder,
-        DTYPE=triton_dtype(operands.levels.dtype), LEVEL_UNIT=operands.levels.unit,
+        DTYPE=operands.levels.triton_dtype, LEVEL_UNIT=operands.levels.unit,
         HAS_ZERO=operands.zero_NG is not None, EVEN_N=operands.n % config.block_n == 0, num_warps=config.num_warps,
         num_stages=config.num_stages,
     )  # fmt: skip
     return w_NK
 
 
-def signature(
-    config: BlockwiseConfig,
-    *,
-    bits: int,
-    decoder: str,
-    block: int = 64,
-    m: int = 8,
-    k: int = 4096,
-    x_dtype: torch.dtype = torch.bfloat16,
-    scale_dtype: torch.dtype = torch.float16,
-    level_unit: float = 1.0,
-    has_zero: bool = False,
-    has_bias: bool = False,
-) -> KernelSignature:
-    """The specialisation for contiguous x and ragged-free N and K, as `launch` runs it."""
-    return KernelSignature(
-        kernel=blockwise_kernel,
-        types={
-            "packed_ptr": "*i16", "scale_ptr": pointer(scale_dtype),
-            "zero_ptr": pointer(x_dtype if has_zero else scale_dtype),
-            "x_ptr": pointer(x_dtype), "bias_ptr": pointer(x_dtype), "y_ptr": pointer(x_dtype), "partial_ptr": "*fp32",
-            "arrivals_ptr": "*i32", "table_ptr": table_pointer(decode_dtype(x_dtype, decoder), decoder),
-            "M": "i32", "N": "i32", "K": "i32", "tiles_per_program": "i32",
-            "x_stride_m": "i32", "x_stride_k": "i32", "y_stride_m": "i32",
-        },
-        constexprs={
-            **_shape_constexprs(
-                config, m, bits=bits, decoder=decoder, block=block, level_unit=level_unit, has_zero=has_zero
-            ),
-            "K_BLOCKS": k // k_block(bits), "SCALES_PER_ROW": scales_per_row(k, bits=bits, block=block), "EVEN_N": True,
-            "EVEN_K": True,
-            "HAS_BIAS": has_bias,
-        },
-        divisible_by_16=frozenset({"N", "K", "x_stride_m", "y_stride_m"}),
-        ones=frozenset({"x_stride_k"}),
-        num_warps=config.num_warps,
-        num_stages=config.num_stages,
-        weights_per_iteration=config.block_n * config.blocks_k * k_block(bits),
-    )  # fmt: skip
-
-
-def dequantize_signature(
-    config: DequantizeConfig,
-    *,
-    bits: int,
-    decoder: str,
-    block: int = 64,
-    dtype: torch.dtype = torch.bfloat16,
-    scale_dtype: torch.dtype = torch.float16,
-    has_zero: bool = False,
-) -> KernelSignature:
-    """The specialisation of `dequantize` for ragged-free N. `dtype` is that of the result."""
-    compute = decode_dtype(dtype, decoder)
-    return KernelSignature(
-        kernel=blockwise_dequantize_kernel,
-        types={
-            "packed_ptr": "*i16", "scale_ptr": pointer(scale_dtype),
-            "zero_ptr": pointer(compute if has_zero else scale_dtype), "w_ptr": pointer(dtype),
-            "table_ptr": table_pointer(compute, decoder),
-            "N": "i32", "K": "i32", "k_blocks": "i32", "scales_per_row": "i32",
-        },
-        constexprs={
-            "BLOCK": block, "BLOCK_N": config.block_n, "BITS": bits, "DECODER": decoder, "DTYPE": triton_dtype(compute),
-            "LEVEL_UNIT": 1.0, "HAS_ZERO": has_zero, "EVEN_N": True,
-        },
-        divisible_by_16=frozenset({"N", "K"}),
-        num_warps=config.num_warps,
-        num_stages=config.num_stages,
-    )  # fmt: skip
-
-
-def _shape_constexprs(
-    config: BlockwiseConfig, m: int, *, bits: int, decoder: str, block: int, level_unit: float, has_zero: bool
-) -> Mapping[str, Any]:
+def _constexprs(config: BlockwiseConfig, m: int, operands: BlockwiseOperands) -> Mapping[str, Any]:
     return {
-        "BLOCK": block,
+        "K_BLOCKS": operands.k_blocks,
+        "SCALES_PER_ROW": operands.scale_NG.shape[1],
+        "BLOCK": operands.block,
         "BLOCK_M": block_m(m, smallest=config.min_block_m),
         "BLOCK_N": config.block_n,
         "BLOCKS_K": config.blocks_k,
-        "BITS": bits,
-        "DECODER": decoder,
-        "LEVEL_UNIT": level_unit,
-        "HAS_ZERO": has_zero,
+        "BITS": operands.bits,
+        "DECODER": operands.levels.decoder,
+        "LEVEL_UNIT": operands.levels.unit,
+        "HAS_ZERO": operands.zero_NG is not None,
+        "EVEN_N": operands.n % (config.block_n * config.tiles_per_program) == 0,
+        "EVEN_K": operands.k % (config.blocks_k * k_block(operands.bits)) == 0,
         "LAST_SUMS": config.last_sums,
         "AT_ONCE": splits_at_once(block_m(m, smallest=config.min_block_m) * config.block_n, config.num_warps),
     }

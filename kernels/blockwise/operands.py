@@ -75,7 +75,7 @@ def blockwise_operands(  # noqa: PLR0913  (the parts of a weight)
     Args:
         packed: int16 (N, K blocks, planes, 16).
         scale_NG: (N, ⌈K/block⌉), in float16, bfloat16 or float32; kept as it is.
-        levels_L: at most 2^bits levels.
+        levels_L: at most 2^bits levels, on any device.
         k: in features.
         bits: bits per code.
         block: inputs per scale: a power of two from 16 up to a K block, or a multiple of a K block.
@@ -100,7 +100,7 @@ def blockwise_operands(  # noqa: PLR0913  (the parts of a weight)
         raise UsageError(f"scales are {scale_NG.dtype}; convert them to float16, bfloat16 or float32")
     if zero_NG is not None and zero_NG.shape != scale_NG.shape:
         raise UsageError(f"zero points {tuple(zero_NG.shape)} do not fit scales {tuple(scale_NG.shape)}")
-    levels = level_table(levels_L.to(packed.device), bits=bits, dtype=dtype, decoder=decoder)
+    levels = level_table(levels_L, bits=bits, dtype=dtype, decoder=decoder, device=packed.device)
     missing = scales_per_row(k, bits=bits, block=block) - scale_NG.shape[1]
     return BlockwiseOperands(
         packed=packed.contiguous(),

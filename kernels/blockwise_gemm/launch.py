@@ -8,13 +8,12 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
-from lords_bench.kernels.blockwise.operands import BlockwiseOperands, scales_per_row
+from lords_bench.kernels.blockwise.operands import BlockwiseOperands
 from lords_bench.kernels.blockwise_gemm.kernel import blockwise_gemm_kernel
 from lords_bench.kernels.blockwise_gemm.space import BlockwiseGemmConfig, default_config
 from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import padded_rank
-from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer
 from lords_bench.kernels.common.support import Support, activation_support, require_matrix
 
 CONFIG = BlockwiseGemmConfig
@@ -66,14 +65,8 @@ def launch(
         small_MR, small_MR if lora is None else lora.b_NR.contiguous(), m, operands.n, operands.k,
         operands.k_blocks, x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
         0 if lora is None else lora.b_NR.shape[1],
-        **_shape_constexprs(
-            config, bits=operands.bits, decoder=operands.levels.decoder, block=operands.block,
-            level_unit=operands.levels.unit, has_zero=operands.zero_NG is not None,
-            lora_rank=0 if lora is None else padded_rank(lora.b_NR.shape[1]),
-        ),
-        SCALES_PER_ROW=operands.scale_NG.shape[1], EVEN_M=m % config.block_m == 0,
-        EVEN_N=operands.n % config.block_n == 0, EVEN_K=operands.k % k_block(operands.bits) == 0,
-        HAS_BIAS=bias_N is not None, num_warps=config.num_warps, num_stages=config.num_stages,
+        **_constexprs(config, m, operands, lora), HAS_BIAS=bias_N is not None,
+        num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
     return y_MN
 
@@ -84,60 +77,21 @@ def _small_product(x_MK: torch.Tensor, lora: LoraTerm, unit: float) -> torch.Ten
     return torch.addmm(unused, x_MK, lora.a_RK.t(), beta=0, alpha=lora.scaling / unit)
 
 
-def signature(
-    config: BlockwiseGemmConfig,
-    *,
-    bits: int,
-    decoder: str,
-    block: int = 64,
-    k: int = 4096,
-    x_dtype: torch.dtype = torch.bfloat16,
-    scale_dtype: torch.dtype = torch.float16,
-    level_unit: float = 1.0,
-    has_zero: bool = False,
-    has_bias: bool = False,
-    lora_rank: int = 0,
-) -> KernelSignature:
-    """The specialisation for contiguous x and ragged-free shapes, as `launch` runs it."""
-    return KernelSignature(
-        kernel=blockwise_gemm_kernel,
-        types={
-            "packed_ptr": "*i16", "scale_ptr": pointer(scale_dtype),
-            "zero_ptr": pointer(x_dtype if has_zero else scale_dtype), "x_ptr": pointer(x_dtype),
-            "bias_ptr": pointer(x_dtype), "y_ptr": pointer(x_dtype),
-            "table_ptr": table_pointer(decode_dtype(x_dtype, decoder), decoder), "shift_ptr": "*i32",
-            "small_ptr": pointer(x_dtype), "lora_b_ptr": pointer(x_dtype),
-            "M": "i32", "N": "i32", "K": "i32", "k_blocks": "i32", "x_stride_m": "i32", "x_stride_k": "i32",
-            "y_stride_m": "i32", "lora_rank": "i32",
-        },
-        constexprs={
-            **_shape_constexprs(
-                config, bits=bits, decoder=decoder, block=block, level_unit=level_unit, has_zero=has_zero,
-                lora_rank=lora_rank,
-            ),
-            "SCALES_PER_ROW": scales_per_row(k, bits=bits, block=block),
-            "EVEN_M": True, "EVEN_N": True, "EVEN_K": True, "HAS_BIAS": has_bias,
-        },
-        divisible_by_16=frozenset({"M", "N", "K", "x_stride_m", "y_stride_m"}),
-        ones=frozenset({"x_stride_k"}),
-        num_warps=config.num_warps,
-        num_stages=config.num_stages,
-        weights_per_iteration=config.block_n * k_block(bits),
-    )  # fmt: skip
-
-
-def _shape_constexprs(
-    config: BlockwiseGemmConfig, *, bits: int, decoder: str, block: int, level_unit: float, has_zero: bool,
-    lora_rank: int,
-) -> Mapping[str, Any]:  # fmt: skip
+def _constexprs(
+    config: BlockwiseGemmConfig, m: int, operands: BlockwiseOperands, lora: LoraTerm | None
+) -> Mapping[str, Any]:
     return {
         "JOINED": config.form == "joined",
-        "BLOCK": block,
+        "SCALES_PER_ROW": operands.scale_NG.shape[1],
+        "BLOCK": operands.block,
         "BLOCK_M": config.block_m,
         "BLOCK_N": config.block_n,
-        "BITS": bits,
-        "DECODER": decoder,
-        "LEVEL_UNIT": level_unit,
-        "HAS_ZERO": has_zero,
-        "LORA_RANK": lora_rank,
+        "BITS": operands.bits,
+        "DECODER": operands.levels.decoder,
+        "LEVEL_UNIT": operands.levels.unit,
+        "HAS_ZERO": operands.zero_NG is not None,
+        "LORA_RANK": 0 if lora is None else padded_rank(lora.b_NR.shape[1]),
+        "EVEN_M": m % config.block_m == 0,
+        "EVEN_N": operands.n % config.block_n == 0,
+        "EVEN_K": operands.k % k_block(operands.bits) == 0,
     }

@@ -1,1 +1,1 @@
-"""What every kernel shares: the packed format, decoders, split-K reduction, prepared operands, signatures."""
+"""What every kernel shares: the packed format, decoders, split-K reduction, prepared operands."""

@@ -1,5 +1,8 @@
 """`Gpu`: what the rules for untuned shapes may know of a device. An architecture and a size, never a product's name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 
@@ -48,9 +51,32 @@ class Gpu:
 ANY_GPU = Gpu(arch="sm_80", sm_count=132)
 
 
-@cache
+_PRETENDED: ContextVar[Gpu | None] = ContextVar("pretended GPU", default=None)
+
+
+@contextmanager
+def pretended_gpu(gpu: Gpu) -> Iterator[None]:
+    """Within it kernels are launched as on that GPU, wherever their tensors lie."""
+    token = _PRETENDED.set(gpu)
+    try:
+        yield
+    finally:
+        _PRETENDED.reset(token)
+
+
 def gpu_of(device: torch.device) -> Gpu:
-    """The device that a tensor lies on; `ANY_GPU` for a CPU, where kernels are interpreted. Asked once per device."""
+    """The GPU that is pretended, else the one that a tensor lies on; `ANY_GPU` for a CPU, which interprets kernels."""
+    return _PRETENDED.get() or _gpu_of(device)
+
+
+def is_compiled_on(device: torch.device) -> bool:
+    """Whether kernels for tensors of the device are compiled, and so held to what a GPU can do; else interpreted."""
+    return device.type == "cuda" or _PRETENDED.get() is not None
+
+
+@cache
+def _gpu_of(device: torch.device) -> Gpu:
+    """Asked once per device."""
     if device.type != "cuda":
         return ANY_GPU
     properties = torch.cuda.get_device_properties(device)

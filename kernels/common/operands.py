@@ -5,9 +5,10 @@ Prepared once per weight and dtype, then reused by every call; nothing here runs
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+import triton.language as tl
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.layout import integer_columns_per_block, integer_tile_count, k_block, k_of_column
@@ -42,6 +43,11 @@ class LevelTable:
     dtype: torch.dtype
     integer_levels: "Tensor | None"
     unit: float
+
+    @property
+    def triton_dtype(self) -> Any:
+        """`dtype` as a constant of a kernel."""
+        return {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16, torch.float32: tl.float32}[self.dtype]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -91,7 +97,14 @@ def grid7_points(levels_L: "Tensor") -> "Tensor | None":
     return (points + GRID7_ZERO).to(torch.uint8) if bool(on_grid and inside) else None
 
 
-def level_table(levels_L: "Tensor", *, bits: int, dtype: torch.dtype, decoder: Decoder | None = None) -> LevelTable:
+def level_table(
+    levels_L: "Tensor",
+    *,
+    bits: int,
+    dtype: torch.dtype,
+    decoder: Decoder | None = None,
+    device: torch.device | None = None,
+) -> LevelTable:
     """Levels prepared for `decoder`; None picks the fastest that takes them.
 
     That is `uniform` for the levels of an INT-n codebook, `grid7` for levels on the 7-bit grid, else `table16`.
@@ -101,6 +114,7 @@ def level_table(levels_L: "Tensor", *, bits: int, dtype: torch.dtype, decoder: D
         bits: bits per code.
         decoder: the decoder, or None.
         dtype: compute dtype. `table16` and `table` round the levels to it.
+        device: where the table shall lie; None is where the levels do, whose values are looked at.
 
     Raises:
         UsageError: the levels do not fit the decoder.
@@ -133,6 +147,9 @@ def level_table(levels_L: "Tensor", *, bits: int, dtype: torch.dtype, decoder: D
         integer_levels = torch.arange(count, dtype=torch.int8, device=levels.device)
     else:
         words = levels.to(dtype)
+    if integer_levels is not None:
+        integer_levels = integer_levels.to(device or levels.device)
+    words = words.to(device or levels.device)
     return LevelTable(decoder=decoder, words=words, dtype=dtype, integer_levels=integer_levels, unit=unit)
 
 
@@ -153,7 +170,7 @@ def lords_operands(
         packed: int16 (N, ceil(K/KB), planes, 16), as `reference.packing` writes it.
         b_NR: factor B in its storage dtype, on the device of `packed`.
         a_RK: factor A, of the same dtype.
-        levels_L: at most 2^bits levels.
+        levels_L: at most 2^bits levels, on any device.
         k: in features, without the padding.
         bits: bits per code.
         dtype: dtype of the activations.
@@ -176,7 +193,7 @@ def lords_operands(
         packed=packed.contiguous(),
         b_NR=torch.nn.functional.pad(b_NR, (0, extra)).contiguous(),
         a_RK=torch.nn.functional.pad(a_RK, (0, 0, 0, extra)).contiguous(),
-        levels=level_table(levels_L.to(packed.device), bits=bits, dtype=dtype, decoder=decoder),
+        levels=level_table(levels_L, bits=bits, dtype=dtype, decoder=decoder, device=packed.device),
         n=n,
         k=k,
         bits=bits,

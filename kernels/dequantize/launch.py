@@ -8,7 +8,6 @@ import triton
 from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
-from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer, triton_dtype
 from lords_bench.kernels.common.support import YES, Support
 from lords_bench.kernels.dequantize.kernel import dequantize_kernel
 from lords_bench.kernels.dequantize.space import DequantizeConfig, default_config
@@ -50,42 +49,13 @@ def dequantize(
     return w_NK
 
 
-def signature(
-    config: DequantizeConfig,
-    *,
-    bits: int,
-    decoder: str,
-    rank: int = 16,
-    dtype: torch.dtype = torch.bfloat16,
-    scale_dtype: torch.dtype = torch.float16,
-    level_unit: float = 1.0,
-) -> KernelSignature:
-    """The specialisation for ragged-free shapes, as `dequantize` launches it. `dtype` is that of the result."""
-    compute = decode_dtype(dtype, decoder)
-    return KernelSignature(
-        kernel=dequantize_kernel,
-        types={
-            "packed_ptr": "*i16", "a_ptr": pointer(scale_dtype), "b_ptr": pointer(scale_dtype),
-            "w_ptr": pointer(dtype), "table_ptr": table_pointer(compute, decoder),
-            "N": "i32", "K": "i32", "k_blocks": "i32",
-        },
-        constexprs={
-            "RANK": rank, "BLOCK_N": config.block_n, "BITS": bits, "DECODER": decoder, "DTYPE": triton_dtype(compute),
-            "LEVEL_UNIT": level_unit, "EVEN_N": True, "EVEN_K": True,
-        },
-        divisible_by_16=frozenset({"N", "K"}),
-        num_warps=config.num_warps,
-        num_stages=config.num_stages,
-    )  # fmt: skip
-
-
 def _constexprs(config: DequantizeConfig, operands: LordsOperands) -> dict[str, Any]:
     return {
         "RANK": operands.rank,
         "BLOCK_N": config.block_n,
         "BITS": operands.bits,
         "DECODER": operands.levels.decoder,
-        "DTYPE": triton_dtype(operands.levels.dtype),
+        "DTYPE": operands.levels.triton_dtype,
         "LEVEL_UNIT": operands.levels.unit,
         "EVEN_N": operands.n % config.block_n == 0,
         "EVEN_K": operands.k % k_block(operands.bits) == 0,

@@ -7,7 +7,6 @@ import triton
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.gpu import gpu_of
-from lords_bench.kernels.common.signature import KernelSignature, pointer
 from lords_bench.kernels.fake_quantize.kernel import INSIDE_FLAG, fake_quantize_kernel
 from lords_bench.kernels.fake_quantize.space import FakeQuantizeConfig, default_config
 
@@ -76,27 +75,3 @@ def launch(
         EVEN_N=n % config.block_n == 0, num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
     return out
-
-
-def signature(
-    config: FakeQuantizeConfig, *, bits: int, rank: int = 16, dtype: torch.dtype = torch.bfloat16,
-    scale_dtype: torch.dtype = torch.float32,
-) -> KernelSignature:  # fmt: skip
-    """The specialisation for a contiguous weight and ragged-free N. `dtype` is that of the weight.
-
-    The rank is an argument at run time; only whether 16 divides it matters here.
-    """
-    return KernelSignature(
-        kernel=fake_quantize_kernel,
-        types={
-            "weight_ptr": pointer(dtype), "a_ptr": pointer(scale_dtype), "b_ptr": pointer(scale_dtype),
-            "levels_ptr": "*fp32", "fake_ptr": pointer(dtype), "codes_ptr": "*u8", "N": "i32", "K": "i32", "R": "i32",
-            "weight_stride_n": "i32",
-        },
-        constexprs={
-            "BLOCK_N": config.block_n, "BLOCK_K": config.block_k, "LEVELS": 1 << bits, "EVEN_N": True,
-        },
-        divisible_by_16=frozenset({"N", "K", "weight_stride_n"} | ({"R"} if rank % 16 == 0 else set())),
-        num_warps=config.num_warps,
-        num_stages=config.num_stages,
-    )  # fmt: skip

@@ -6,9 +6,8 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
-from lords_bench.kernels.common.gpu import gpu_of
+from lords_bench.kernels.common.gpu import gpu_of, is_compiled_on
 from lords_bench.kernels.common.operands import LordsOperands
-from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer
 from lords_bench.kernels.common.support import Support, activation_support, no, require_matrix
 from lords_bench.kernels.peft_backward.kernel import factor_gradients_kernel, input_gradient_kernel
 from lords_bench.kernels.peft_backward.space import (
@@ -90,7 +89,7 @@ def input_gradient(
     support = supports(operands, dy_MN.dtype, dy_MN.dtype)
     if not support.ok:
         raise UsageError(support.reason)
-    if dy_MN.dtype == torch.float32 and dy_MN.is_cuda:
+    if dy_MN.dtype == torch.float32 and is_compiled_on(dy_MN.device):
         raise UsageError("dX of float32 tokens has no tensor core to run on; use dequantize and a dense matmul")
     m = dy_MN.shape[0]
     dx_MK = torch.empty(m, operands.k, dtype=dy_MN.dtype, device=dy_MN.device) if out is None else out
@@ -112,52 +111,3 @@ def with_near_columns(matrix: torch.Tensor) -> torch.Tensor:
     """The matrix, copied if its last column lies 2^31 elements or more behind its first: that product is 32-bit."""
     far = (matrix.shape[1] - 1) * matrix.stride(1) >= 1 << 31
     return matrix.contiguous() if far else matrix
-
-
-def factor_gradients_signature(
-    config: FactorGradientsConfig, *, bits: int, decoder: str, rank: int = 16,
-    x_dtype: torch.dtype = torch.bfloat16, scale_dtype: torch.dtype = torch.float32, level_unit: float = 1.0,
-) -> KernelSignature:  # fmt: skip
-    """The specialisation of `factor_gradients` for contiguous tensors and ragged-free N."""
-    return KernelSignature(
-        kernel=factor_gradients_kernel,
-        types={
-            "packed_ptr": "*i16", "dy_ptr": pointer(x_dtype), "x_ptr": pointer(x_dtype),
-            "a_ptr": pointer(scale_dtype), "b_ptr": pointer(scale_dtype), "da_ptr": "*fp32", "db_ptr": "*fp32",
-            "table_ptr": table_pointer(decode_dtype(x_dtype, decoder), decoder), "M": "i32", "N": "i32", "K": "i32",
-            "k_blocks": "i32", "dy_stride_m": "i32", "dy_stride_n": "i32", "x_stride_m": "i32", "x_stride_k": "i32",
-        },
-        constexprs={
-            "RANK": rank, "BLOCK_M": config.block_m, "BLOCK_N": config.block_n, "BITS": bits, "DECODER": decoder,
-            "LEVEL_UNIT": level_unit, "EVEN_N": True, "ATOMIC": config.atomic,
-        },
-        divisible_by_16=frozenset({"M", "N", "K", "dy_stride_m", "x_stride_m"}),
-        ones=frozenset({"dy_stride_n", "x_stride_k"}),
-        num_warps=config.num_warps,
-        num_stages=config.num_stages,
-    )  # fmt: skip
-
-
-def input_gradient_signature(
-    config: InputGradientConfig, *, bits: int, decoder: str, rank: int = 16,
-    x_dtype: torch.dtype = torch.bfloat16, scale_dtype: torch.dtype = torch.float16, level_unit: float = 1.0,
-) -> KernelSignature:  # fmt: skip
-    """The specialisation of `input_gradient` for contiguous tensors and ragged-free N."""
-    return KernelSignature(
-        kernel=input_gradient_kernel,
-        types={
-            "packed_ptr": "*i16", "dy_ptr": pointer(x_dtype), "a_ptr": pointer(scale_dtype),
-            "b_ptr": pointer(scale_dtype), "dx_ptr": pointer(x_dtype),
-            "table_ptr": table_pointer(decode_dtype(x_dtype, decoder), decoder), "M": "i32", "N": "i32", "K": "i32",
-            "k_blocks": "i32", "dy_stride_m": "i32", "dy_stride_n": "i32", "dx_stride_m": "i32",
-        },
-        constexprs={
-            "RANK": rank, "BLOCK_M": config.block_m, "BLOCK_N": config.block_n, "BITS": bits, "DECODER": decoder,
-            "LEVEL_UNIT": level_unit, "EVEN_N": True,
-        },
-        divisible_by_16=frozenset({"M", "N", "K", "dy_stride_m", "dx_stride_m"}),
-        ones=frozenset({"dy_stride_n"}),
-        num_warps=config.num_warps,
-        num_stages=config.num_stages,
-        weights_per_iteration=config.block_n * (256 if bits == 3 else 128),
-    )  # fmt: skip

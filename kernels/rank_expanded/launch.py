@@ -11,7 +11,6 @@ from lords_bench.errors import UsageError
 from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import GRID7_STEPS, GRID7_ZERO, LordsOperands, integer_tile_a
-from lords_bench.kernels.common.signature import KernelSignature, pointer
 from lords_bench.kernels.common.split_k import launch_sum
 from lords_bench.kernels.common.support import YES, Support, no, require_matrix
 from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
@@ -71,7 +70,9 @@ def launch(
     y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
     if y_MN.numel() == 0:
         return y_MN
-    config = config or default_config(operands.n, operands.k, bits=operands.bits, gpu=gpu_of(x_MK.device))
+    config = config or default_config(
+        operands.n, operands.k, bits=operands.bits, decoder=operands.levels.decoder, gpu=gpu_of(x_MK.device)
+    )
     splits = triton.cdiv(operands.k_blocks, config.blocks_k)
     groups = triton.cdiv(operands.n, config.block_n * config.tiles_per_program)
     partial = partial_buffer(splits, m, operands.n, x_MK.device)
@@ -79,56 +80,23 @@ def launch(
         arrivals = arrival_counters(groups * m, x_MK.device)
     levels = operands.levels
     table = levels.integer_levels if levels.decoder == "table" else levels.words
-    constexprs = _shape_constexprs(config, bits=operands.bits, decoder=levels.decoder, rank=operands.rank)
+    constexprs = _constexprs(config, operands)
     rank_expanded_kernel[(splits, groups, m)](
         operands.packed.view(torch.int8), prepared.a_columns, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N,
         y_MN, partial, arrivals, table, m, operands.n, operands.k, config.tiles_per_program,
         x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
-        **constexprs, K_BLOCKS=operands.k_blocks, EVEN_N=operands.n % (config.block_n * config.tiles_per_program) == 0,
-        EVEN_K=operands.k_blocks % config.blocks_k == 0 and operands.k % k_block(operands.bits) == 0,
-        HAS_BIAS=bias_N is not None, num_warps=config.num_warps, num_stages=config.num_stages,
+        **constexprs, HAS_BIAS=bias_N is not None, num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
     if not config.last_sums:
         launch_sum(partial, y_MN, bias_N, constexprs["LEVEL_UNIT"])
     return y_MN
 
 
-def signature(
-    config: RankExpandedConfig,
-    *,
-    bits: int,
-    decoder: str,
-    k: int = 4096,
-    rank: int = 16,
-    x_dtype: torch.dtype = torch.bfloat16,
-    scale_dtype: torch.dtype = torch.float16,
-    has_bias: bool = False,
-) -> KernelSignature:
-    """The specialisation for contiguous x and ragged-free N and K, as `launch` runs it."""
-    return KernelSignature(
-        kernel=rank_expanded_kernel,
-        types={
-            "packed_ptr": "*i8", "a_ptr": pointer(scale_dtype), "b_ptr": pointer(scale_dtype),
-            "x_ptr": pointer(x_dtype), "bias_ptr": pointer(x_dtype), "y_ptr": pointer(x_dtype), "partial_ptr": "*fp32",
-            "arrivals_ptr": "*i32", "table_ptr": "*i8" if decoder == "table" else "*i32",
-            "M": "i32", "N": "i32", "K": "i32", "tiles_per_program": "i32", "x_stride_m": "i32",
-            "x_stride_k": "i32", "y_stride_m": "i32",
-        },
-        constexprs={
-            **_shape_constexprs(config, bits=bits, decoder=decoder, rank=rank),
-            "K_BLOCKS": k // k_block(bits), "EVEN_N": True, "EVEN_K": True, "HAS_BIAS": has_bias,
-        },
-        divisible_by_16=frozenset({"N", "K", "x_stride_m", "y_stride_m"}),
-        ones=frozenset({"x_stride_k"}),
-        num_warps=config.num_warps,
-        num_stages=config.num_stages,
-        weights_per_iteration=config.block_n * config.blocks_k * k_block(bits),
-    )  # fmt: skip
-
-
-def _shape_constexprs(config: RankExpandedConfig, *, bits: int, decoder: str, rank: int) -> Mapping[str, Any]:
+def _constexprs(config: RankExpandedConfig, operands: LordsOperands) -> Mapping[str, Any]:
+    bits, decoder = operands.bits, operands.levels.decoder
     return {
-        "RANK": rank,
+        "K_BLOCKS": operands.k_blocks,
+        "RANK": operands.rank,
         "RANK_CHUNK": 16,
         "BLOCK_N": config.block_n,
         "BLOCKS_K": config.blocks_k,
@@ -138,4 +106,6 @@ def _shape_constexprs(config: RankExpandedConfig, *, bits: int, decoder: str, ra
         "AT_ONCE": splits_at_once(config.block_n, config.num_warps),
         "ZERO": 1 << (bits - 1) if decoder == "uniform" else GRID7_ZERO,
         "LEVEL_UNIT": 2.0 ** (1 - bits) if decoder == "uniform" else 1 / GRID7_STEPS,
+        "EVEN_N": operands.n % (config.block_n * config.tiles_per_program) == 0,
+        "EVEN_K": operands.k_blocks % config.blocks_k == 0 and operands.k % k_block(bits) == 0,
     }

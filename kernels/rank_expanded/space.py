@@ -7,6 +7,9 @@ from lords_bench.kernels.common.layout import k_block
 
 MAX_TOKENS = 4
 MAX_CHUNK = 512
+# Least inputs of an int8 product, and how many of a K block the portable decoder yields at a time.
+_LEAST_INPUTS = 32
+_TABLE_COLUMNS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,15 +31,15 @@ class RankExpandedConfig:
     num_stages: int = 3
 
 
-def default_config(n: int, k: int, *, bits: int, gpu: Gpu = ANY_GPU) -> RankExpandedConfig:
+def default_config(n: int, k: int, *, bits: int, decoder: str = "grid7", gpu: Gpu = ANY_GPU) -> RankExpandedConfig:
     """A rule for shapes that were not tuned: K chunks of 256 (512 at 2 bits), eight warps per multiprocessor.
 
     At 3 bits with 64 rows the assembler would spill 8 bytes to reach 96 registers on sm_86 and sm_89; with 128 rows,
     which four warps share, it does not.
     """
-    blocks_k = {4: 2, 3: 1, 2: 4}[bits]
+    blocks_k = max({4: 2, 3: 1, 2: 4}[bits], _least_blocks(decoder))
     if gpu.is_amd:
-        # CDNA's integer products take 32 inputs, two K blocks of the portable decoder; RDNA lacks registers for them.
+        # RDNA's integer products take 16 inputs, and it lacks registers for more.
         blocks_k = 1 if gpu.is_rdna else 2
     block_n = 128 if bits == 3 and gpu.shared_is_scarce else 64
     chunks = -(-k // (blocks_k * k_block(bits)))
@@ -48,9 +51,14 @@ def default_config(n: int, k: int, *, bits: int, gpu: Gpu = ANY_GPU) -> RankExpa
     )  # fmt: skip
 
 
-def space(*, bits: int) -> tuple[RankExpandedConfig, ...]:
+def _least_blocks(decoder: str) -> int:
+    """K blocks of a chunk that the integer products of CDNA and of NVIDIA need."""
+    return _LEAST_INPUTS // _TABLE_COLUMNS if decoder == "table" else 1
+
+
+def space(*, bits: int, decoder: str = "grid7") -> tuple[RankExpandedConfig, ...]:
     """All configurations worth timing; every one is right for every shape."""
-    blocks = tuple(b for b in (1, 2, 4) if b * k_block(bits) <= MAX_CHUNK)
+    blocks = tuple(b for b in (1, 2, 4) if b >= _least_blocks(decoder) and b * k_block(bits) <= MAX_CHUNK)
     return tuple(
         RankExpandedConfig(
             block_n=block_n, blocks_k=blocks_k, tiles_per_program=tiles, last_sums=tiles <= 4, num_warps=warps,

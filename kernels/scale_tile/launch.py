@@ -7,10 +7,9 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
-from lords_bench.kernels.common.gpu import gpu_of
+from lords_bench.kernels.common.gpu import gpu_of, is_compiled_on
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
-from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer
 from lords_bench.kernels.common.split_k import launch_sum
 from lords_bench.kernels.common.support import Support, activation_support, no, require_fp16_scale, require_matrix
 from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
@@ -30,7 +29,7 @@ def supports(m: int, operands: LordsOperands, dtype: torch.dtype) -> Support:
     """Up to 64 tokens; of float32 16, through the portable decoder only."""
     if m > MAX_TOKENS:
         return no(f"M = {m} is above {MAX_TOKENS}; use scale_tile_gemm or dequantize and a dense matmul")
-    if dtype == torch.float32 and m > MAX_FLOAT32_TOKENS and operands.packed.is_cuda:
+    if dtype == torch.float32 and m > MAX_FLOAT32_TOKENS and is_compiled_on(operands.packed.device):
         return no(f"M = {m} is above {MAX_FLOAT32_TOKENS} in float32; use dequantize and a dense matmul")
     return activation_support(dtype, operands.levels)
 
@@ -73,12 +72,12 @@ def launch(
     partial = partial_buffer(splits, m, operands.n, x_MK.device)
     if arrivals is None:
         arrivals = arrival_counters(groups * m_tiles, x_MK.device)
-    constexprs = _constexprs(config, m, operands, has_bias=bias_N is not None)
     scale_tile_kernel[(splits, groups, m_tiles)](
         operands.packed, operands.a_RK, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N, y_MN, partial,
         arrivals, operands.levels.words, m, operands.n, operands.k, config.tiles_per_program,
         x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
-        **constexprs, num_warps=config.num_warps, num_stages=config.num_stages,
+        **_constexprs(config, m, operands), HAS_BIAS=bias_N is not None,
+        num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
     if not config.last_sums:
         launch_sum(partial, y_MN, bias_N, operands.levels.unit)
@@ -95,66 +94,19 @@ def grid(config: ScaleTileConfig, m: int, operands: LordsOperands) -> tuple[int,
     )
 
 
-def signature(
-    config: ScaleTileConfig,
-    *,
-    bits: int,
-    decoder: str,
-    m: int = 8,
-    k: int = 4096,
-    rank: int = 16,
-    x_dtype: torch.dtype = torch.bfloat16,
-    scale_dtype: torch.dtype = torch.float16,
-    level_unit: float = 1.0,
-    has_bias: bool = False,
-) -> KernelSignature:
-    """The specialisation for contiguous x and ragged-free N and K, as `launch` runs it."""
-    return KernelSignature(
-        kernel=scale_tile_kernel,
-        types={
-            "packed_ptr": "*i16", "a_ptr": pointer(scale_dtype), "b_ptr": pointer(scale_dtype),
-            "x_ptr": pointer(x_dtype), "bias_ptr": pointer(x_dtype), "y_ptr": pointer(x_dtype), "partial_ptr": "*fp32",
-            "arrivals_ptr": "*i32", "table_ptr": table_pointer(decode_dtype(x_dtype, decoder), decoder),
-            "M": "i32", "N": "i32", "K": "i32", "tiles_per_program": "i32", "x_stride_m": "i32",
-            "x_stride_k": "i32", "y_stride_m": "i32",
-        },
-        constexprs={
-            **_shape_constexprs(config, m, bits=bits, decoder=decoder, rank=rank, level_unit=level_unit),
-            "K_BLOCKS": k // k_block(bits), "EVEN_N": True, "EVEN_K": True, "HAS_BIAS": has_bias,
-        },
-        divisible_by_16=frozenset({"N", "K", "x_stride_m", "y_stride_m"}),
-        ones=frozenset({"x_stride_k"}),
-        num_warps=config.num_warps,
-        num_stages=config.num_stages,
-        weights_per_iteration=config.block_n * config.blocks_k * k_block(bits),
-    )  # fmt: skip
-
-
-def _constexprs(config: ScaleTileConfig, m: int, operands: LordsOperands, *, has_bias: bool) -> Mapping[str, Any]:
+def _constexprs(config: ScaleTileConfig, m: int, operands: LordsOperands) -> Mapping[str, Any]:
     return {
-        **_shape_constexprs(
-            config, m, bits=operands.bits, decoder=operands.levels.decoder, rank=operands.rank,
-            level_unit=operands.levels.unit,
-        ),
         "K_BLOCKS": operands.k_blocks,
-        "EVEN_N": operands.n % (config.block_n * config.tiles_per_program) == 0,
-        "EVEN_K": operands.k % (config.blocks_k * k_block(operands.bits)) == 0,
-        "HAS_BIAS": has_bias,
-    }  # fmt: skip
-
-
-def _shape_constexprs(
-    config: ScaleTileConfig, m: int, *, bits: int, decoder: str, rank: int, level_unit: float
-) -> Mapping[str, Any]:
-    return {
-        "RANK": rank,
+        "RANK": operands.rank,
         "BLOCK_M": block_m(m, smallest=config.min_block_m),
         "BLOCK_N": config.block_n,
         "BLOCKS_K": config.blocks_k,
-        "BITS": bits,
-        "DECODER": decoder,
-        "LEVEL_UNIT": level_unit,
+        "BITS": operands.bits,
+        "DECODER": operands.levels.decoder,
+        "LEVEL_UNIT": operands.levels.unit,
         "SCALE_IN_FP16": config.scale_in_fp16,
+        "EVEN_N": operands.n % (config.block_n * config.tiles_per_program) == 0,
+        "EVEN_K": operands.k % (config.blocks_k * k_block(operands.bits)) == 0,
         "LAST_SUMS": config.last_sums,
         "AT_ONCE": splits_at_once(block_m(m, smallest=config.min_block_m) * config.block_n, config.num_warps),
     }

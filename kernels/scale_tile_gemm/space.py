@@ -32,17 +32,21 @@ class ScaleTileGemmConfig:
         require_tile(self.block_m, self.block_n, self.num_warps)
 
 
-def default_config(m: int, *, bits: int = 4, decoder: str = "grid7", gpu: Gpu = ANY_GPU) -> ScaleTileGemmConfig:
+def default_config(
+    m: int, *, bits: int = 4, rank: int = 16, decoder: str = "grid7", gpu: Gpu = ANY_GPU
+) -> ScaleTileGemmConfig:
     """A rule for shapes that were not tuned.
 
     Where products have tensor memory, four warps would send S and W through it and shared memory, at twice the
     instructions: two warps keep both in registers. At 3 bits a K block is 256 wide, and 128 tokens of it neither fit
-    Hopper's shared memory in three stages nor its registers. Exact levels of 16 bits at 2 bits spill 8 instructions for
-    32 tokens on sm_80 in two stages, in three none.
+    Hopper's shared memory in three stages nor its registers; nor do 64 beside an A of rank 64. Exact levels of 16 bits
+    at 2 bits spill 8 instructions for 32 tokens on sm_80 in two stages, in three none.
     """
     if gpu.has_wgmma:
         block_m = 64 if m <= 64 or bits == 3 else 128
-        return ScaleTileGemmConfig(form="joined", block_m=block_m, num_warps=8, num_stages=3)
+        return ScaleTileGemmConfig(
+            form="joined", block_m=block_m, num_warps=8, num_stages=2 if bits == 3 and rank > 32 else 3
+        )
     if gpu.has_tensor_memory:
         return ScaleTileGemmConfig(block_m=32 if m <= 32 else 64, block_n=64, num_warps=2)
     if gpu.is_amd:

@@ -13,6 +13,7 @@ from lords_bench.kernel_registry import blockwise, lords
 from lords_bench.kernel_registry.blockwise import LoraAdapter, PreparedBlockwise, prepare_blockwise
 from lords_bench.kernel_registry.kernel import Cost, Kernel, WeightKind, kernel_module
 from lords_bench.kernel_registry.lords import factor_gradients, input_gradient, lords_operands
+from lords_bench.prepared import DECODERS
 
 __all__ = [
     "KERNELS",
@@ -34,7 +35,9 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "rank_expanded": Kernel(
             name="rank_expanded",
             supports=lords.rank_expanded_supports,
-            space=lambda weight: kernel_module("rank_expanded.space").space(bits=weight.bits),
+            space=lambda weight: kernel_module("rank_expanded.space").space(
+                bits=weight.bits, decoder=DECODERS[weight.decoder]
+            ),
             launch=lords.rank_expanded_launch,
             cost=lords.product_cost,
             config=lambda: kernel_module("rank_expanded.space").RankExpandedConfig,

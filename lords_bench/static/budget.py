@@ -47,6 +47,19 @@ BUDGETS = MappingProxyType(
         "decode-int2": Budget(max_instructions_per_32_weights=1.13, memory_bound=True),
         "small-m-4bit-bf16": Budget(max_instructions_per_32_weights=4.4),
         "small-m-4bit-fp16-scale": Budget(max_instructions_per_32_weights=3.8),
+        # One tile per program: nothing is a loop, and what is counted is the whole program with all that a loop would
+        # share out (A and x loaded, P made, partial sums reduced through shared memory). That is what a 4096×4096 layer
+        # launches on GPUs of 132 and more multiprocessors. It misses the aim by name: with two to five times the
+        # instructions of the loop, one token waits for the issue slots there, not for memory.
+        "one-tile-4bit": Budget(max_instructions_per_32_weights=8.0, max_shared_store_bytes_per_weight=None),
+        "one-tile-3bit": Budget(max_instructions_per_32_weights=9.7, max_shared_store_bytes_per_weight=None),
+        "one-tile-2bit": Budget(max_instructions_per_32_weights=6.1, max_shared_store_bytes_per_weight=None),
+        "one-tile-int4": Budget(max_instructions_per_32_weights=7.1, max_shared_store_bytes_per_weight=None),
+        "one-tile-int3": Budget(max_instructions_per_32_weights=9.5, max_shared_store_bytes_per_weight=None),
+        "one-tile-int2": Budget(max_instructions_per_32_weights=6.0, max_shared_store_bytes_per_weight=None),
+        "one-tile-4bit-bf16": Budget(max_instructions_per_32_weights=6.5, max_shared_store_bytes_per_weight=None),
+        "one-tile-4bit-fp16-scale": Budget(max_instructions_per_32_weights=6.0, max_shared_store_bytes_per_weight=None),
+        "one-tile": Budget(max_shared_store_bytes_per_weight=None),
         "fused": Budget(),
         "through-shared-memory": Budget(max_shared_store_bytes_per_weight=None),
         # Exact float32 products run on the FMA pipe, with codes read 4 or 8 bytes at a time.

@@ -2,51 +2,79 @@
 
 A worker never runs Triton's interpreter (the two do not mix in one process) and needs no GPU. A crash or a hang of the
 compiler costs the request in flight, which gets its status and reason; a fresh worker goes on with the rest. Compiling
-one kernel takes 0.5 to 10 s of one core; a stored result is read in about a millisecond, without importing Triton.
+one kernel takes 0.5 to 10 s of one core; of what is stored, a request costs its worker a few milliseconds.
 """
 
-import hashlib
 import json
 import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lords_bench.errors import StoreError
 from lords_bench.isolate import LostWorkerError, Worker, python_environment, side_by_side
+from lords_bench.records.codec import from_plain
 from lords_bench.records.status import Status
-from lords_bench.static.request import CompileRequest, source_digest
-from lords_bench.static.stored import FORMAT, code_from_answer, read_stored, write_stored
-from lords_bench.static.ttgir import LayoutFacts
+from lords_bench.static.request import CompileRequest
+from lords_bench.static.stored import StoredCode
 
 _WORKER = "lords_bench.static.worker"
 DEFAULT_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CompiledKernel:
+class CompiledLaunch:
+    """One launch of a kernel, as Triton specialised it from its arguments, and its machine code.
+
+    Attributes:
+        kernel: `package.module:name` of the `@triton.jit` function.
+        grid: programs along each axis.
+        integers: (parameter, value) of the integers that it is given at run time.
+        types: (parameter, Triton type); `constexpr` is compiled in.
+        constants: (parameter, value) of what is compiled in, integers that are 1 included; dtypes by name.
+        key: Triton's own key of the compiled code.
+        code: what the compiler made of it.
+    """
+
+    kernel: str
+    grid: tuple[int, int, int]
+    integers: tuple[tuple[str, int], ...]
+    types: tuple[tuple[str, str], ...]
+    constants: tuple[tuple[str, int | float | bool | str | None], ...]
+    num_warps: int
+    num_stages: int
+    key: str
+    code: StoredCode
+
+    @property
+    def name(self) -> str:
+        """Of the kernel."""
+        return self.kernel.partition(":")[2]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompileResult:
     """A request and what the compiler made of it.
 
     Attributes:
-        status: `ok`, `compile_error`, `crash` or `timeout`.
+        status: `ok`, `unsupported` (the call refused what it was asked), `compile_error`, `crash` or `timeout`.
         reason: one line, None if and only if the status is `ok`.
-        assembly: SASS of a cubin, or GCN assembly, as text; empty unless `ok`.
-        resources: the disassembler's resource line; empty for AMD, whose assembly carries them.
-        shared_bytes: dynamic shared memory of one block; None unless `ok`.
-        layouts: what Triton decided on layouts; None unless `ok`.
+        launches: in order; empty unless `ok`.
     """
 
     request: CompileRequest
     status: Status
     reason: str | None
-    assembly: str
-    resources: str
-    shared_bytes: int | None
-    layouts: LayoutFacts | None
+    launches: tuple[CompiledLaunch, ...]
+
+    @property
+    def main(self) -> CompiledLaunch:
+        """The launch that does the work: the first one; what follows it sums up."""
+        return self.launches[0]
 
 
 def default_cache_dir() -> Path:
@@ -60,48 +88,42 @@ def compile_all(
     cache_dir: Path | None = None,
     workers: int | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
-    on_result: Callable[[CompiledKernel], None] | None = None,
-) -> tuple[CompiledKernel, ...]:
+    for_launch: bool = False,
+    on_result: Callable[[CompileResult], None] | None = None,
+) -> tuple[CompileResult, ...]:
     """Compile every request, in the order given.
 
     Args:
-        requests: what to compile; several modules and targets may be mixed.
-        cache_dir: where results are kept; None is `default_cache_dir()`.
+        requests: what to compile; several functions and targets may be mixed.
+        cache_dir: where machine code is kept; None is `default_cache_dir()`.
         workers: processes at a time; None is one per core that this process may use.
         timeout_s: wall-clock limit of one request.
+        for_launch: see to it that Triton's own cache has what is compiled, so that a launch compiles nothing.
         on_result: called once per request as results come in, from worker threads; for a progress bar.
 
     Raises:
-        UsageError: a request names a module that does not exist.
+        StoreError: the folder refuses.
     """
     folder = default_cache_dir() if cache_dir is None else cache_dir
     folder.mkdir(parents=True, exist_ok=True)
-    sources = {module: source_digest(module) for module in {_WORKER, *(request.module for request in requests)}}
     local = threading.local()
     pool_size = max(1, min(len(requests), workers or len(os.sched_getaffinity(0))))
     started: list[_Worker] = []
-    damaged: list[Path] = []
+    damaged: list[str] = []
 
-    def one(request: CompileRequest) -> CompiledKernel:
-        path = folder / f"{_key(request, sources)}.json.gz"
-        code, status, reason = read_stored(path, damaged.append), Status.OK, None
-        if code is None:
-            if not hasattr(local, "worker"):
-                local.worker = _Worker(timeout_s)
-                started.append(local.worker)
-            answer = local.worker.ask(request)
-            status, reason = Status(answer.pop("status")), answer.pop("reason")
-            if status is Status.OK:
-                code = code_from_answer(answer)
-                write_stored(path, code)
-        result = CompiledKernel(
+    def one(request: CompileRequest) -> CompileResult:
+        if not hasattr(local, "worker"):
+            local.worker = _Worker(timeout_s)
+            started.append(local.worker)
+        answer = local.worker.ask({"request": request.to_json(), "folder": str(folder), "for_launch": for_launch})
+        if "refused" in answer:
+            raise StoreError(answer["refused"])
+        damaged.extend(answer.get("damaged", ()))
+        result = CompileResult(
             request=request,
-            status=status,
-            reason=reason,
-            assembly="" if code is None else code.assembly,
-            resources="" if code is None else code.resources,
-            shared_bytes=None if code is None else code.shared_bytes,
-            layouts=None if code is None else code.layouts,
+            status=Status(answer["status"]),
+            reason=answer["reason"],
+            launches=tuple(map(_launch, answer.get("launches", ()))),
         )
         if on_result is not None:
             on_result(result)
@@ -117,10 +139,9 @@ def compile_all(
             warnings.warn(f"stored machine code was damaged, and is compiled again: {damaged[0]}{others}", stacklevel=2)
 
 
-def _key(request: CompileRequest, sources: Mapping[str, str]) -> str:
-    """Name of a stored result: everything that could have changed it."""
-    parts = (FORMAT, version("triton"), sources[_WORKER], sources[request.module], request.to_json())
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def _launch(fields: dict[str, Any]) -> CompiledLaunch:
+    found: CompiledLaunch = from_plain(CompiledLaunch, fields, path="launch")
+    return found
 
 
 class _Worker:
@@ -130,10 +151,10 @@ class _Worker:
         self._timeout_s = timeout_s
         self._process: Worker | None = None
 
-    def ask(self, request: CompileRequest) -> dict[str, Any]:
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         """The worker's answer, or {"status", "reason"} of how it died."""
         self._process = process = self._process or _start()
-        process.send(request.to_json())
+        process.send(json.dumps(question))
         try:
             answer: dict[str, Any] = json.loads(process.receive(self._timeout_s))
         except LostWorkerError as lost:

@@ -17,8 +17,8 @@ from lords_bench.errors import UsageError
 from lords_bench.records.fingerprint import Fingerprint, MachineCode, Toolchain
 from lords_bench.static.amdgcn import parse_amdgcn, pipe_of, resident_waves
 from lords_bench.static.cases import StaticCase
-from lords_bench.static.compile import CompiledKernel, compile_all
-from lords_bench.static.request import CompileRequest, TritonDtype, request_from_signature
+from lords_bench.static.compile import CompiledLaunch, CompileResult, compile_all
+from lords_bench.static.launches import weights_per_turn
 from lords_bench.static.sass import LoopCounts, Pipe, main_loop, parse_resources, parse_sass
 from lords_bench.static.target import REGISTER_GRANULE, REGISTERS_PER_SM, Target, named_target
 
@@ -37,14 +37,14 @@ def fingerprints(
     *,
     workers: int | None = None,
     cache_dir: Path | None = None,
-    on_result: Callable[[CompiledKernel], None] | None = None,
+    on_result: Callable[[CompileResult], None] | None = None,
 ) -> tuple[Fingerprint, ...]:
     """Compile each case and read its machine code, in the order given. Other arguments as for `compile_all`.
 
     Raises:
         UsageError: an unknown target, or no Triton to compile with.
     """
-    requests = [request_from_signature(case.signature, named_target(case.target)) for case in cases]
+    requests = [case.request for case in cases]
     chains = {name: toolchain(named_target(name)) for name in {case.target for case in cases}}
     compiled = compile_all(requests, cache_dir=cache_dir, workers=workers, on_result=on_result)
     return tuple(
@@ -74,22 +74,24 @@ def toolchain(target: Target) -> Toolchain:
     )
 
 
-def fingerprint_of(case: StaticCase, compiled: CompiledKernel, chain: Toolchain) -> Fingerprint:
+def fingerprint_of(case: StaticCase, compiled: CompileResult, chain: Toolchain) -> Fingerprint:
     """The fingerprint of one compiled case.
 
     Raises:
         RecordError: the assembly of a successful compile cannot be read.
     """
-    request = compiled.request
+    target = compiled.request.target
     code = None
+    config: tuple[tuple[str, str], ...] = ()
     if compiled.reason is None:
-        code = _amd_code(compiled) if request.target.backend == "hip" else _nvidia_code(compiled)
+        read = _amd_code if target.backend == "hip" else _nvidia_code
+        code, config = read(compiled.main, target), _config(compiled.main)
     return Fingerprint(
         kernel=case.kernel,
         variant=case.variant,
-        target=request.target.name,
+        target=target.name,
         toolchain=chain,
-        config=_config(request),
+        config=config,
         bits_per_weight=case.bits_per_weight,
         status=compiled.status,
         reason=compiled.reason,
@@ -127,23 +129,21 @@ def code_sha256(assembly: str) -> str:
     return total.hexdigest()
 
 
-def _nvidia_code(compiled: CompiledKernel) -> MachineCode:
-    request = compiled.request
-    instructions = parse_sass(compiled.assembly)
-    resources = parse_resources(compiled.resources)
-    decoded = request.weights_per_iteration
-    units = None if decoded is None else decoded / (32 * request.num_warps)
+def _nvidia_code(launch: CompiledLaunch, target: Target) -> MachineCode:
+    instructions = parse_sass(launch.code.assembly)
+    resources = parse_resources(launch.code.resources)
+    units = _units(launch)
     loop = LoopCounts(instructions=main_loop(instructions), units=units or 1)
-    shared = max(compiled.shared_bytes or 0, resources.static_shared_bytes)
+    shared = max(launch.code.shared_bytes, resources.static_shared_bytes)
     return MachineCode(
-        sha256=code_sha256(compiled.assembly),
+        sha256=code_sha256(launch.code.assembly),
         registers=resources.registers,
         spills=sum(instruction.mnemonic in ("LDL", "STL") for instruction in instructions),
         stack_bytes=resources.stack_bytes + resources.local_bytes,
         shared_bytes=shared,
-        warps=request.num_warps,
+        warps=launch.num_warps,
         resident_warps=resident_warps(
-            request.target, registers=resources.registers, shared_bytes=shared, warps=request.num_warps
+            target, registers=resources.registers, shared_bytes=shared, warps=launch.num_warps
         ),
         matrix_opcodes=_sorted(i.opcode for i in loop.instructions if i.pipe is Pipe.TENSOR),
         load_bytes=tuple(sorted(loop.global_load_widths().items(), reverse=True)),
@@ -153,33 +153,37 @@ def _nvidia_code(compiled: CompiledKernel) -> MachineCode:
     )
 
 
-def _amd_code(compiled: CompiledKernel) -> MachineCode:
-    request = compiled.request
-    facts = parse_amdgcn(compiled.assembly)
-    decoded = request.weights_per_iteration
-    shared = max(facts.shared_bytes, compiled.shared_bytes or 0)
+def _amd_code(launch: CompiledLaunch, target: Target) -> MachineCode:
+    facts = parse_amdgcn(launch.code.assembly)
+    shared = max(facts.shared_bytes, launch.code.shared_bytes)
     return MachineCode(
-        sha256=code_sha256(compiled.assembly),
+        sha256=code_sha256(launch.code.assembly),
         registers=facts.vector_registers,
         spills=facts.spilled_registers,
         stack_bytes=facts.scratch_bytes,
         shared_bytes=shared,
-        warps=request.num_warps,
+        warps=launch.num_warps,
         resident_warps=resident_waves(
-            request.target, waves_per_simd=facts.waves_per_simd, shared_bytes=shared, warps=request.num_warps
+            target, waves_per_simd=facts.waves_per_simd, shared_bytes=shared, warps=launch.num_warps
         ),
         matrix_opcodes=tuple(sorted(facts.matrix_opcodes.items())),
         load_bytes=facts.load_bytes,
         loop_opcodes=_sorted(facts.loop),
         pipes=_sorted(pipe_of(opcode).value for opcode in facts.loop),
-        loop_units=None if decoded is None else decoded / (32 * request.num_warps),
+        loop_units=_units(launch),
     )
 
 
-def _config(request: CompileRequest) -> tuple[tuple[str, str], ...]:
-    values = {name: value.name if isinstance(value, TritonDtype) else str(value) for name, value in request.constants}
-    values |= {"num_warps": str(request.num_warps), "num_stages": str(request.num_stages)}
+def _config(launch: CompiledLaunch) -> tuple[tuple[str, str], ...]:
+    values = {name: str(value) for name, value in launch.constants}
+    values |= {"num_warps": str(launch.num_warps), "num_stages": str(launch.num_stages)}
     return tuple(sorted(values.items()))
+
+
+def _units(launch: CompiledLaunch) -> float | None:
+    """Groups of 32 weights that a warp decodes in a turn of the main loop."""
+    decoded = weights_per_turn(launch)
+    return None if decoded is None else decoded / (32 * launch.num_warps)
 
 
 def _sorted(names: Iterable[str]) -> tuple[tuple[str, int], ...]:

@@ -17,6 +17,7 @@ from lords_bench.static.cases import BLOCK, LAYER, RANK
 
 _LORDS = re.compile(r"(?P<bits>\d) bit M(?P<sign>[=≤])(?P<m>\d+)(?P<more>.*)")
 _BLOCKS = re.compile(r"(?P<kind>nf|int)(?P<bits>\d) G=\d+ M≤(?P<m>\d+)")
+_ROWS = re.compile(r" N=(\d+)$")
 # Kernels pad a rank to a multiple of this.
 _RANK_UNIT = 16
 
@@ -57,12 +58,20 @@ def _is_of(record: LatencyRecord, gpu: GpuModel) -> bool:
         and record.regime == "cold"
         and record.config_origin in (None, "formula")
         and gpu.name.lower() in record.run.environment.device_name.lower()
-        and (record.case.n, record.case.k) == (LAYER, LAYER)
+        and record.case.k == LAYER
     )
+
+
+def rows_of(fingerprint: Fingerprint) -> int:
+    """Rows of the layer that a pinned kernel was launched for: of `LAYER` columns, and as many unless it says so."""
+    named = _ROWS.search(fingerprint.variant)
+    return int(named[1]) if named else LAYER
 
 
 def _is_same(fingerprint: Fingerprint, record: LatencyRecord) -> bool:
     case = record.case
+    if case.n != rows_of(fingerprint):
+        return False
     if record.kernel is None or record.kernel.split()[0] != fingerprint.kernel:
         return False
     blocks = _BLOCKS.match(fingerprint.variant)

@@ -1,7 +1,8 @@
 """Pinned machine code to predicted times on GPUs nobody has here, and their error where somebody measured.
 
-A prediction is the slower of two things for one 4096×4096 layer: reading its weights from device memory, and the
-busiest pipe of the main loop (`bounds.py`). It knows no launch, no tail and no imperfect overlap: a lower bound.
+A prediction is the slower of two things for one layer of 4096 columns: reading its weights from device memory, and the
+busiest pipe of the main loop, of the whole program where each has a single tile (`bounds.py`). It knows no launch, no
+tail and no imperfect overlap: a lower bound.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,8 +12,8 @@ from lords_bench.markdown import line, row
 from lords_bench.records.fingerprint import Fingerprint, MachineCode
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.static.bounds import GPU_MODELS, GpuModel, PredictedBound, predict
-from lords_bench.static.cases import LAYER
-from lords_bench.static.measured import errors_in_words, measured_us
+from lords_bench.static.cases import LAYER, MANY_ROWS
+from lords_bench.static.measured import errors_in_words, measured_us, rows_of
 from lords_bench.static.sass import Instruction, LoopCounts
 
 _PARTITIONS = 4
@@ -30,9 +31,9 @@ class PredictedTime:
 
     @property
     def predicted_us(self) -> float:
-        """Predicted time of a `LAYER`×`LAYER` layer, microseconds."""
+        """Predicted time of the layer that the kernel was launched for, microseconds."""
         cycles = max(self.bound.memory_cycles, *self.bound.on_chip_cycles().values())
-        groups = LAYER * LAYER / 32
+        groups = rows_of(self.fingerprint) * LAYER / 32
         return cycles * groups / (self.gpu.sm_count * _PARTITIONS * self.gpu.sm_clock_ghz) / 1000
 
     @property
@@ -65,9 +66,10 @@ def predicted_page(times: Sequence[PredictedTime]) -> str:
     lines = [
         "# Predicted times of one layer",
         "",
-        f"**Predictions, not measurements:** lower bounds of a {LAYER}×{LAYER} layer, from the pinned machine code and",
-        "published figures of each GPU: the slower of memory and the busiest pipe, with no launch, no tail and perfect",
-        "overlap. `pipe/memory` below 1 means that memory is what bounds the kernel.",
+        f"**Predictions, not measurements:** lower bounds of a {LAYER}×{LAYER} layer, or one of {MANY_ROWS} rows,",
+        "from the pinned machine code and published figures of each GPU: the slower of memory and the busiest pipe of",
+        "the main loop, with no launch, no tail and perfect overlap. `pipe/memory` below 1 means that memory is what",
+        "bounds the kernel. Where a layer leaves each program one tile there is no loop, and the whole program counts.",
         "",
         "Written by `lords-bench gate --static --pin`.",
     ]

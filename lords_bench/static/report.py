@@ -3,14 +3,14 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from lords_bench.records.status import Status
 from lords_bench.static.amdgcn import AmdFacts, parse_amdgcn
 from lords_bench.static.bounds import GPU_MODELS, PredictedBound, predict
 from lords_bench.static.budget import Budget
-from lords_bench.static.compile import CompiledKernel
+from lords_bench.static.compile import CompiledLaunch, CompileResult
 from lords_bench.static.sass import LoopCounts, Pipe, Resources, main_loop, parse_resources, parse_sass
 from lords_bench.static.target import warps_per_sm
 from lords_bench.static.ttgir import LayoutFacts
@@ -55,39 +55,47 @@ class StaticReport:
     violations: tuple[str, ...]
 
 
-def analyse(compiled: CompiledKernel, budget: Budget, *, label: str, bits_per_weight: float | None) -> StaticReport:
+def analyse(
+    compiled: CompileResult,
+    budget: Budget,
+    *,
+    label: str,
+    bits_per_weight: float | None,
+    weights_per_turn: Callable[[CompiledLaunch], int | None],
+) -> StaticReport:
     """Read the machine code and hold it against the budget.
 
     Args:
-        compiled: outcome of compiling, also a failed one.
+        compiled: outcome of compiling, also a failed one; of its launches the main one counts.
         budget: limits of its main loop.
         label: name of the row.
+        weights_per_turn: weights that one program of a launch decodes in one turn of its main loop, None without one.
         bits_per_weight: bits read per weight, scale factors included, for the predictions; None for no prediction.
 
     Raises:
         RecordError: the assembly of a successful compile cannot be read.
     """
-    request = compiled.request
-    target = request.target
+    target = compiled.request.target
     resources = loop = amd = warps = digest = None
     bounds: tuple[PredictedBound, ...] = ()
     pipes: Mapping[Pipe, int] = {}
     tensor_opcodes: tuple[str, ...] = ()
     violations = []
-    if compiled.status is not Status.OK:
+    launch = compiled.main if compiled.status is Status.OK else None
+    if launch is None:
         violations.append(f"{compiled.status}: {compiled.reason}")
     elif target.backend == "hip":
-        amd = parse_amdgcn(compiled.assembly)
-        digest = _digest(_AMD_INSTRUCTION.findall(compiled.assembly))
+        amd = parse_amdgcn(launch.code.assembly)
+        digest = _digest(_AMD_INSTRUCTION.findall(launch.code.assembly))
         violations += _amd_violations(amd, budget)
     else:
-        instructions = parse_sass(compiled.assembly)
-        resources = parse_resources(compiled.resources)
+        instructions = parse_sass(launch.code.assembly)
+        resources = parse_resources(launch.code.resources)
         digest = _digest(f"{instruction.opcode} {instruction.operands}" for instruction in instructions)
-        warps = warps_per_sm(resources.registers, request.num_warps)
-        if request.weights_per_iteration is not None:
-            units = request.weights_per_iteration / (32 * request.num_warps)
-            loop = LoopCounts(instructions=main_loop(instructions), units=units)
+        warps = warps_per_sm(resources.registers, launch.num_warps)
+        decoded = weights_per_turn(launch)
+        if decoded is not None:
+            loop = LoopCounts(instructions=main_loop(instructions), units=decoded / (32 * launch.num_warps))
             models = [gpu for gpu in GPU_MODELS if gpu.arch == target.name]
             if bits_per_weight is not None:
                 bounds = tuple(predict(loop, gpu, bits_per_weight=bits_per_weight) for gpu in models)
@@ -96,17 +104,19 @@ def analyse(compiled: CompiledKernel, budget: Budget, *, label: str, bits_per_we
         tensor_opcodes = (loop or everything).tensor_opcodes
         violations += _nvidia_violations(resources, everything, loop, budget)
         if loop is not None:
-            violations += _load_violations(loop, dict(request.constants).get("BITS"))
+            violations += _load_violations(loop, dict(launch.constants).get("BITS"))
         if budget.memory_bound:
             violations += [
                 f"{bound.slowest_pipe} takes {bound.pipe_over_memory:.3f} of memory's time on {bound.gpu}"
                 for bound in bounds
                 if bound.pipe_over_memory > 1
             ]
-    if compiled.layouts is not None:
-        violations += _layout_violations(compiled.layouts, budget, is_nvidia=target.backend == "cuda")
-    if compiled.shared_bytes is not None and compiled.shared_bytes > target.max_shared_bytes:
-        violations.append(f"shared memory {compiled.shared_bytes} B > {target.max_shared_bytes} B of {target.name}")
+    if launch is not None:
+        violations += _layout_violations(launch.code.layouts, budget, is_nvidia=target.backend == "cuda")
+        violations += [f"{other.name}: {text}" for other in compiled.launches[1:] for text in _spills(other)]
+        shared = launch.code.shared_bytes
+        if shared > target.max_shared_bytes:
+            violations.append(f"shared memory {shared} B > {target.max_shared_bytes} B of {target.name}")
     return StaticReport(
         label=label,
         target=target.name,
@@ -115,15 +125,24 @@ def analyse(compiled: CompiledKernel, budget: Budget, *, label: str, bits_per_we
         resources=resources,
         loop=loop,
         amd=amd,
-        shared_bytes=compiled.shared_bytes,
+        shared_bytes=None if launch is None else launch.code.shared_bytes,
         warps_per_sm=warps,
         pipes=pipes,
         tensor_opcodes=tensor_opcodes,
-        layouts=compiled.layouts,
+        layouts=None if launch is None else launch.code.layouts,
         code_digest=digest,
         bounds=bounds,
         violations=tuple(violations),
     )
+
+
+def _spills(launch: CompiledLaunch) -> list[str]:
+    """Of a launch beside the main one, on either kind of GPU."""
+    if not launch.code.resources:
+        return _amd_violations(parse_amdgcn(launch.code.assembly), Budget(tensor_core=False))
+    everything = LoopCounts(instructions=parse_sass(launch.code.assembly), units=1)
+    elsewhere = Budget(tensor_core=False, max_shared_store_bytes_per_weight=None)
+    return _nvidia_violations(parse_resources(launch.code.resources), everything, None, elsewhere)
 
 
 def _digest(lines: Iterable[str]) -> str:
@@ -175,7 +194,7 @@ def _nvidia_violations(
         found.append("no tensor-core instruction")
     if loop is None:
         if budget.max_instructions_per_32_weights is not None:
-            found.append("an instruction budget, but the signature does not say what a turn of the loop decodes")
+            found.append("an instruction budget, but nothing says what a turn of the loop decodes")
         return found
     measured, limit = loop.instructions_per_32_weights, budget.max_instructions_per_32_weights
     if limit is not None and measured > limit:

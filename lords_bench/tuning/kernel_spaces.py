@@ -22,25 +22,37 @@ def _gpu(machine: Machine) -> Any:
 
 def _rank_expanded(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("rank_expanded")
-    default = module.default_config(problem.n, problem.k, bits=problem.bits, gpu=_gpu(machine))
-    return listed_space(module.space(bits=problem.bits), default=default)
+    default = module.default_config(problem.n, problem.k, bits=problem.bits, decoder=problem.decoder, gpu=_gpu(machine))
+    return listed_space(module.space(bits=problem.bits, decoder=problem.decoder), default=default)
 
 
 def _scale_tile(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("scale_tile")
-    default = module.default_config(problem.m_bucket, problem.n, problem.k, bits=problem.bits, gpu=_gpu(machine))
+    default = module.default_config(
+        problem.m_bucket, problem.n, problem.k, bits=problem.bits, gpu=_gpu(machine),
+        in_float32=problem.x_dtype == "float32",
+    )  # fmt: skip
     return listed_space(module.space(bits=problem.bits), default=default)
 
 
 def _scale_tile_gemm(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("scale_tile_gemm")
-    default = module.default_config(problem.m_bucket, bits=problem.bits, decoder=problem.decoder, gpu=_gpu(machine))
+    default = module.default_config(
+        problem.m_bucket, bits=problem.bits, rank=problem.rank, decoder=problem.decoder, gpu=_gpu(machine)
+    )
     return listed_space(module.space(), default=default)
 
 
-def _dequantize(problem: Problem, _machine: Machine) -> SearchSpace:
+def _dequantize(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("dequantize")
-    return listed_space(module.space(), default=module.default_config(bits=problem.bits))
+    in_float32 = "float32" in (problem.x_dtype, problem.scale_dtype)
+    default = module.default_config(bits=problem.bits, in_float32=in_float32, gpu=_gpu(machine))
+    return listed_space(module.space(), default=default)
+
+
+def _blockwise_dequantize(_problem: Problem, _machine: Machine) -> SearchSpace:
+    module = _module("dequantize")
+    return listed_space(module.space(), default=module.default_config())
 
 
 def _blockwise(problem: Problem, machine: Machine) -> SearchSpace:
@@ -63,7 +75,7 @@ SPACES: Mapping[str, _Make] = MappingProxyType(
         "dequantize_matmul": _dequantize,
         "blockwise": _blockwise,
         "blockwise_gemm": _blockwise_gemm,
-        "blockwise_dequantize_matmul": _dequantize,
+        "blockwise_dequantize_matmul": _blockwise_dequantize,
         cpu_product.NAME: lambda _problem, _machine: cpu_product.space(),
         fake.CLEAN: lambda _problem, _machine: fake.space(),
         fake.FAULTY: lambda _problem, _machine: fake.space(),

@@ -112,8 +112,8 @@ def _routes(problem: "Problem", made: "dict[str, Task]", device: str) -> "list[R
         return []
     from lords_bench.block_dispatch import block_kernels_for
     from lords_bench.dispatch import kernels_for
+    from lords_bench.kernel_registry.without_memory import blocks_without_memory, weight_without_memory
     from lords_bench.tuning.keys import routed
-    from lords_bench.tuning.problems import blocks_without_memory, weight_without_memory
 
     if problem.block is None:
         kernels = kernels_for(problem.m_bucket, weight_without_memory(problem))

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,11 +10,13 @@ from architecture.import_map import ROOT
 from gate_builders import pinned
 from lords_bench.gate.finding import LayerResult, Level, exit_code
 from lords_bench.gate.static import compare_static
+from lords_bench.records.codec import to_plain
 from lords_bench.records.fingerprint import Fingerprint
 from lords_bench.static.cases import shipped_cases
 from lords_bench.static.compile import compile_all
 from lords_bench.static.fingerprint import fingerprint_of, toolchain
-from lords_bench.static.request import request_from_signature
+from lords_bench.static.launches import Launched
+from lords_bench.static.request import CompileRequest, request_for
 from lords_bench.static.target import named_target
 
 TARGET = named_target("sm_80")
@@ -38,16 +41,18 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fingerprint]
     folder = tmp_path_factory.mktemp("broken")
     source = (ROOT / "kernels" / KERNEL / "kernel.py").read_text()
     case = next(case for case in shipped_cases() if case.kernel == KERNEL)
-    plain = request_from_signature(case.signature, TARGET)
+
+    def request(module: str, launched: Launched) -> CompileRequest:
+        return request_for("edited_launch:launch", TARGET, launched=to_plain(launched), module=module)
+
     requests = {}
     for index, (name, (old, new)) in enumerate(EDITS.items()):
         assert not old or source.count(old) == 1, f"{old!r} occurs {source.count(old)} times in {KERNEL}"
         (folder / f"edited_{index}.py").write_text(source.replace(old, new) if old else source)
-        requests[name] = replace(plain, function=f"edited_{index}:{KERNEL}_kernel")
-    wider = tuple((name, 2 * value if name == "BLOCK_N" else value) for name, value in plain.constants)
-    requests[CROWDED] = replace(requests["intact"], constants=wider, num_warps=1)
+        requests[name] = request(f"edited_{index}", case.launched)
+    requests[CROWDED] = request("edited_0", replace(case.launched, settings=(("block_n", 128), ("num_warps", 1))))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(folder), *sys.path])
+        patch.setattr(sys, "path", [str(folder), str(Path(__file__).parent), *sys.path])
         found = compile_all(list(requests.values()), cache_dir=folder / "cache")
     chain = toolchain(TARGET)
     return {name: fingerprint_of(case, result, chain) for name, result in zip(requests, found, strict=True)}

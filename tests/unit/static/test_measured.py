@@ -36,6 +36,14 @@ def found(fingerprint: Fingerprint, *records: LatencyRecord) -> float | None:
 DECODE = pin("rank_expanded", "4 bit M=1")
 
 
+def test_a_layer_of_more_rows_is_measured_by_itself() -> None:
+    many = pin("rank_expanded", "4 bit M=1 N=14336")
+    record_of_many = record("rank_expanded", case={"n": 14336, "block": 256}, us=11.0)
+
+    assert found(many, record("rank_expanded"), record_of_many) == pytest.approx(11.0, rel=0.002)
+    assert found(DECODE, record_of_many) is None
+
+
 def test_the_same_product_by_the_kernel_s_own_rule_counts() -> None:
     assert found(DECODE, record("rank_expanded")) == pytest.approx(5.0, rel=0.002)
 

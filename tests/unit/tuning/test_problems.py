@@ -9,11 +9,13 @@ import torch
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import make_case
 from lords_bench.kernel_registry import PreparedBlockwise, config_of
+from lords_bench.kernel_registry.without_memory import blocks_without_memory, weight_without_memory
 from lords_bench.kernels.common.operands import level_table
 from lords_bench.prepared import forced_decoder, prepare
 from lords_bench.records.tuned import ROUTE, Choice, Problem, Summary, TunedEntry
 from lords_bench.spec.latency import LatencyCase
 from lords_bench.static.target import TARGETS
+from lords_bench.static.worker import launches_of
 from lords_bench.suites.baselines import own
 from lords_bench.suites.baselines.problem import Problem as SuiteProblem
 from lords_bench.tuning import fake
@@ -22,7 +24,7 @@ from lords_bench.tuning.kernel_candidates import candidate_maker
 from lords_bench.tuning.keys import BLOCK_ROUTED, block_problem_of, key_of, problem_of
 from lords_bench.tuning.lookup import Entries, Found
 from lords_bench.tuning.plan import DEFAULT_KERNELS, FAKE_MACHINE, make_task
-from lords_bench.tuning.problems import block_problems, blocks_without_memory, lords_problem, weight_without_memory
+from lords_bench.tuning.problems import block_problems, lords_problem
 from lords_bench.tuning_cli import _routes
 from lords_bench.tuning_cli.asked import problems_of, serves
 from tuned_builders import make_entry
@@ -186,15 +188,15 @@ def test_the_switch_point_between_fused_and_dequantized_blocks_is_tuned(m: int, 
 
 @pytest.mark.parametrize("kernel", BLOCK_ROUTED)
 @pytest.mark.parametrize("problem", block_problems(m=8, n=512, k=512, bits=4, block=64, x_dtype="bfloat16"), ids=str)
-def test_configurations_of_a_baseline_have_signatures_and_candidates(problem: Problem, kernel: str) -> None:
+def test_configurations_of_a_baseline_have_launches_and_candidates(problem: Problem, kernel: str) -> None:
     task = make_task(kernel, problem, FAKE_MACHINE, "fake")
 
-    request = request_of(kernel, task.space.default, problem, TARGETS["sm_90"])
+    first, *_ = launches_of(request_of(kernel, task.space.default, problem, TARGETS["sm_90"]), until="nothing")
     candidate = candidate_maker(
         kernel, problem, cache_bytes=1 << 18, regime="cold", device=torch.device("cpu")
     )(task.space.default, "0")  # fmt: skip
 
-    assert request.num_warps == dict(task.space.default)["num_warps"]
-    assert dict(request.constants)["HAS_ZERO"] is problem.zero_points
+    assert first.num_warps == dict(task.space.default)["num_warps"]
+    assert first.constexprs["HAS_ZERO"] is problem.zero_points
     assert candidate.slots > 1
     assert candidate.flops == 2 * 8 * 512 * 512
