@@ -100,6 +100,17 @@ def decode_words(words, table_ptr, table, BITS: tl.constexpr, DECODER: tl.conste
 
 
 @triton.jit
+def join_eight(tiles, FIRST: tl.constexpr, ROWS: tl.constexpr):
+    """Tiles [ROWS, 16] of eight positions, from FIRST on, as one tile [ROWS, 128] in natural order of k.
+
+    A relabelling only: no data moves where the compiler propagates the operand's layout through it (Triton 3.9).
+    """
+    even = tl.join(tl.join(tiles[FIRST], tiles[FIRST + 4]), tl.join(tiles[FIRST + 2], tiles[FIRST + 6]))
+    odd = tl.join(tl.join(tiles[FIRST + 1], tiles[FIRST + 5]), tl.join(tiles[FIRST + 3], tiles[FIRST + 7]))
+    return tl.reshape(tl.permute(tl.join(even, odd).reshape(ROWS, 16, 8), (0, 2, 1)), (ROWS, 128))
+
+
+@triton.jit
 def join_positions(tiles, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BITS: tl.constexpr):
     """Position tiles [ROWS, COLUMNS] joined to one tile [ROWS, COLUMNS·positions] in natural order of k.
 

@@ -10,7 +10,7 @@ Same rounding as the small-M kernel: w = level · round(S), sums in fp32. Two fo
 import triton
 import triton.language as tl
 
-from lords_bench.kernels.common.decode import decode_words, load_joined, load_table, load_words, tile_k
+from lords_bench.kernels.common.decode import decode_words, join_eight, load_table, load_words, tile_k
 from lords_bench.kernels.common.layout import k_block, plane_count, position_count
 from lords_bench.kernels.common.results import store_transposed
 from lords_bench.kernels.common.tiles import load_a, load_b, load_transposed, local_lanes, local_rows
@@ -71,14 +71,18 @@ def joined_gemm_kernel(
     row_ptrs = packed_ptr + first_n.to(tl.int64) * row_words + (rows * row_words)[:, None]
     b = load_b(b_ptr, first_n + rows, RANK)
     total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)
+    # A loop that may not run at all defines `total` beside the products, and the assembler then waits for each of them.
+    tl.assume(k_blocks > 0)
     for block in range(k_blocks):
-        k = block * KB + tl.arange(0, KB)
-        a = load_a(a_ptr, k, K, RANK, EVEN_K)
-        x = load_transposed(x_ptr, rows_m, k, M, K, x_stride_m, x_stride_k, EVEN_M, EVEN_K)
-        levels = load_joined(row_ptrs + block * BLOCK_WORDS, table_ptr, table, BLOCK_N, 1, BITS, DECODER, DTYPE)
-        if SCALE_IN_FP16:
-            scale = tl.dot(b, a, out_dtype=tl.float16)
-        else:
-            scale = tl.dot(b, a, input_precision="ieee").to(DTYPE)
-        total = tl.dot(levels * scale, x, total, input_precision="ieee")
+        words = load_words(row_ptrs + block * BLOCK_WORDS, tl.arange(0, 16), BITS)
+        levels = decode_words(words, table_ptr, table, BITS, DECODER, DTYPE)
+        for first in tl.static_range(0, position_count(BITS), 8):
+            k = block * KB + first * 16 + tl.arange(0, 128)
+            a = load_a(a_ptr, k, K, RANK, EVEN_K)
+            x = load_transposed(x_ptr, rows_m, k, M, K, x_stride_m, x_stride_k, EVEN_M, EVEN_K)
+            if SCALE_IN_FP16:
+                scale = tl.dot(b, a, out_dtype=tl.float16)
+            else:
+                scale = tl.dot(b, a, input_precision="ieee").to(DTYPE)
+            total = tl.dot(join_eight(levels, first, BLOCK_N) * scale, x, total, input_precision="ieee")
     store_transposed(y_ptr, bias_ptr, total, first_n, rows_m, M, N, y_stride_m, BLOCK_N, LEVEL_UNIT, HAS_BIAS)
