@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import torch
 
-from lords_bench import dispatch
+from lords_bench import route
 from lords_bench.kernel_check import make_case
 from lords_bench.prepared import PreparedWeight, prepare
 from lords_bench.records.tuned import M_BUCKETS, Choice, Machine, Speedup, Summary, TunedEntry
@@ -58,7 +58,7 @@ def write_table(folder: Path) -> None:
 def main() -> None:
     """Print the three stages."""
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as name, patch.object(dispatch, "machine_of", lambda _device: MACHINE):
+    with tempfile.TemporaryDirectory() as name, patch.object(route, "machine_of", lambda _device: MACHINE):
         folder = Path(name)
         write_table(folder)
         weight, other = weight_of(64, 128), weight_of(64, 128)
@@ -66,12 +66,12 @@ def main() -> None:
             active_entries.cache_clear()
             source_sha256.cache_clear()
             begin = time.perf_counter()
-            dispatch.launcher(8, weight)
+            route.launcher(8, weight)
             first_ms = (time.perf_counter() - begin) * 1000
             begin = time.perf_counter()
-            dispatch.launcher(8, other)
+            route.launcher(8, other)
             shared_us = (time.perf_counter() - begin) * 1e6
-        (hot,) = time_calls({"hot": lambda: dispatch.launcher(8, weight)})
+        (hot,) = time_calls({"hot": lambda: route.launcher(8, weight)})
     print(f"first product of a shape, {len(M_BUCKETS) * SHAPES} entries: {first_ms:.1f} ms")  # noqa: T201
     print(f"first product of another weight of that shape: {shared_us:.1f} µs")  # noqa: T201
     print(f"every later call: least {hot.least_us:.3f} µs, median {hot.median_us:.3f} µs (goal: below {GOAL_US:g})")  # noqa: T201

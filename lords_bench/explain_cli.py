@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from lords_bench.tuning.lookup import Entries
 
 _DTYPES = ("bfloat16", "float16", "float32")
-_MANY = 1 << 30
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -82,9 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _asked(arguments: argparse.Namespace) -> "tuple[Problem, Choice, Callable[[str], bool]]":
     """The problem, what the formula takes for it, and which kernels take it."""
-    from lords_bench import block_dispatch, dispatch
     from lords_bench.kernel_registry.without_memory import blocks_without_memory, weight_without_memory
-    from lords_bench.records.tuned import M_BUCKETS, Choice
+    from lords_bench.records.tuned import Choice
+    from lords_bench.route import formula_kernel, takes, tokens_of
     from lords_bench.tuning.problems import block_problems, lords_problem
 
     m, n, k, bits = arguments.m, arguments.n, arguments.k, arguments.bits
@@ -98,14 +97,9 @@ def _asked(arguments: argparse.Namespace) -> "tuple[Problem, Choice, Callable[[s
         both = block_problems(m=m, n=n, k=k, bits=bits, block=arguments.block, x_dtype=arguments.dtype)
         problem = next(found for found in both if found.zero_points == arguments.zero_points)
         problem = replace(problem, scale_dtype=arguments.scale_dtype)
-    tokens = problem.m_bucket if problem.m_bucket < M_BUCKETS[-1] else _MANY
-    if problem.block is None:
-        weight = weight_without_memory(problem)
-        formula = dispatch.formula_kernel(tokens, weight)
-        return problem, Choice(kernel=formula), lambda kernel: dispatch.takes(kernel, tokens, weight)
-    blocks = blocks_without_memory(problem)
-    formula = block_dispatch.formula_block_kernel(tokens, blocks)
-    return problem, Choice(kernel=formula), lambda kernel: block_dispatch.takes_blocks(kernel, tokens, blocks)
+    tokens = tokens_of(problem.m_bucket)
+    weight = weight_without_memory(problem) if problem.block is None else blocks_without_memory(problem)
+    return problem, Choice(kernel=formula_kernel(tokens, weight)), lambda kernel: takes(kernel, tokens, weight)
 
 
 def _machine(name: str | None, entries: "Entries") -> "Machine":

@@ -6,7 +6,7 @@
 
 They have fake and autograd registrations, so that `torch.compile(fullgraph=True)` and CUDA graphs work. On CPU tensors
 the reference arithmetic runs (`reference.products`: W in float32, float64 for a float64 x). On a GPU one table
-look-up picks the kernel (`dispatch.py`). Levels get no gradient: wherever this operator is used, codes are frozen.
+look-up picks the kernel (`route.py`). Levels get no gradient: wherever this operator is used, codes are frozen.
 
 Passing a dozen arguments through PyTorch's dispatcher costs more than the rest of a call together, so an eager call
 goes to the kernel directly, through a small autograd function where it needs a gradient (docs/decisions/0007); compiled
@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lords_bench.dispatch import launcher
 from lords_bench.errors import UsageError
 from lords_bench.kernel_registry import factor_gradients, input_gradient
 from lords_bench.prepared import REFERENCE, PreparedWeight, StoredLords, prepare
 from lords_bench.reference import engine
 from lords_bench.reference.panels import compute_dtype
 from lords_bench.reference.weights import LordsWeight
+from lords_bench.route import launcher
 
 _LIBRARY = torch.library.Library("lords_bench", "DEF")
 _LIBRARY.define(

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from lords_bench import dispatch
+from lords_bench import route
 from lords_bench.kernel_check import make_case
 from lords_bench.ops import lords_matmul, operator_arguments
 from lords_bench.prepared import PreparedWeight, prepare
@@ -98,7 +98,7 @@ def measure(*, rounds: int = 200, calls: int = 200) -> tuple[CallTime, ...]:
     def launch(_x_MK: Tensor, _weight: PreparedWeight, _bias_N: Tensor | None) -> Tensor:
         return done_MN.clone()
 
-    with patch.dict(dispatch.launch_table, {dispatch.launch_key(0, weight): launch}):
+    with patch.dict(route.launch_table, {route.launch_key(0, weight): launch}):
         times = [
             *time_calls(
                 {

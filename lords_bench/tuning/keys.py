@@ -1,13 +1,14 @@
 """What a tuned choice is looked up by: the problem of a prepared weight, the machine, and the source of the kernels."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
 
-from lords_bench.kernel_registry import named_kernel
+from lords_bench.kernel_registry import PreparedBlockwise, WeightKind, named_kernel
 from lords_bench.prepared import DECODERS, REFERENCE, PreparedWeight
 from lords_bench.records.tuned import ROUTE, Machine, Problem, TunedKey, m_bucket
 from lords_bench.tuning.sources import source_sha256
@@ -17,12 +18,18 @@ if TYPE_CHECKING:
 
 # Kernels that a route may choose, of a LoRDS and of a block-wise product: a change of one of them makes every
 # comparison between them void.
-ROUTED = ("rank_expanded", "scale_tile", "scale_tile_gemm", "dequantize_matmul")
-BLOCK_ROUTED = ("blockwise", "blockwise_gemm", "blockwise_dequantize_matmul")
+_ROUTED: Mapping[WeightKind, tuple[str, ...]] = MappingProxyType(
+    {
+        "lords": ("rank_expanded", "scale_tile", "scale_tile_gemm", "dequantize_matmul"),
+        "blockwise": ("blockwise", "blockwise_gemm", "blockwise_dequantize_matmul"),
+    }
+)
 
 
-def problem_of(m: int, weight: PreparedWeight) -> Problem:
-    """The problem of M tokens times a LoRDS weight that is prepared for kernels."""
+def problem_of(m: int, weight: PreparedWeight | PreparedBlockwise) -> Problem:
+    """The problem of M tokens times a weight that is prepared for kernels."""
+    if isinstance(weight, PreparedBlockwise):
+        return block_problem_of(m, weight.operands)
     assert weight.decoder != REFERENCE
     assert weight.dtype is not None
     return Problem(
@@ -73,12 +80,13 @@ def kernel_source(kernel: str) -> str:
 
 def route_source(problem: Problem) -> str:
     """Hash of the source of all kernels that a route may choose for the problem."""
-    return _joined(named_kernel(name).roots for name in routed(problem))
+    kind: WeightKind = "lords" if problem.block is None else "blockwise"
+    return _joined(named_kernel(name).roots for name in routed(kind))
 
 
-def routed(problem: Problem) -> tuple[str, ...]:
-    """The kernels that a route may choose for the problem."""
-    return ROUTED if problem.block is None else BLOCK_ROUTED
+def routed(kind: WeightKind) -> tuple[str, ...]:
+    """The kernels that a route may choose for a kind of weight, those for fewer tokens first."""
+    return _ROUTED[kind]
 
 
 def _joined(all_roots: Iterable[tuple[str, ...]]) -> str:

@@ -110,16 +110,14 @@ def _routes(problem: "Problem", made: "dict[str, Task]", device: str) -> "list[R
 
     if not made or set(made) <= STAND_INS:
         return []
-    from lords_bench.block_dispatch import block_kernels_for
-    from lords_bench.dispatch import kernels_for
     from lords_bench.kernel_registry.without_memory import blocks_without_memory, weight_without_memory
+    from lords_bench.route import kernels_for
     from lords_bench.tuning.keys import routed
 
-    if problem.block is None:
-        kernels = kernels_for(problem.m_bucket, weight_without_memory(problem))
-    else:
-        kernels = block_kernels_for(problem.m_bucket, blocks_without_memory(problem))
-    if kernels[0] not in routed(problem) or not set(kernels) & set(made):
+    is_lords = problem.block is None
+    weight = weight_without_memory(problem) if is_lords else blocks_without_memory(problem)
+    kernels = kernels_for(problem.m_bucket, weight)
+    if kernels[0] not in routed("lords" if is_lords else "blockwise") or not set(kernels) & set(made):
         return []
     machine = next(iter(made.values())).key.machine
     return [make_route(problem, [made.get(name) or make_task(name, problem, machine, device) for name in kernels])]

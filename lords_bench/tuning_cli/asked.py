@@ -21,7 +21,7 @@ def problems_of(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "lis
     Raises:
         UsageError: sizes that cannot be read, or an unknown model.
     """
-    from lords_bench.tuning.keys import BLOCK_ROUTED
+    from lords_bench.tuning.keys import routed
     from lords_bench.tuning.plan import STAND_INS
 
     dtype = arguments.dtype or _DEFAULT_DTYPE[arguments.device]
@@ -32,7 +32,7 @@ def problems_of(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "lis
         for n, k, rank in _shapes_and_ranks(arguments)
         for m in sorted(set(arguments.m or _DEFAULT_M[arguments.device]))
     ]
-    if set(kernels) & set(BLOCK_ROUTED):
+    if set(kernels) & set(routed("blockwise")):
         found = _beside(found, _block_problems(arguments, dtype))
     # Ranks and numbers of tokens that kernels pad to the same size are one problem.
     return list(dict.fromkeys(found))
@@ -88,9 +88,9 @@ def _stand_in_problem(m: int, n: int, k: int, bits: int, rank: int, dtype: str) 
 
 def serves(kernel: str, problem: "Problem") -> bool:
     """Whether a kernel is worth tuning for that many tokens, as the kernels themselves say."""
-    from lords_bench.tuning.keys import BLOCK_ROUTED
+    from lords_bench.tuning.keys import routed
 
-    if (kernel in BLOCK_ROUTED) != (problem.block is not None):
+    if (kernel in routed("blockwise")) != (problem.block is not None):
         return False
     most = {"rank_expanded": 4, "scale_tile": 64, "blockwise": 64}.get(kernel)
     return most is None or problem.m_bucket <= most

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from lords_bench.block_dispatch import blocks_served_by
-from lords_bench.dispatch import served_by
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import CheckCase, expected_and_bound
 from lords_bench.kernel_registry import PreparedBlockwise, config_of, named_kernel, prepare_blockwise
 from lords_bench.ops import lords_matmul
 from lords_bench.prepared import MAX_KERNEL_RANK, PreparedWeight, forced_decoder, prepare
 from lords_bench.records.tuned import Choice
+from lords_bench.route import served_by
 from lords_bench.suites.baselines.problem import Expected, LordsTensors, Problem, Way, expected_of
 from lords_bench.tuning.lookup import Found
 
@@ -188,7 +187,7 @@ def _best_blocks(problem: Problem) -> Way:
 
 
 def _routed_blocks(problem: Problem, weight: PreparedBlockwise, expected: Expected, stored_bytes: int) -> Way:
-    return _block_way(blocks_served_by(problem.case.m, weight), weight, expected, stored_bytes)
+    return _block_way(served_by(problem.case.m, weight), weight, expected, stored_bytes)
 
 
 def _block_way(found: Found, weight: PreparedBlockwise, expected: Expected, stored_bytes: int) -> Way:

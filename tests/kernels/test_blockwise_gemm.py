@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import dtype_for, make_x
 
-from lords_bench.block_dispatch import block_matmul
+from lords_bench.blockwise_product import block_matmul
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import expected_and_bound, make_case, prepared_for
 from lords_bench.kernel_registry import KERNELS

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from lords_bench.dispatch import kernel_name
 from lords_bench.kernel_check import (
     CHECKED,
     CheckCase,
@@ -27,6 +26,7 @@ from lords_bench.kernel_registry import KERNELS
 from lords_bench.ops import lords_matmul
 from lords_bench.prepared import PreparedWeight, prepare
 from lords_bench.records.status import Status
+from lords_bench.route import kernel_name
 
 CPU = torch.device("cpu")
 

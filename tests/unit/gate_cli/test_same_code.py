@@ -11,7 +11,7 @@ from architecture.import_map import ROOT, part_of
 from lords_bench.gate.benchmarks import gated_methods
 from lords_bench.gate_cli import same_code
 from lords_bench.gate_cli.same_code import METHOD_KERNELS, reached_modules, same_accuracy, same_methods
-from lords_bench.tuning.keys import ROUTED
+from lords_bench.tuning.keys import routed
 from tiny_models import save_tiny_llama
 
 ALL = frozenset(METHOD_KERNELS)
@@ -22,7 +22,7 @@ SMALL_TEXT = (
 )
 # What computes numbers; everything else is commands, and what only reads records.
 COMPUTES = frozenset(
-    {"kernels", "kernel_registry", "prepared", "dispatch", "ops", "reference", "spec", "integrations", "training"}
+    {"kernels", "kernel_registry", "prepared", "route", "ops", "reference", "spec", "integrations", "training"}
     | {"tuning", "suites", "runner"}
 )
 LORDS_ONLY = frozenset({"lords"})
@@ -59,7 +59,7 @@ def edited(head: Path, file: str, old: str, new: str) -> str:
 
 def test_every_gated_method_has_its_kernels_and_lords_all_that_a_route_may_choose() -> None:
     assert gated_methods() == ALL
-    assert {name.removesuffix("_matmul") for name in ROUTED} == set(METHOD_KERNELS["lords"])
+    assert {name.removesuffix("_matmul") for name in routed("lords")} == set(METHOD_KERNELS["lords"])
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_every_gated_method_has_its_kernels_and_lords_all_that_a_route_may_choos
         ("kernels/blockwise/space.py", "MAX_TOKENS = ", "MAX_TOKENS = 1 + ", LORDS_ONLY),
         ("kernels/common/gpu.py", "@dataclass", "OTHER = 1\n\n\n@dataclass", frozenset()),
         ("kernels/common/split_k.py", "@triton.jit", "OTHER = 1\n\n\n@triton.jit", frozenset()),
-        ("lords_bench/dispatch.py", "import warnings", "import warnings\nOTHER = 1", frozenset()),
+        ("lords_bench/route.py", "import warnings", "import warnings\nOTHER = 1", frozenset()),
         ("lords_bench/timing/protocol.py", '"""\n\n', '"""\n\nOTHER = 1\n', frozenset()),
         ("suites/baselines/own.py", "LORA_SCALING = 2.0", "LORA_SCALING = 3.0", frozenset()),
         ("reports/tuned/README.md", "\n", "\n\n", frozenset()),

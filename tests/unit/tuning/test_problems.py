@@ -21,7 +21,7 @@ from lords_bench.suites.baselines.problem import Problem as SuiteProblem
 from lords_bench.tuning import fake
 from lords_bench.tuning.code import request_of
 from lords_bench.tuning.kernel_candidates import candidate_maker
-from lords_bench.tuning.keys import BLOCK_ROUTED, block_problem_of, key_of, problem_of
+from lords_bench.tuning.keys import block_problem_of, key_of, problem_of, routed
 from lords_bench.tuning.lookup import Entries, Found
 from lords_bench.tuning.plan import DEFAULT_KERNELS, FAKE_MACHINE, make_task
 from lords_bench.tuning.problems import block_problems, lords_problem
@@ -118,7 +118,7 @@ def test_the_block_wise_baselines_that_are_tuned_are_those_of_the_latency_suite(
         asked_for.append(block_problem_of(m, weight.operands))
         return Found(choice=Choice(kernel="blockwise"), origin="formula")
 
-    monkeypatch.setattr(own, "blocks_served_by", look_up)
+    monkeypatch.setattr(own, "served_by", look_up)
     monkeypatch.setattr(own, "_require_gpu", lambda _problem: None)
     case = LatencyCase(model="m", layer="l", n=64, k=512, m=5, bits=bits, block=64)
 
@@ -186,7 +186,7 @@ def test_the_switch_point_between_fused_and_dequantized_blocks_is_tuned(m: int, 
     assert route.key.source_sha256 != key_of(ROUTE, of_lords, FAKE_MACHINE).source_sha256
 
 
-@pytest.mark.parametrize("kernel", BLOCK_ROUTED)
+@pytest.mark.parametrize("kernel", routed("blockwise"))
 @pytest.mark.parametrize("problem", block_problems(m=8, n=512, k=512, bits=4, block=64, x_dtype="bfloat16"), ids=str)
 def test_configurations_of_a_baseline_have_launches_and_candidates(problem: Problem, kernel: str) -> None:
     task = make_task(kernel, problem, FAKE_MACHINE, "fake")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from lords_bench import explain_cli
-from lords_bench.dispatch import kernels_for
 from lords_bench.errors import DeviceError
 from lords_bench.kernel_registry.without_memory import weight_without_memory
 from lords_bench.records.journal import read_journal
 from lords_bench.records.trial import RunOff, Settings, Trial, choice_of
 from lords_bench.records.tuned import ROUTE, Problem
+from lords_bench.route import kernels_for
 from lords_bench.timing.candidate import Candidate
 from lords_bench.timing.fake import FakeDevice
 from lords_bench.tuning.bench import Attempt, Bench, Duel

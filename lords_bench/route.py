@@ -1,28 +1,32 @@
-"""Which kernel serves a product on a GPU: one look-up by M bucket, resolved once per weight.
+"""Which kernel serves a product on a GPU, LoRDS or block-wise: one look-up by M bucket, resolved once per weight.
 
 A tuned table decides where it holds the problem (`tuning.lookup`); elsewhere `ROUTES`, the formula: an order of
 preference whose limits on M come from the static bounds (where a kernel stops being bound by memory), not from
 measurements. A kernel that refuses a problem passes it on to the next, and the first time that ends in plain PyTorch a
-warning says so.
+warning says so. Baselines take the same route, so where one changes from its fused kernels to dequantize + matmul is
+data on a tuned machine, and a comparison does not punish it for a switch point that was chosen for LoRDS.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lords_bench.errors import RecordError, UsageError
-from lords_bench.kernel_registry import KERNELS, config_of
-from lords_bench.kernel_registry.kernel import kernel_module
+from lords_bench.kernel_registry import KERNELS, PreparedBlockwise, config_of
+from lords_bench.kernel_registry.kernel import WeightKind, kernel_module
 from lords_bench.prepared import REFERENCE, PreparedWeight
 from lords_bench.records.tuned import M_BUCKETS, Choice
 from lords_bench.tuning.active import active_entries
-from lords_bench.tuning.keys import ROUTED, key_of, machine_of, problem_of
+from lords_bench.tuning.keys import key_of, machine_of, problem_of, routed
 from lords_bench.tuning.lookup import Found, choose
 
-Launch = Callable[[Tensor, PreparedWeight, Tensor | None], Tensor]
+Weight = PreparedWeight | PreparedBlockwise
+Launch = Callable[[Tensor, Any, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,17 +37,30 @@ class Route:
     kernels: tuple[str, ...]
 
 
-ROUTES = (
-    Route(max_m=1, kernels=("rank_expanded", "scale_tile", "dequantize_matmul", "reference")),
-    Route(max_m=32, kernels=("scale_tile", "dequantize_matmul", "reference")),
-    Route(max_m=512, kernels=("scale_tile_gemm", "dequantize_matmul", "reference")),
-    Route(max_m=None, kernels=("dequantize_matmul", "reference")),
+# The switch points of block-wise products are those of LoRDS, whose kernels have the same tiles.
+ROUTES: Mapping[WeightKind, tuple[Route, ...]] = MappingProxyType(
+    {
+        "lords": (
+            Route(max_m=1, kernels=("rank_expanded", "scale_tile", "dequantize_matmul", "reference")),
+            Route(max_m=32, kernels=("scale_tile", "dequantize_matmul", "reference")),
+            Route(max_m=512, kernels=("scale_tile_gemm", "dequantize_matmul", "reference")),
+            Route(max_m=None, kernels=("dequantize_matmul", "reference")),
+        ),
+        "blockwise": (
+            Route(max_m=32, kernels=("blockwise", "blockwise_gemm", "blockwise_dequantize_matmul")),
+            Route(max_m=512, kernels=("blockwise_gemm", "blockwise_dequantize_matmul")),
+            Route(max_m=None, kernels=("blockwise_dequantize_matmul",)),
+        ),
+    }
 )
 
 MIN_CAPABILITY = (8, 0)
 
 _RDNA_FEW_TOKENS = 8
 _RDNA_WIDE_BITS = 3
+# `rank_expanded` decodes once for all ranks but multiplies once for each: by its machine code it issues 1.5 times the
+# instructions of `scale_tile` at rank 16 and 2.2 times at 32, and spills from there on.
+_MAX_EXPANDED_RANK = 16
 
 _LAST_BUCKET = len(M_BUCKETS) - 1
 # Tokens in the last bucket, which has no end: what serves it must take any number.
@@ -54,11 +71,11 @@ _Key = tuple[object, ...]
 launch_table: dict[_Key, Launch] = {}
 
 
-def launcher(m: int, weight: PreparedWeight) -> Launch:
+def launcher(m: int, weight: Weight) -> Launch:
     """The function that computes y_MN for M ≥ 1 tokens: `launch(x_MK, weight, bias_N)`.
 
     Raises:
-        UsageError: the GPU is too old for the kernels.
+        UsageError: the GPU is too old for the kernels, or no kernel takes the weight.
     """
     bucket = (m - 1).bit_length()
     launch: Launch | None = weight.memo.get(bucket)
@@ -67,7 +84,7 @@ def launcher(m: int, weight: PreparedWeight) -> Launch:
     return launch
 
 
-def _shared_launch(bucket: int, weight: PreparedWeight) -> Launch:
+def _shared_launch(bucket: int, weight: Weight) -> Launch:
     """The launch of a bucket, resolved once for all weights of one shape and format."""
     key = launch_key(bucket, weight)
     launch = launch_table.get(key)
@@ -76,50 +93,74 @@ def _shared_launch(bucket: int, weight: PreparedWeight) -> Launch:
     return launch
 
 
-def launch_key(bucket: int, weight: PreparedWeight) -> _Key:
+def launch_key(bucket: int, weight: Weight) -> _Key:
     """What a launch is resolved for: place of the bucket in `M_BUCKETS`, device, format and shape."""
+    if isinstance(weight, PreparedBlockwise):
+        operands = weight.operands
+        return (
+            bucket, weight.device, weight.dtype, operands.scale_NG.dtype, operands.bits, weight.n, weight.k,
+            operands.block, operands.levels.decoder, operands.zero_NG is None, weight.adapter is None,
+        )  # fmt: skip
     return (
         bucket, weight.device, weight.dtype, weight.b_NR.dtype, weight.bits, weight.n, weight.k, weight.b_NR.shape[1],
         weight.decoder, weight.a_columns is None,
     )  # fmt: skip
 
 
-def formula_kernel(m: int, weight: PreparedWeight) -> str:
-    """The kernel that serves M tokens where no table says otherwise: the first of its route that supports them."""
-    route = next(route for route in ROUTES if route.max_m is None or m <= route.max_m)
-    kernels = route.kernels
-    # By its machine code, 5 to 119 registers of scale_tile spill on AMD's RDNA above 8 tokens and at 3 bits; none of
-    # the GEMM.
+def formula_kernel(m: int, weight: Weight) -> str:
+    """The kernel that serves M tokens where no table says otherwise: the first of its route that supports them.
+
+    Raises:
+        UsageError: no kernel takes the weight, which may happen to a block-wise one.
+    """
+    kind: WeightKind = "lords" if isinstance(weight, PreparedWeight) else "blockwise"
+    kernels = next(route.kernels for route in ROUTES[kind] if route.max_m is None or m <= route.max_m)
+    if isinstance(weight, PreparedWeight):
+        kernels = _without_spills(m, weight, kernels)
+    found = next((name for name in kernels if takes(name, m, weight)), None)
+    if found is None:
+        raise UsageError(KERNELS[kernels[-1]].supports(m, weight, _dtype_of(weight)).reason)
+    return found
+
+
+def _without_spills(m: int, weight: PreparedWeight, kernels: tuple[str, ...]) -> tuple[str, ...]:
+    """A route less the kernels whose machine code spills registers for the weight."""
+    if kernels[0] == "rank_expanded" and weight.b_NR.shape[1] > _MAX_EXPANDED_RANK:
+        kernels = kernels[1:]
+    # 5 to 119 registers of scale_tile spill on AMD's RDNA above 8 tokens and at 3 bits; none of the GEMM.
     if (
         (m > _RDNA_FEW_TOKENS or weight.bits == _RDNA_WIDE_BITS)
         and kernels[0] == "scale_tile"
         and kernel_module("common.gpu").gpu_of(weight.device).is_rdna
     ):
         kernels = ("scale_tile_gemm", *kernels)
-    return next(name for name in kernels if takes(name, m, weight))
+    return kernels
 
 
-def kernels_for(bucket: int, weight: PreparedWeight) -> tuple[str, ...]:
+def kernels_for(bucket: int, weight: Weight) -> tuple[str, ...]:
     """Every kernel that takes all of an M bucket, that of the formula first, then those of smaller M first."""
-    tokens = _tokens(bucket)
+    tokens = tokens_of(bucket)
     first = formula_kernel(tokens, weight)
-    return (first, *(name for name in ROUTED if name != first and takes(name, tokens, weight)))
+    others = routed("lords" if isinstance(weight, PreparedWeight) else "blockwise")
+    return (first, *(name for name in others if name != first and takes(name, tokens, weight)))
 
 
-def _tokens(bucket: int) -> int:
+def tokens_of(bucket: int) -> int:
+    """Tokens that what serves a bucket must take: those of its end, and any number in the last."""
     return bucket if bucket < M_BUCKETS[-1] else _MANY
 
 
-def served_by(m: int, weight: PreparedWeight) -> Found:
+def served_by(m: int, weight: Weight) -> Found:
     """Kernel and settings that serve M tokens, and where they come from: a tuned table, or the formula.
 
     The answer is that of the whole M bucket. Settings () are the kernel's own rule.
     """
     bucket = M_BUCKETS[min(_LAST_BUCKET, (m - 1).bit_length())]
-    tokens = _tokens(bucket)
+    tokens = tokens_of(bucket)
     formula = Choice(kernel=formula_kernel(tokens, weight))
     machine = machine_of(weight.device)
-    if machine is None or weight.decoder == REFERENCE or not active_entries().all():
+    is_reference = isinstance(weight, PreparedWeight) and weight.decoder == REFERENCE
+    if machine is None or is_reference or not active_entries().all():
         return Found(choice=formula, origin="formula")
     problem = problem_of(bucket, weight)
     return choose(
@@ -130,7 +171,7 @@ def served_by(m: int, weight: PreparedWeight) -> Found:
     )
 
 
-def kernel_name(m: int, dtype: torch.dtype, weight: PreparedWeight) -> str:
+def kernel_name(m: int, dtype: torch.dtype, weight: Weight) -> str:
     """Name of the kernel that serves M tokens of `dtype`, which the weight was prepared for."""
     assert weight.dtype in (None, dtype)
     return served_by(m, weight).choice.kernel
@@ -157,19 +198,26 @@ def bound_launch(choice: Choice) -> Launch:
     return lambda x_MK, weight, bias_N: launch(x_MK, weight, bias_N, config)
 
 
-def takes(kernel: str, m: int, weight: PreparedWeight) -> bool:
+def takes(kernel: str, m: int, weight: Weight) -> bool:
     """Whether a registered kernel takes M tokens times the weight."""
-    return kernel in KERNELS and KERNELS[kernel].supports(m, weight, weight.dtype or torch.float32).ok
+    kind: WeightKind = "lords" if isinstance(weight, PreparedWeight) else "blockwise"
+    known = KERNELS.get(kernel)
+    return known is not None and known.weight == kind and known.supports(m, weight, _dtype_of(weight)).ok
 
 
-def _resolved(bucket: int, weight: PreparedWeight) -> Launch:
-    if weight.device.type != "cuda" and weight.decoder == REFERENCE:
+def _dtype_of(weight: Weight) -> torch.dtype:
+    return weight.dtype or torch.float32
+
+
+def _resolved(bucket: int, weight: Weight) -> Launch:
+    is_reference = isinstance(weight, PreparedWeight) and weight.decoder == REFERENCE
+    if weight.device.type != "cuda" and is_reference:
         return bound_launch(Choice(kernel="reference"))
     if weight.device.type == "cuda" and torch.version.hip is None:
         check_capability(torch.cuda.get_device_name(weight.device), torch.cuda.get_device_capability(weight.device))
     found = served_by(bucket, weight)
     if found.choice.kernel == "reference":
-        reason = KERNELS["dequantize_matmul"].supports(1, weight, weight.dtype or torch.float32).reason
+        reason = KERNELS["dequantize_matmul"].supports(1, weight, _dtype_of(weight)).reason
         warnings.warn(f"a LoRDS product runs in plain PyTorch, which is slow: {reason}", stacklevel=6)
     if found.origin == "nearest":
         changed = ", ".join(map(str, found.differences))
@@ -182,4 +230,4 @@ def _resolved(bucket: int, weight: PreparedWeight) -> Launch:
         return bound_launch(found.choice)
     except RecordError as error:
         warnings.warn(f"a tuned entry is not used: {error}", stacklevel=6)
-        return bound_launch(Choice(kernel=formula_kernel(bucket, weight)))
+        return bound_launch(Choice(kernel=formula_kernel(tokens_of(bucket), weight)))
