@@ -172,9 +172,7 @@ def _parts_step(instruction: Instruction, registers: Registers) -> Step:
             for place, number in targets.items():
                 machine.put(number, np.ascontiguousarray(pieces[:, place]), mask)
 
-        return Step(
-            run=split, instruction=instruction, reads=frozenset({origin}), writes=frozenset(targets.values())
-        )
+        return Step(run=split, instruction=instruction, reads=frozenset({origin}), writes=frozenset(targets.values()))
     destination, sources = registers.number(single(target)), registers.numbers(source, kind)
 
     def join(machine: Machine, mask: Mask) -> None:

@@ -75,9 +75,7 @@ class EmulatedDevice:
         self, ptx: str, grid: tuple[int, int, int], arguments: list[tuple[str, Argument]], shared_bytes: int
     ) -> None:
         """Execute a kernel; its `Launch` joins the others."""
-        self.launches.append(
-            execute(ptx, grid, arguments, shared_bytes=shared_bytes, options=self.options)
-        )
+        self.launches.append(execute(ptx, grid, arguments, shared_bytes=shared_bytes, options=self.options))
 
 
 def _load_binary(_name: str, binary: bytes, _shared: int, _device: int) -> tuple[object, str, int, int, int]:
@@ -140,5 +138,3 @@ def emulated(name: str, **options: Any) -> Iterator[EmulatedDevice]:
     finally:
         knobs.runtime.add_stages_inspection_hook = hook
         driver._active = before  # noqa: SLF001  (there may have been none)
-
-

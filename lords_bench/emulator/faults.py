@@ -75,7 +75,7 @@ class FaultLog:
         self,
         kind: FaultKind,
         instruction: Instruction,
-        wrong: NDArray[np.bool_],
+        wrong: NDArray[np.bool_] | np.bool_,
         example: Callable[[int], str] | None = None,
     ) -> None:
         """Add the accesses where `wrong` holds; none is no fault.

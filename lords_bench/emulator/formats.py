@@ -49,7 +49,8 @@ def storage(kind: str) -> Any:
 
 def bfloat16_to_float32(bits: Bits) -> Bits:
     """Values of bfloat16 bit patterns."""
-    return (bits.astype(U32) << U32(16)).view(np.float32)
+    values: Bits = (bits.astype(U32) << U32(16)).view(np.float32)
+    return values
 
 
 def float32_to_bfloat16(values: Bits) -> Bits:
@@ -75,7 +76,8 @@ def _to_odd_float32(values: Bits) -> Bits:
     wide = narrow.astype(np.float64)
     inexact = (wide != values) & np.isfinite(narrow)
     away = inexact & (np.abs(wide) > np.abs(values))
-    return (np.where(away, bits - U32(1), bits) | inexact.astype(U32)).view(np.float32)
+    odd: Bits = np.where(away, bits - U32(1), bits) | inexact.astype(U32)
+    return odd.view(np.float32)
 
 
 def to_numbers(bits: Bits, kind: str) -> Bits:
@@ -85,7 +87,8 @@ def to_numbers(bits: Bits, kind: str) -> Bits:
     if kind == "f64":
         return bits.view(np.float64)
     if kind == "tf32":
-        return (bits & _TF32_MASK).view(np.float32)
+        whole: Bits = (bits & _TF32_MASK).view(np.float32)
+        return whole
     if kind == "f16":
         return bits.view(np.float16).astype(np.float32)
     if kind == "bf16":
@@ -110,21 +113,22 @@ def to_bits(values: Bits, kind: str) -> Bits:
     if kind == "bf16":
         return float32_to_bfloat16(_to_odd_float32(values) if values.dtype == np.float64 else values)
     if kind.endswith("x2"):
-        halves = np.ascontiguousarray(to_bits(values, kind.removesuffix("x2")))
-        return halves.view(storage(kind))[:, 0]
+        whole: Bits = np.ascontiguousarray(to_bits(values, kind.removesuffix("x2"))).view(storage(kind))
+        return whole[:, 0]
     if kind == "s8":
         return values.astype(np.int16).view(U16)
     if kind in _SIGNED:
-        return values.astype(_SIGNED[kind]).view(storage(kind))
+        signed: Bits = values.astype(_SIGNED[kind]).view(storage(kind))
+        return signed
     return values if kind == "pred" else values.astype(storage(kind))
 
 
 def immediate(text: str, kind: str) -> Bits | None:
     """A literal operand as a register of one element; None if the text is no literal."""
     if _HEX_FLOAT.fullmatch(text):
-        return np.array([int(text[2:], 16)], U32)
+        return np.array([int("0x" + text[2:], 0)], U32)
     if _HEX_DOUBLE.fullmatch(text):
-        return np.array([int(text[2:], 16)], U64)
+        return np.array([int("0x" + text[2:], 0)], U64)
     if _INTEGER.fullmatch(text):
         if kind == "pred":
             return np.array([int(text, 0) != 0])

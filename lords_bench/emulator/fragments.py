@@ -2,8 +2,8 @@
 
 From the figures of the PTX ISA. With g = lane div 4 and t = lane mod 4, and p elements in a 32-bit register: register i
 of a left operand holds p elements of row g + 8·(i mod 2), beginning at column p·t + 4p·(i div 2); register i of a right
-operand those of column g, beginning at row p·t + 4p·i; and result elements come in pairs, of row g and of row g + 8, for
-each eight columns.
+operand those of column g, beginning at row p·t + 4p·i; and result elements come in pairs, of row g and of row g + 8,
+for each eight columns.
 """
 
 from collections.abc import Sequence
@@ -68,9 +68,7 @@ def right_order(registers: int, per_register: int) -> Order:
 def result_order(columns: int) -> Order:
     """Of a result, 16 × columns."""
     i = np.arange(columns // 2)
-    rows, places = np.broadcast_arrays(
-        _GROUP[:, None] + 8 * (i // 2 % 2), 2 * _TURN[:, None] + i % 2 + 8 * (i // 4)
-    )
+    rows, places = np.broadcast_arrays(_GROUP[:, None] + 8 * (i // 2 % 2), 2 * _TURN[:, None] + i % 2 + 8 * (i // 4))
     return _order(rows, places, (16, columns))
 
 
@@ -111,7 +109,9 @@ def product(
     """Registers of A·B + C for every warp, each sum exact and rounded once.
 
     Args:
-        a, b, c: registers of the operands, arrays of threads.
+        a: registers of A, arrays of threads.
+        b: of B.
+        c: of C.
         kinds: of the result, A, B and C.
         truncate: cut float32 sums off.
     """

@@ -270,10 +270,8 @@ class GlobalMemory:
             inside = (offsets >= 0) & (offsets <= region.size - size)
             outside = mine & ~inside
             if outside.any():
-                self._log.report(
-                    FaultKind.GLOBAL_BOUNDS, instruction, outside,
-                    lambda i, o=offsets, r=region: f"byte {o[i]} of the {r.size} of {r.name}",
-                )  # fmt: skip
+                example = f"byte {offsets[np.argmax(outside)]} of the {region.size} of {region.name}"
+                self._log.add(FaultKind.GLOBAL_BOUNDS, instruction, int(np.count_nonzero(outside)), example)
             good = mine & inside & ~crooked
             if good.all():
                 yield region, slice(None), offsets
@@ -294,9 +292,7 @@ class GlobalMemory:
             foreign &= matters[:, None]
         if not foreign.any():
             return
-        pairs, place = np.unique(
-            np.stack([readers[foreign], writers[foreign]], 1), axis=0, return_inverse=True
-        )
+        pairs, place = np.unique(np.stack([readers[foreign], writers[foreign]], 1), axis=0, return_inverse=True)
         seen = np.array([self._clocks.sees(reader, writer) for reader, writer in pairs.tolist()])
         unseen = np.zeros(foreign.shape, np.bool_)
         unseen[foreign] = times[foreign] >= seen[place.reshape(-1)]

@@ -16,8 +16,9 @@ _NUMBERS: Final[Mapping[str, Any]] = {"s32": np.int32, "u32": U32, "s64": np.int
 
 def _shift_left(value: Bits, amount: Bits) -> Bits:
     bits = U32(8 * value.dtype.itemsize)
-    shifted = value << np.minimum(amount, bits - U32(1)).astype(value.dtype)
-    return np.where(amount < bits, shifted, value.dtype.type(0))
+    within = np.minimum(amount, bits - U32(1)).astype(value.dtype)
+    shifted: Bits = np.where(amount < bits, value << within, value.dtype.type(0))
+    return shifted
 
 
 def _shift_right(value: Bits, amount: Bits, kind: str) -> Bits:
@@ -25,8 +26,10 @@ def _shift_right(value: Bits, amount: Bits, kind: str) -> Bits:
     within = np.minimum(amount, bits - U32(1)).astype(value.dtype)
     if kind.startswith("s"):
         signed = to_numbers(value, kind)
-        return (signed >> within.view(signed.dtype)).view(value.dtype)
-    return np.where(amount < bits, value >> within, value.dtype.type(0))
+        filled: Bits = (signed >> within.view(signed.dtype)).view(value.dtype)
+        return filled
+    shifted: Bits = np.where(amount < bits, value >> within, value.dtype.type(0))
+    return shifted
 
 
 def _funnel_shift(low: Bits, high: Bits, amount: Bits, *, left: bool, wrap: bool) -> Bits:
@@ -60,7 +63,7 @@ def _extract_field(value: Bits, first: Bits, length: Bits, kind: str) -> Bits:
     first, length = first & U32(255), length & U32(255)
     kept = np.minimum(length, U32(32))
     mask = ((U64(1) << kept.astype(U64)) - U64(1)).astype(U32)
-    field = _shift_right(value, first, kind) & mask
+    field: Bits = _shift_right(value, first, kind) & mask
     if kind == "s32":
         top = np.minimum(first + length - U32(1), U32(31))
         negative = (length > 0) & ((value >> top) & U32(1) != 0)
@@ -71,7 +74,8 @@ def _extract_field(value: Bits, first: Bits, length: Bits, kind: str) -> Bits:
 def _insert_field(field: Bits, value: Bits, first: Bits, length: Bits) -> Bits:
     first, length = first & U32(255), np.minimum(length & U32(255), U32(32))
     mask = (((U64(1) << length.astype(U64)) - U64(1)) << np.minimum(first, U32(63)).astype(U64)).astype(U32)
-    return (value & ~mask) | (_shift_left(field, first) & mask)
+    result: Bits = (value & ~mask) | (_shift_left(field, first) & mask)
+    return result
 
 
 def _dot_of_bytes(a: Bits, b: Bits, total: Bits, kinds: tuple[str, ...]) -> Bits:
@@ -84,22 +88,22 @@ def _dot_of_bytes(a: Bits, b: Bits, total: Bits, kinds: tuple[str, ...]) -> Bits
 
 def _wide_product(a: Bits, b: Bits, kind: str) -> Bits:
     wide = _WIDER[kind]
-    product = to_numbers(a, kind).astype(_NUMBERS[wide]) * to_numbers(b, kind).astype(_NUMBERS[wide])
+    product: Bits = to_numbers(a, kind).astype(_NUMBERS[wide]) * to_numbers(b, kind).astype(_NUMBERS[wide])
     return product.view(storage(wide))
 
 
 def _high_product(a: Bits, b: Bits, kind: str) -> Bits:
     wide = np.int64 if kind == "s32" else U64
-    product = to_numbers(a, kind).astype(wide) * to_numbers(b, kind).astype(wide)
+    product: Bits = to_numbers(a, kind).astype(wide) * to_numbers(b, kind).astype(wide)
     return (product >> wide(32)).astype(U64).astype(U32)
 
 
 def _quotient(a: Bits, b: Bits) -> Bits:
     """Truncated toward zero; by zero it is all ones."""
     safe = np.where(b == 0, b.dtype.type(1), b)
-    if a.dtype.kind == "u":
-        return np.where(b == 0, ~b.dtype.type(0), a // safe)
-    return np.where(b == 0, b.dtype.type(-1), np.sign(a) * np.sign(safe) * (np.abs(a) // np.abs(safe)))
+    whole = a // safe if a.dtype.kind == "u" else np.sign(a) * np.sign(safe) * (np.abs(a) // np.abs(safe))
+    quotient: Bits = np.where(b == 0, ~b.dtype.type(0), whole)
+    return quotient
 
 
 _SUMS: Final[Mapping[str, tuple[int, Callable[..., Bits]]]] = {
@@ -254,12 +258,12 @@ def _move(opcode: Opcode, _count: int) -> Operation:
 
 def _select(opcode: Opcode, _count: int) -> Operation:
     opcode.allow()
-    if opcode.name == "selp":
-        return Operation(
-            kinds=(opcode.kind,) * 2 + ("pred",), function=lambda a, b, first: np.where(first, a, b)
-        )
-    kind, by = opcode.kinds
-    return Operation(kinds=(kind, kind, by), function=lambda a, b, c: np.where(to_numbers(c, by) >= 0, a, b))
+    by = "pred" if opcode.name == "selp" else opcode.kind
+
+    def choose(a: Bits, b: Bits, which: Bits) -> Bits:
+        return np.where(which if by == "pred" else to_numbers(which, by) >= 0, a, b)
+
+    return Operation(kinds=(opcode.kinds[0], opcode.kinds[0], by), function=choose)
 
 
 Builder = Callable[[Opcode, int], Operation]

@@ -1,8 +1,9 @@
-"""One launch of a compiled kernel, executed: arguments into memory and parameters, CTAs in batches, faults and counts."""
+"""One launch of a compiled kernel: arguments into memory and parameters, CTAs in batches, faults and counts."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from lords_bench.emulator.shared_memory import SharedMemory
 from lords_bench.emulator.target import MOST_BLOCKS
 from lords_bench.errors import EmulationError
 
-Argument = torch.Tensor | int | float | bool | None
+Argument = torch.Tensor | float | None
 # Threads that execute together: enough for numpy to be worth its call, few enough for its arrays to stay in a cache.
 BATCH_THREADS = 2048
 # Pointers to scratch memory that Triton appends to the parameters, and that kernels here do not use.
@@ -112,9 +113,7 @@ def execute(
         threads=threads,
         shared_bytes=shared_bytes,
         faults=log.faults(),
-        counts=counters.counts(
-            kernel.classes, bytes_read=memory.bytes_read, bytes_written=memory.bytes_written
-        ),
+        counts=counters.counts(kernel.classes, bytes_read=memory.bytes_read, bytes_written=memory.bytes_written),
         seconds=time.perf_counter() - started,
     )
 
@@ -134,7 +133,7 @@ def _parameters(
     }
 
 
-def _parameter(value: int | float | bool | None, kind: str) -> Bits:
+def _parameter(value: Any, kind: str) -> Bits:
     if isinstance(value, float):
         return to_bits(np.array([value]), kind.replace("u", "f").replace("b", "f"))
     bits = 8 * np.dtype(storage(kind)).itemsize

@@ -145,7 +145,12 @@ class Machine:
             return np.array([grid[axis]])
         if kind in ("%tid", "%ntid") and axis > 0:
             return np.array([kind == "%ntid"])
-        known = {"%tid": thread, "%ntid": np.array([self._per_cta]), "%laneid": thread % WARP, "%warpid": thread // WARP}
+        known = {
+            "%tid": thread,
+            "%ntid": np.array([self._per_cta]),
+            "%laneid": thread % WARP,
+            "%warpid": thread // WARP,
+        }
         if kind not in known:
             raise EmulationError(f"special register {name} is not emulated; a kernel that reads it has no fixed result")
         return known[kind]
@@ -188,9 +193,7 @@ class Machine:
         """Turn what numpy says of a register without a value into what it means."""
         unset = [self._executable.registers[number] for number in step.reads if self.registers[number] is None]
         if unset:
-            raise EmulationError(
-                f"{', '.join(unset)} was never written, and is read by {step.instruction}"
-            ) from error
+            raise EmulationError(f"{', '.join(unset)} was never written, and is read by {step.instruction}") from error
 
     def _go(self, place: int, mask: Mask) -> None:
         if place in self._running and mask is not None:

@@ -94,9 +94,7 @@ def store(instruction: Instruction, registers: Registers) -> Step:
             machine.shared.store(addresses, values, size, who, instruction)
         else:
             machine.counters.global_access(instruction, addresses, who, size * len(sources))
-            machine.memory.store(
-                addresses, values, size, machine.cta_of[who], machine.times(who), instruction
-            )
+            machine.memory.store(addresses, values, size, machine.cta_of[who], machine.times(who), instruction)
 
     return Step(run=run, instruction=instruction, reads=frozenset({base, *sources}))
 
@@ -128,7 +126,9 @@ def atomic(instruction: Instruction, registers: Registers) -> Step:
         raise unknown(instruction.opcode)
     target = registers.number(instruction.operands[0])
     base, offset = registers.address(instruction.operands[1])
-    values = [registers.number(single(operand), kind) for operand in instruction.operands[2 : 4 if action == "cas" else 3]]
+    values = [
+        registers.number(single(operand), kind) for operand in instruction.operands[2 : 4 if action == "cas" else 3]
+    ]
     acquire, release = _ordering(instruction)
 
     def changed(before: Bits, operands: list[Bits]) -> Bits:
@@ -228,9 +228,7 @@ def copy(instruction: Instruction, registers: Registers) -> Step:
         data[some] = np.ascontiguousarray(fields.T).view(np.uint8)
         machine.shared.copy(addresses, data, who, instruction)
 
-    return Step(
-        run=run, instruction=instruction, reads=frozenset({to, of} if filled is None else {to, of, filled})
-    )
+    return Step(run=run, instruction=instruction, reads=frozenset({to, of} if filled is None else {to, of, filled}))
 
 
 def policy(instruction: Instruction, registers: Registers) -> Step:
@@ -238,7 +236,9 @@ def policy(instruction: Instruction, registers: Registers) -> Step:
     target = registers.number(single(instruction.operands[0]))
     nothing = np.zeros(1, U64)
     return Step(
-        run=lambda machine, mask: machine.put(target, nothing, mask), instruction=instruction, writes=frozenset({target})
+        run=lambda machine, mask: machine.put(target, nothing, mask),
+        instruction=instruction,
+        writes=frozenset({target}),
     )
 
 

@@ -110,7 +110,7 @@ def parse(text: str) -> Program:
 
 
 def parse_block(text: str) -> tuple[Instruction, ...]:
-    """Instructions of a block of inline assembly, `{ … }`, whose operands are still `$0`, `$1`, …"""
+    """Instructions of a block of inline assembly, whose operands are still `$0`, `$1` and so on."""
     reader = _Reader(text, 1)
     reader.read()
     return tuple(reader.instructions)
@@ -168,10 +168,7 @@ class _Reader:
         pending, begun = "", self._line
         for text in self._body.split("\n"):
             code, _, comment = text.partition("//")
-            code = code.strip()
-            if location := _LOCATION.match(code):
-                self._source = comment.strip() or f"line {location[1]}:{location[2]}"
-                code = ""
+            code = self._without_location(code.strip(), comment)
             while code:
                 if not pending:
                     begun = self._line
@@ -179,15 +176,9 @@ class _Reader:
                         self.labels[label[1]] = len(self.instructions)
                         code = code[label.end() :].lstrip()
                         continue
-                    if code[0] == "{":
-                        self._scope_count += 1
-                        self._scopes.append(_Scope(self._scope_count))
-                        code = code[1:].lstrip()
-                        continue
-                    if code[0] == "}":
-                        if not self._scopes:
+                    if code[0] in "{}":
+                        if not self._brace(code[0]):
                             return
-                        self._scopes.pop()
                         code = code[1:].lstrip()
                         continue
                 before, semicolon, code = code.partition(";")
@@ -198,6 +189,25 @@ class _Reader:
                         yield pending, begun
                     pending = ""
             self._line += 1
+
+    def _without_location(self, code: str, comment: str) -> str:
+        """Nothing, if the line only says where in the source what follows comes from."""
+        location = _LOCATION.match(code)
+        if location is None:
+            return code
+        self._source = comment.strip() or f"line {location[1]}:{location[2]}"
+        return ""
+
+    def _brace(self, brace: str) -> bool:
+        """Open or close a scope; False if it is the function that ends."""
+        if brace == "{":
+            self._scope_count += 1
+            self._scopes.append(_Scope(self._scope_count))
+            return True
+        if self._scopes:
+            self._scopes.pop()
+            return True
+        return False
 
     def _declare(self, statement: str) -> None:
         if not statement.startswith(".reg"):

@@ -92,9 +92,7 @@ class _GroupProduct:
     def step(self) -> Step:
         """The step; its accumulators and left operand's registers are watched from its issue to its wait."""
         in_memory = [] if self._a_in_registers else self._a
-        return Step(
-            run=self._run, instruction=self._instruction, reads=frozenset({self._b, self._scale, *in_memory})
-        )
+        return Step(run=self._run, instruction=self._instruction, reads=frozenset({self._b, self._scale, *in_memory}))
 
     @property
     def registers(self) -> frozenset[int]:
@@ -128,14 +126,12 @@ class _GroupProduct:
             total = self._sign * (left @ right.swapaxes(1, 2)) + start
         total = fragments.rounded(total, self._kind_d, truncate=machine.setting.truncate)
         values = fragments.to_lanes(total.reshape(-1, 16, n), order)
-        for target, value in zip(
-            self._d, fragments.to_registers(values, self._kind_d, len(self._d)), strict=True
-        ):
+        for target, value in zip(self._d, fragments.to_registers(values, self._kind_d, len(self._d)), strict=True):
             machine.put_lanes(target, value, who, mask)
         in_registers = frozenset(self._a) if self._a_in_registers else frozenset()
         machine.products.start(instruction, frozenset(self._d), in_registers, who, cells)
 
-    def _operands(  # noqa: PLR0913  (what an operand is, flat)
+    def _operands(
         self, machine: Machine, register: int, groups: Threads, rows: int, kind: str, k_major: bool,
         cells: list[list[Ints]],
     ) -> NDArray[np.float64]:  # fmt: skip

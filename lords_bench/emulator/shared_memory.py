@@ -84,9 +84,7 @@ class SharedMemory:
         batch = offsets + threads // self._threads * self._stride
         if good.all():
             return batch, slice(None)
-        self._log.report(
-            FaultKind.SHARED_BOUNDS, instruction, ~inside, lambda i: f"byte {offsets[i]} of {self._size}"
-        )
+        self._log.report(FaultKind.SHARED_BOUNDS, instruction, ~inside, lambda i: f"byte {offsets[i]} of {self._size}")
         self._log.report(FaultKind.SHARED_ALIGNMENT, instruction, crooked, lambda i: f"byte {offsets[i]}")
         where = np.flatnonzero(good)
         return batch[where], where
@@ -103,7 +101,9 @@ class SharedMemory:
         if not written.all():
             self._log.report(FaultKind.SHARED_UNWRITTEN, instruction, (written == 0).any(1), self._byte_of(places))
         if self._copies:
-            self._log.report(FaultKind.COPY_READ, instruction, (self._arriving[cells] > 0).any(1), self._byte_of(places))
+            self._log.report(
+                FaultKind.COPY_READ, instruction, (self._arriving[cells] > 0).any(1), self._byte_of(places)
+            )
         recent = written == now[:, None]
         if recent.any():
             self._check_recent_write(cells, recent, threads, instruction)
@@ -169,9 +169,7 @@ class SharedMemory:
 
     # Data.
 
-    def load(
-        self, addresses: Bits, width: int, count: int, threads: Threads, instruction: Instruction
-    ) -> NDArray[Any]:
+    def load(self, addresses: Bits, width: int, count: int, threads: Threads, instruction: Instruction) -> NDArray[Any]:
         """[count, threads] fields of `width` bytes; NaN bytes where nothing may be read."""
         places, where = self.places(addresses, width * count, threads, instruction)
         self.note_read(places, width * count, threads[where], instruction)
@@ -200,17 +198,13 @@ class SharedMemory:
         fields = self.load(addresses, 8, 2, threads, instruction)
         return np.ascontiguousarray(fields.T).view(np.uint16)
 
-    def store_rows(
-        self, addresses: Bits, rows: NDArray[np.uint16], threads: Threads, instruction: Instruction
-    ) -> None:
+    def store_rows(self, addresses: Bits, rows: NDArray[np.uint16], threads: Threads, instruction: Instruction) -> None:
         """Write [rows, 8] 16-bit elements."""
         self.store(addresses, np.ascontiguousarray(rows).view(np.uint64).T, 8, threads, instruction)
 
     # Asynchronous copies.
 
-    def copy(
-        self, addresses: Bits, data: NDArray[np.uint8], threads: Threads, instruction: Instruction
-    ) -> None:
+    def copy(self, addresses: Bits, data: NDArray[np.uint8], threads: Threads, instruction: Instruction) -> None:
         """Begin to copy [threads, bytes], which arrive when each thread waits for the group that it commits next."""
         size = data.shape[1]
         places, where = self.places(addresses, size, threads, instruction)
@@ -242,9 +236,7 @@ class SharedMemory:
             rest = ~done
             if rest.any():
                 kept.append(
-                    _Copy(
-                        copy.threads[rest], copy.places[rest], copy.data[rest], copy.groups[rest], copy.instruction
-                    )
+                    _Copy(copy.threads[rest], copy.places[rest], copy.data[rest], copy.groups[rest], copy.instruction)
                 )
         self._copies = kept
 

@@ -54,7 +54,8 @@ def shuffle(instruction: Instruction, registers: Registers) -> Step:
     def run(machine: Machine, mask: Mask) -> None:
         machine.require_warps(mask, instruction)
         who = machine.who(mask)
-        found, inside = _shuffled(*(_by_warp(machine, number, mask) for number in (value, by, limit)), mode)
+        values, amounts, limits = (_by_warp(machine, number, mask) for number in (value, by, limit))
+        found, inside = _shuffled(values, amounts, limits, mode)
         machine.put_lanes(target, found.reshape(-1), who, mask)
         for number in valid:
             machine.put_lanes(number, inside.reshape(-1), who, mask)
