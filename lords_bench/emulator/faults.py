@@ -35,7 +35,8 @@ class FaultKind(StrEnum):
     PRODUCT_OPERAND = "shared operand of an asynchronous product overwritten before its wait"
     PRODUCT_LEFT = "asynchronous product never waited for"
     PRODUCT_FENCE = "register of an asynchronous product changed after the last wgmma.fence"
-    PROXY_FENCE = "asynchronous product reads shared memory that no proxy fence has handed over"
+    PROXY_FENCE = "asynchronous product reads what was stored, with no proxy fence between"
+    COPY_PROXY_FENCE = "asynchronous product reads what was copied, with no proxy fence since the copy's wait"
     BARRIERS = "threads of a CTA wait at different barriers"
 
 

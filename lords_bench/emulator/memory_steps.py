@@ -123,7 +123,7 @@ def atomic(instruction: Instruction, registers: Registers) -> Step:
     """`atom`: read, change and write back one element, thread after thread, and give the old one."""
     action, kind = _update_of(instruction), instruction.modifiers[-1]
     if isinstance(instruction.operands[0], tuple):
-        raise unknown(instruction.opcode)
+        return _vector_atomic(instruction, registers, action, kind)
     target = registers.number(instruction.operands[0])
     base, offset = registers.address(instruction.operands[1])
     values = [
@@ -158,6 +158,34 @@ def atomic(instruction: Instruction, registers: Registers) -> Step:
         machine.put_lanes(target, found, who, mask)
 
     return Step(run=run, instruction=instruction, reads=frozenset({base, *values}), writes=frozenset({target}))
+
+
+def _vector_atomic(instruction: Instruction, registers: Registers, action: str, kind: str) -> Step:
+    """`atom` of several elements side by side, each one's old value given; floats only, and relaxed."""
+    targets, values = (registers.numbers(instruction.operands[place], kind) for place in (0, 2))
+    base, offset = registers.address(instruction.operands[1])
+    size, count = width(kind) // 8, len(targets)
+    if any(_ordering(instruction)) or kind != "f32":
+        raise unknown(instruction.opcode)
+    function = _UPDATES[action]
+
+    def run(machine: Machine, mask: Mask) -> None:
+        who, addresses = machine.who(mask), machine.addresses(base, offset, mask)
+        machine.counters.global_access(instruction, addresses, who, size * count)
+        given = np.stack([machine.lanes(value, mask) for value in values])
+        found = np.zeros((count, len(who)), FIELDS[size])
+        for where, view, places in machine.memory.update(
+            addresses, size, count, machine.cta_of[who], machine.times(who), instruction, synchronises=False
+        ):
+            for lane, place in zip(np.arange(len(who))[where].tolist(), places.tolist(), strict=True):
+                fields = view[place : place + count]
+                found[:, lane] = fields
+                numbers = function(to_numbers(fields, kind), to_numbers(given[:, lane], kind))
+                fields[:] = to_bits(numbers, kind)
+        for target, value in zip(targets, found, strict=True):
+            machine.put_lanes(target, value, who, mask)
+
+    return Step(run=run, instruction=instruction, reads=frozenset({base, *values}), writes=frozenset(targets))
 
 
 def _ordering(instruction: Instruction) -> tuple[bool, bool]:

@@ -22,6 +22,7 @@ from lords_bench.emulator.parse import Instruction
 SHARED_BASE = 1024
 _POISON = 0xFF  # every float of these bytes is a NaN
 _SEVERAL = 0xFFFFFFFF
+_STORED, _COPIED = 1, 2
 _WARP = 32
 _ALIGNMENT = 128
 
@@ -67,7 +68,7 @@ class SharedMemory:
         self._read = np.zeros(cells, np.int64)  # time · 2^32 + warp of the batch, or _SEVERAL
         self._arriving = np.zeros(cells, np.int16)
         self._busy = np.zeros(cells, np.int16)
-        self._not_handed_over = np.zeros(cells, np.bool_)
+        self._not_handed_over = np.zeros(cells, np.uint8)  # since the last proxy fence: _STORED or _COPIED
         self.times = np.ones(ctas, np.int64)
         self._warp_times = np.zeros(ctas * threads // _WARP, np.int32)
         self._copies: list[_Copy] = []
@@ -149,7 +150,7 @@ class SharedMemory:
             recent &= differing[:, None]
         self._log.report(FaultKind.WRITE_AFTER_WRITE, instruction, recent.any(1), self._byte_of(places))
         self._stamp(cells, threads)
-        self._not_handed_over[cells] = True
+        self._not_handed_over[cells] = _STORED
 
     def _stamp(self, cells: Ints, threads: Threads) -> None:
         self._writer[cells] = threads[:, None]
@@ -233,6 +234,7 @@ class SharedMemory:
                 self._bytes[places[:, None] + np.arange(size)] = copy.data[done]
                 # The write happens at some time up to now.
                 self._stamp(cells, copy.threads[done])
+                self._not_handed_over[cells] = _COPIED
             rest = ~done
             if rest.any():
                 kept.append(
@@ -270,7 +272,9 @@ class SharedMemory:
         # Whoever wrote it since the barrier, three of the four warps have not met it.
         recent = self._written_at[cells] == self.times[cta]
         self._log.report(FaultKind.READ_AFTER_WRITE, instruction, recent, example)
-        self._log.report(FaultKind.PROXY_FENCE, instruction, self._not_handed_over[cells], example)
+        left = self._not_handed_over[cells]
+        self._log.report(FaultKind.PROXY_FENCE, instruction, left == _STORED, example)
+        self._log.report(FaultKind.COPY_PROXY_FENCE, instruction, left == _COPIED, example)
         self._read[cells] = (self.times[cta] << 32) | _SEVERAL
         self._busy[cells] += 1
         found = np.full(len(addresses), -1 & ((1 << 8 * width) - 1), FIELDS[width])
@@ -285,4 +289,4 @@ class SharedMemory:
         """A proxy fence of these threads: what their CTAs wrote may be read by asynchronous products."""
         for cta in np.unique(threads // self._threads).tolist():
             first = cta * self._stride // self.cell
-            self._not_handed_over[first : first + self._stride // self.cell] = False
+            self._not_handed_over[first : first + self._stride // self.cell] = 0
