@@ -1,5 +1,7 @@
 """`Gpu`: what the rules for untuned shapes may know of a device. An architecture and a size, never a product's name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -48,11 +50,35 @@ class Gpu:
 ANY_GPU = Gpu(arch="sm_80", sm_count=132)
 
 
-@cache
+# The GPUs that the CPU stands for, the innermost last; none outside of `pretended_gpu`.
+_PRETENDED: list[Gpu] = []
+
+
+@contextmanager
+def pretended_gpu(gpu: Gpu) -> Iterator[None]:
+    """Within it tensors of the CPU lie on this GPU, for every rule that asks: for an emulator, not an interpreter."""
+    _PRETENDED.append(gpu)
+    try:
+        yield
+    finally:
+        _PRETENDED.pop()
+
+
+def is_on_gpu(device: torch.device) -> bool:
+    """Whether kernels of tensors there are compiled, with a GPU's limits, and not interpreted."""
+    return device.type == "cuda" or bool(_PRETENDED)
+
+
 def gpu_of(device: torch.device) -> Gpu:
-    """The device that a tensor lies on; `ANY_GPU` for a CPU, where kernels are interpreted. Asked once per device."""
+    """The device that a tensor lies on; `ANY_GPU` for a CPU, where kernels are interpreted."""
     if device.type != "cuda":
-        return ANY_GPU
+        return _PRETENDED[-1] if _PRETENDED else ANY_GPU
+    return _real_gpu(device)
+
+
+@cache
+def _real_gpu(device: torch.device) -> Gpu:
+    """Asked once per device."""
     properties = torch.cuda.get_device_properties(device)
     if torch.version.hip is not None:
         return Gpu(arch=properties.gcnArchName.partition(":")[0], sm_count=properties.multi_processor_count)

@@ -6,7 +6,7 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
-from lords_bench.kernels.common.gpu import gpu_of
+from lords_bench.kernels.common.gpu import gpu_of, is_on_gpu
 from lords_bench.kernels.common.operands import LordsOperands
 from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer
 from lords_bench.kernels.common.support import Support, activation_support, no, require_matrix
@@ -90,7 +90,7 @@ def input_gradient(
     support = supports(operands, dy_MN.dtype, dy_MN.dtype)
     if not support.ok:
         raise UsageError(support.reason)
-    if dy_MN.dtype == torch.float32 and dy_MN.is_cuda:
+    if dy_MN.dtype == torch.float32 and is_on_gpu(dy_MN.device):
         raise UsageError("dX of float32 tokens has no tensor core to run on; use dequantize and a dense matmul")
     m = dy_MN.shape[0]
     dx_MK = torch.empty(m, operands.k, dtype=dy_MN.dtype, device=dy_MN.device) if out is None else out

@@ -7,7 +7,7 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
-from lords_bench.kernels.common.gpu import gpu_of
+from lords_bench.kernels.common.gpu import gpu_of, is_on_gpu
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
 from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer
@@ -30,7 +30,7 @@ def supports(m: int, operands: LordsOperands, dtype: torch.dtype) -> Support:
     """Up to 64 tokens; of float32 16, through the portable decoder only."""
     if m > MAX_TOKENS:
         return no(f"M = {m} is above {MAX_TOKENS}; use scale_tile_gemm or dequantize and a dense matmul")
-    if dtype == torch.float32 and m > MAX_FLOAT32_TOKENS and operands.packed.is_cuda:
+    if dtype == torch.float32 and m > MAX_FLOAT32_TOKENS and is_on_gpu(operands.packed.device):
         return no(f"M = {m} is above {MAX_FLOAT32_TOKENS} in float32; use dequantize and a dense matmul")
     return activation_support(dtype, operands.levels)
 

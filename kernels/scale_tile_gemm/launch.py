@@ -7,7 +7,7 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
-from lords_bench.kernels.common.gpu import gpu_of
+from lords_bench.kernels.common.gpu import gpu_of, is_on_gpu
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
 from lords_bench.kernels.common.signature import KernelSignature, decode_dtype, pointer, table_pointer
@@ -20,7 +20,7 @@ CONFIG = ScaleTileGemmConfig
 
 def supports(operands: LordsOperands, dtype: torch.dtype) -> Support:
     """Any number of tokens; float32 activations in the interpreter only."""
-    if dtype == torch.float32 and operands.packed.is_cuda:
+    if dtype == torch.float32 and is_on_gpu(operands.packed.device):
         return no("float32 products have no tensor core to run on; use dequantize and a dense matmul")
     return activation_support(dtype, operands.levels)
 

@@ -9,19 +9,23 @@ the assembler hands the PTX on as the binary, and launching it executes it. Ever
 does: the arguments' specialisation, the compiler's passes and its refusals, the limits of the device.
 """
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
 from lords_bench.emulator.launch import Argument, EmulationOptions, Launch, execute
 from lords_bench.emulator.parse import parse
 from lords_bench.emulator.target import MOST_REGISTERS, WARP, EmulatedGpu, emulated_gpu, threads_that_fit
+from lords_bench.errors import UsageError
 
 # Triton keeps compiled kernels by the device's number; no real device has one so high.
 _FIRST_NUMBER = 10_000
+_FP_FUSION = "TRITON_DEFAULT_FP_FUSION"
 
 
 class EmulatedDevice:
@@ -124,17 +128,23 @@ def emulated(name: str, **options: Any) -> Iterator[EmulatedDevice]:
         options: of `EmulationOptions`.
 
     Raises:
-        UsageError: unknown name.
+        UsageError: unknown name, or Triton's interpreter is on.
     """
     from triton import knobs
     from triton.runtime import driver
 
+    if knobs.runtime.interpret:
+        raise UsageError("Triton's interpreter is on, so nothing is compiled; unset TRITON_INTERPRET")
     device = EmulatedDevice(emulated_gpu(name), EmulationOptions(**options))
-    hook, before = knobs.runtime.add_stages_inspection_hook, driver._active  # noqa: SLF001  (reading it would make one)
-    driver.set_active(device)
-    knobs.runtime.add_stages_inspection_hook = _ptx_as_binary
-    try:
-        yield device
-    finally:
-        knobs.runtime.add_stages_inspection_hook = hook
-        driver._active = before  # noqa: SLF001  (there may have been none)
+    before = driver._active  # noqa: SLF001  (its getter would look for a real device)
+    with ExitStack() as stack:
+        stack.enter_context(knobs.runtime.scope())
+        knobs.runtime.add_stages_inspection_hook = _ptx_as_binary
+        if _FP_FUSION not in os.environ:
+            # Triton 3.9 warns that 3.10 flips the default; both then compile as 3.9 does.
+            stack.enter_context(patch.dict(os.environ, {_FP_FUSION: "1"}))
+        driver.set_active(device)
+        try:
+            yield device
+        finally:
+            driver._active = before  # noqa: SLF001  (None where no device was looked for yet)
