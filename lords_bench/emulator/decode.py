@@ -12,12 +12,13 @@ from lords_bench.emulator.counters import InstructionClass, instruction_class
 from lords_bench.emulator.faults import Bits
 from lords_bench.emulator.floats import operation
 from lords_bench.emulator.formats import storage
-from lords_bench.emulator.machine import Executable, Machine, Mask, Step
+from lords_bench.emulator.machine import Machine
 from lords_bench.emulator.memory_steps import MEMORY_STEPS, Builder, narrowest
 from lords_bench.emulator.opcode import unknown
 from lords_bench.emulator.parse import Instruction, Program, parse
 from lords_bench.emulator.product_steps import PRODUCT_STEPS, watched_registers
 from lords_bench.emulator.registers import Registers, single
+from lords_bench.emulator.steps import Executable, Mask, Step
 from lords_bench.emulator.warp_steps import WARP_STEPS
 
 STEPS: Final[Mapping[str, Builder]] = {**MEMORY_STEPS, **WARP_STEPS, **PRODUCT_STEPS}

@@ -2,14 +2,11 @@
 
 Threads at the same instruction execute together. Where they part, those at the earlier instruction go first, so that
 they meet again. A barrier holds a thread until every thread of its CTA that has not returned is at one.
-
-A register is an array with one element per thread, or of one element where every thread has the same value. A mask is
-an array of booleans by thread, and None where all take part.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,59 +14,15 @@ from numpy.typing import NDArray
 from lords_bench.emulator.counters import WARP, Counters
 from lords_bench.emulator.faults import Bits, FaultKind, FaultLog
 from lords_bench.emulator.formats import U32
+from lords_bench.emulator.global_memory import GlobalMemory
 from lords_bench.emulator.parse import Instruction
+from lords_bench.emulator.products import Products
+from lords_bench.emulator.shared_memory import SharedMemory
+from lords_bench.emulator.steps import Executable, Mask, Step, Threads
 from lords_bench.errors import EmulationError
-
-if TYPE_CHECKING:
-    from lords_bench.emulator.global_memory import GlobalMemory
-    from lords_bench.emulator.products import Products
-    from lords_bench.emulator.shared_memory import SharedMemory
-
-Mask = NDArray[np.bool_] | None
-Threads = NDArray[np.intp]
-Run = Callable[["Machine", Mask], None]
 
 # A kernel that runs longer than this many basic blocks waits for something that will not come.
 MOST_BLOCKS = 2_000_000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Step:
-    """An instruction ready to run.
-
-    Attributes:
-        run: what it does to a machine, for the threads of a mask.
-        reads, writes: numbers of registers.
-        watched: those of them that asynchronous products use.
-        instruction: the instruction.
-    """
-
-    run: Run
-    instruction: Instruction
-    reads: frozenset[int] = field(default=frozenset())
-    writes: frozenset[int] = field(default=frozenset())
-    watched: frozenset[int] = field(default=frozenset())
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Executable:
-    """A program whose registers have numbers and whose instructions are steps; made once, run for any launch.
-
-    Attributes:
-        steps: in order of the text.
-        blocks: basic blocks, first step to the one behind the last.
-        registers: names by number.
-        constants: registers that hold literals.
-        specials: registers that hold `%tid.x` and its like, by name.
-        threads: of a CTA.
-    """
-
-    steps: tuple[Step, ...]
-    blocks: Mapping[int, int]
-    registers: tuple[str, ...]
-    constants: Mapping[int, Bits]
-    specials: Mapping[str, int]
-    threads: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -85,7 +38,7 @@ class Setting:
         truncate: whether tensor cores cut float32 sums off instead of rounding them.
     """
 
-    memory: "GlobalMemory"
+    memory: GlobalMemory
     log: FaultLog
     counters: Counters
     parameters: Mapping[str, Bits]
@@ -106,8 +59,8 @@ class Machine:
     """
 
     def __init__(
-        self, executable: Executable, setting: Setting, ctas: NDArray[np.intp], shared: "SharedMemory",
-        products: "Products",
+        self, executable: Executable, setting: Setting, ctas: NDArray[np.intp], shared: SharedMemory,
+        products: Products,
     ) -> None:  # fmt: skip
         self._executable, self.setting = executable, setting
         self.memory, self.log, self.counters = setting.memory, setting.log, setting.counters

@@ -8,10 +8,11 @@ import numpy as np
 
 from lords_bench.emulator.faults import Bits
 from lords_bench.emulator.formats import FIELDS, U64, storage, to_bits, to_numbers, width
-from lords_bench.emulator.machine import Machine, Mask, Step
+from lords_bench.emulator.machine import Machine
 from lords_bench.emulator.opcode import unknown
 from lords_bench.emulator.parse import Instruction
 from lords_bench.emulator.registers import Registers, memory_bits, single
+from lords_bench.emulator.steps import Mask, Step
 from lords_bench.errors import EmulationError
 
 # What only says where a value is kept, or for how long: no meaning for a result.

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from lords_bench.emulator import fragments
 from lords_bench.emulator.formats import to_numbers
-from lords_bench.emulator.machine import Machine, Mask, Step, Threads
+from lords_bench.emulator.machine import Machine
 from lords_bench.emulator.memory_steps import Builder
 from lords_bench.emulator.opcode import unknown
 from lords_bench.emulator.parse import Instruction
 from lords_bench.emulator.products import GROUP_THREADS
 from lords_bench.emulator.registers import Registers, single
 from lords_bench.emulator.shared_memory import Ints
+from lords_bench.emulator.steps import Mask, Step, Threads
 from lords_bench.errors import EmulationError
 
 _WARP_SHAPE = re.compile(r"m16n8k(\d+)")

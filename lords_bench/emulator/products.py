@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lords_bench.emulator.faults import FaultKind, FaultLog
-from lords_bench.emulator.machine import Mask, Step, Threads
 from lords_bench.emulator.parse import Instruction
 from lords_bench.emulator.shared_memory import Ints, SharedMemory
+from lords_bench.emulator.steps import Mask, Step, Threads
 
 GROUP_THREADS = 128
 

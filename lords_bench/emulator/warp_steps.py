@@ -10,11 +10,12 @@ from lords_bench.emulator import fragments
 from lords_bench.emulator.counters import WARP
 from lords_bench.emulator.faults import Bits
 from lords_bench.emulator.formats import to_bits, to_numbers
-from lords_bench.emulator.machine import Machine, Mask, Step
+from lords_bench.emulator.machine import Machine
 from lords_bench.emulator.memory_steps import Builder
 from lords_bench.emulator.opcode import unknown
 from lords_bench.emulator.parse import Instruction
 from lords_bench.emulator.registers import Registers, single
+from lords_bench.emulator.steps import Mask, Step
 
 _LANES = np.arange(WARP)
 _SOURCES: Final[Mapping[str, Callable[[Bits], Bits]]] = {
