@@ -117,6 +117,8 @@ def _guarded(step: Step, guard: str, registers: Registers) -> Step:
 
 
 def _arithmetic_step(instruction: Instruction, registers: Registers) -> Step:
+    if not instruction.operands:
+        raise unknown(instruction.opcode)
     destination, *sources = map(single, instruction.operands)
     found = operation(instruction.opcode, len(sources))
     if found is None or len(found.kinds) != len(sources) or "|" in destination:

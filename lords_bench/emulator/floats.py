@@ -140,7 +140,7 @@ def _to_integer(values: Bits, kind: str) -> Bits:
 def convert(opcode: Opcode, count: int) -> Operation:
     """`cvt`: between integers, floats and their pairs; a rounding to nearest or to an integer."""
     opcode.allow("rn", "rna", "ftz", "satfinite", *_ROUNDINGS)
-    if len(opcode.kinds) != 2 or "satfinite" in opcode.flags:
+    if len(opcode.kinds) != 2 or "satfinite" in opcode.flags or opcode.kinds[1].endswith("x2"):
         opcode.refuse()
     to, of = opcode.kinds
     if to == "tf32":

@@ -71,7 +71,8 @@ def _spans(tensors: Sequence[tuple[str, torch.Tensor]]) -> list[_Span]:
 def sparse_zeros(count: int, dtype: Any) -> NDArray[Any]:
     """An array of zeros that takes memory only where it is touched, and may be larger than all there is."""
     size = max(1, count * np.dtype(dtype).itemsize)
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    # Python 3.13 has a name for Linux's flag that memory need not be there before it is touched.
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
     return np.frombuffer(mmap.mmap(-1, size, flags=flags), dtype, count)
 
 
@@ -222,7 +223,15 @@ class GlobalMemory:
             for field in range(count):
                 view[places + field] = given[field]
             stamp = (ctas[where].astype(np.int64) + 1) << _TIME_BITS | times[where]
-            stamps[region.granules(offsets, width * count)] = stamp[:, None]
+            granules = region.granules(offsets, width * count)
+            stamps[granules] = stamp[:, None]
+            # CTAs that execute together may write to one place by one instruction.
+            lost = np.zeros(len(offsets), np.bool_)
+            for field in range(count):
+                lost |= view[places + field] != given[field]
+            if lost.any():
+                lost &= (stamps[granules] >> _TIME_BITS != stamp[:, None] >> _TIME_BITS).any(1)
+                self._log.report(FaultKind.GLOBAL_WRITE, instruction, lost)
 
     def update(
         self, addresses: Bits, width: int, count: int, ctas: NDArray[np.intp], times: NDArray[np.int64],

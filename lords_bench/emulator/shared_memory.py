@@ -193,6 +193,14 @@ class SharedMemory:
         self.note_write(places, width * count, threads[where], instruction, differing)
         for field in range(count):
             view[first + field] = given[field]
+        # Warps that execute together may write to one place by one instruction.
+        lost = np.zeros(len(places), np.bool_)
+        for field in range(count):
+            lost |= view[first + field] != given[field]
+        if lost.any():
+            winners = self._writer[self._cells(places, width * count)]
+            lost &= (winners // _WARP != threads[where][:, None] // _WARP).any(1)
+            self._log.report(FaultKind.WRITE_AFTER_WRITE, instruction, lost, self._byte_of(places))
 
     def load_rows(self, addresses: Bits, threads: Threads, instruction: Instruction) -> NDArray[np.uint16]:
         """[rows, 8] 16-bit elements, read by the warps of `threads`."""
