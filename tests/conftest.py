@@ -55,7 +55,11 @@ def warned_by(location: tuple[str, int] | None) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks what lies in tests/gpu, and skips what is marked where there is no CUDA device."""
+    """Marks what lies in tests/gpu, and skips what needs a CUDA device, or a patience, that is not there."""
+    if config.getoption("--hypothesis-profile") != "slow":
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes long; ask for it by --hypothesis-profile slow"))
     for item in items:
         if config.rootpath / "tests" / "gpu" in item.path.parents:
             item.add_marker(pytest.mark.gpu)
