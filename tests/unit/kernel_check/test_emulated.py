@@ -105,10 +105,8 @@ def misaligned(x_MK: Tensor) -> Tensor:
 
 def far_apart(x_MK: Tensor) -> Tensor:
     """The same values in rows 2^30 elements apart, so that the last ones lie beyond 2^31."""
-    kind = torch.zeros(0, dtype=x_MK.dtype).view(torch.int16)
     memory = sparse_zeros((x_MK.shape[0] - 1) * 2**30 + x_MK.shape[1], np.int16)
     view = torch.from_numpy(memory).as_strided(x_MK.shape, (2**30, 1)).view(x_MK.dtype)
-    assert kind.dtype == torch.int16
     view.copy_(x_MK)
     return view
 
@@ -131,7 +129,7 @@ def test_tokens_may_lie_anywhere(target: str, kernel: str, change: Callable[[Ten
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", ["rank_expanded", "scale_tile", "scale_tile_gemm"])
+@pytest.mark.parametrize("kernel", ["scale_tile", "scale_tile_gemm"])
 def test_a_result_may_be_asked_into_rows_beyond_two_to_the_31(kernel: str) -> None:
     case = make_case(4, 70, 300, bits=4, rank=16, dtype=torch.bfloat16, device=CPU)
     memory = sparse_zeros(3 * 2**30 + 70, np.int16)
