@@ -49,6 +49,10 @@ class DeviceError(LordsBenchError):
     """A device cannot be measured on: absent, a problem cannot be set up on it, or it answers nothing any more."""
 
 
+class EmulationError(LordsBenchError):
+    """A compiled kernel cannot be executed in the emulator: an instruction it does not know, or no end in sight."""
+
+
 def reason_of(error: BaseException, *, limit: int = FOREIGN_CHARACTERS) -> str:
     """What an exception says, as one line of at most `limit` characters to stand inside a message.
 

@@ -1,9 +1,13 @@
-"""`lords-bench kernels`: the kernels' machine code without a GPU (`--static`), or their results on one (`--check`)."""
+"""`lords-bench kernels`: the kernels' machine code without a GPU (`--static`), or their results (`--check`).
+
+Results are those of this machine's GPU, or of one that is not there: compiled for it and executed in an emulator.
+"""
 
 import argparse
 import shlex
 import threading
 from collections import Counter
+from dataclasses import dataclass
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -15,6 +19,7 @@ from lords_bench.spec.numbers import WORKERS
 
 if TYPE_CHECKING:
     from lords_bench.kernel_check import CheckResult
+    from lords_bench.kernel_check.isolated import Command
     from lords_bench.records.check import CheckTool
     from lords_bench.static.tables import TextTable
     from lords_bench.terminal import Console
@@ -24,19 +29,22 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command; its `run` default takes the parsed arguments and returns the exit code."""
     parser = subparsers.add_parser(
         "kernels",
-        help="read the kernels' machine code, or check them on a GPU",
+        help="read the kernels' machine code, or check them on a GPU or in an emulator",
         description="Exit code 0: everything within budget or correct; 1: not; 2: it could not be tried.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--static", action="store_true", help="compile for every architecture and print budgets and bounds"
     )
-    what.add_argument("--check", action="store_true", help="compare every kernel with float64 on this machine's GPU")
+    what.add_argument("--check", action="store_true", help="compare every kernel with float64")
     what.add_argument("--sanitize", action="store_true", help="memcheck and racecheck on one small case per kernel")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="keep what --check and --sanitize find below DIR/records"
     )
     parser.add_argument("--only", metavar="TEXT", default="", help="kernels whose name contains TEXT")
+    parser.add_argument(
+        "--device", metavar="NAME", help="for --check: emulated-sm_90 and its like, in place of this machine's GPU"
+    )
     parser.add_argument("--targets", metavar="NAME", nargs="+", help="architectures for --static, as sm_90 or gfx942")
     parser.add_argument("--workers", type=WORKERS, metavar="N", help="processes at a time (default: one per core)")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where compiled results are kept")
@@ -48,15 +56,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Do what was asked and print it; returns the exit code.
 
     Raises:
-        UsageError: unknown target or kernel, or no GPU to check on.
+        UsageError: unknown target, device or kernel, or no GPU to check on.
     """
+    if arguments.device is not None and not arguments.check:
+        raise UsageError(f"--device {arguments.device} goes with --check; name architectures of --static by --targets")
     if arguments.static:
         return run_static(
             only=arguments.only, targets=arguments.targets, workers=arguments.workers, cache_dir=arguments.cache
         )
     command = shlex.join(["lords-bench", *getattr(arguments, "command_line", ())])
-    run_it = run_sanitizer if arguments.sanitize else run_check
-    return run_it(only=arguments.only, workers=arguments.workers, out=arguments.out, command=command)
+    only, workers, out = arguments.only, arguments.workers, arguments.out
+    if arguments.sanitize:
+        return run_sanitizer(only=only, workers=workers, out=out, command=command)
+    return run_check(only=only, workers=workers, out=out, command=command, device=arguments.device)
 
 
 def run_static(
@@ -104,24 +116,79 @@ def run_static(
     return 1 if len(known) < len(outside) else 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """Where kernels are checked.
+
+    Attributes:
+        words: behind "Kernels against float64".
+        worker: a kernel and its first case to the command line of a worker.
+        notes: what holds for all results.
+    """
+
+    words: str
+    worker: "Command"
+    notes: tuple[str, ...] = ()
+
+
+def _place(device: str | None) -> _Place:
+    """The current CUDA device, or the emulated one of that name.
+
+    Raises:
+        UsageError: no CUDA device, or an unknown name.
+    """
+    if device is None:
+        import torch
+
+        from lords_bench.kernel_check.isolated import worker_command
+
+        _require_cuda()
+        return _Place(words=f"on {torch.cuda.get_device_name()}", worker=worker_command)
+    from lords_bench.emulator.faults import FaultKind
+    from lords_bench.emulator.target import emulated_gpu
+    from lords_bench.kernel_check.emulated import emulated_command, excuse
+
+    name = emulated_gpu(device).name
+    excused = [(kind, reason) for kind in FaultKind if (reason := excuse(kind)) is not None]
+    return _Place(
+        words=f"compiled for {name} and executed in an emulator, not run on a GPU",
+        worker=emulated_command(name),
+        notes=tuple(f"not counted: {kind}: {reason}" for kind, reason in excused),
+    )
+
+
 def run_check(
-    *, only: str = "", workers: int | None = None, out: Path | None = None, command: str = "lords-bench kernels --check"
+    *,
+    only: str = "",
+    workers: int | None = None,
+    out: Path | None = None,
+    command: str = "lords-bench kernels --check",
+    device: str | None = None,
 ) -> int:
-    """Check the kernels on the current CUDA device, print a table and every failure; 1 if there is one.
+    """Check the kernels, print a table and every failure; 1 if there is one.
 
     With `out` every result is on disk as it comes, and a check that was cut short goes on.
 
+    Args:
+        only: what kernels' names contain.
+        workers: processes at a time; None is one per core.
+        out: folder of records; None keeps nothing.
+        command: the command line, for the records.
+        device: `emulated-sm_90` and its like; None is the current CUDA device.
+
     Raises:
-        UsageError: no CUDA device, or no such kernel.
+        UsageError: no CUDA device, no such device or kernel, or records asked of an emulator.
         StoreError: the folder refuses.
     """
-    import torch
     from rich.progress import Progress
 
     from lords_bench.kernel_check.isolated import cases_of, check_isolated
     from lords_bench.static.tables import TextTable
     from lords_bench.terminal import Console
 
+    if device is not None and out is not None:
+        raise UsageError(f"records are of real devices; leave --out {out} out, or --device {device}")
+    place = _place(device)
     kernels = _kernels(only)
     console = Console()
     with _Kept(out, command) as kept, Progress(console=console, transient=True) as progress:
@@ -133,13 +200,15 @@ def run_check(
             kept.add("float64", result.kernel, result.case, result.status, result.reason, result.worst)
             progress.advance(task)
 
-        results = check_isolated(kernels, workers=workers, first=first, on_result=on_result)
-    title = f"Kernels against float64 on {torch.cuda.get_device_name()}"
+        results = check_isolated(kernels, workers=workers, command=place.worker, first=first, on_result=on_result)
+    title = f"Kernels against float64 {place.words}"
     columns = ("kernel", "bits", "dtype", "ok", "refused", "wrong", "worst error / bound")
     _print(console, TextTable(title=title, columns=columns, rows=check_rows(results)))
     wrong = [result for result in results if result.status not in (Status.OK, Status.UNSUPPORTED)]
     for result in wrong:
         console.print(f"{result.kernel} {result.case}: {result.status}: {result.reason}", soft_wrap=True)
+    for note in place.notes:
+        console.print(note, soft_wrap=True)
     earlier = f", {sum(first.values())} more in an earlier run" if sum(first.values()) else ""
     console.print(f"{len(results)} checks, {len(wrong)} wrong{earlier}")
     return 1 if wrong else 0
@@ -161,6 +230,7 @@ def run_sanitizer(
     from lords_bench.sanitizer import WORKERS, Watched, find_program, watch_all
     from lords_bench.terminal import Console
 
+    _require_cuda()
     kernels = _kernels(only)
     console = Console()
     with _Kept(out, command) as kept:
@@ -174,13 +244,18 @@ def run_sanitizer(
     return 1 if any(found.status not in (Status.OK, Status.UNSUPPORTED) for found in results) else 0
 
 
-def _kernels(only: str) -> tuple[str, ...]:
+def _require_cuda() -> None:
     import torch
 
+    if not torch.cuda.is_available():
+        raise UsageError(
+            "no CUDA device to check the kernels on; `--static` needs none, nor does `--device emulated-sm_90`"
+        )
+
+
+def _kernels(only: str) -> tuple[str, ...]:
     from lords_bench.kernel_check import CHECKED
 
-    if not torch.cuda.is_available():
-        raise UsageError("no CUDA device to check the kernels on; `--static` needs none, and the tests interpret them")
     kernels = tuple(name for name in CHECKED if only in name)
     if not kernels:
         raise UsageError(f"no kernel contains {only!r}; known: {', '.join(CHECKED)}")
@@ -193,11 +268,13 @@ class _Kept:
     def __init__(self, out: Path | None, command: str) -> None:
         from lords_bench.records.check import CheckRecord
         from lords_bench.records.store import NounStore
-        from lords_bench.timing.probe import probe_environment
 
-        self._command, self._environment, self._turn = command, probe_environment("cuda"), threading.Lock()
+        self._command, self._turn = command, threading.Lock()
         self._store: NounStore[CheckRecord] | None = None
         if out is not None:
+            from lords_bench.timing.probe import probe_environment
+
+            self._environment = probe_environment("cuda")
             path = out / "records" / self._environment.device_slug / "checks.jsonl"
             self._store = NounStore(path, CheckRecord)
 

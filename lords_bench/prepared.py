@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lords_bench.errors import UsageError
+from lords_bench.kernels.common.gpu import is_compiled_on
 
 if TYPE_CHECKING:
     from lords_bench.kernels.common.ptx import Decoder
@@ -129,7 +130,7 @@ def prepare(weight: StoredLords, dtype: torch.dtype, *, decoder: "Decoder | None
     if not hasattr(found, "b_NR") or not hasattr(found, "levels_L"):
         raise UsageError(f"weight is a {type(found).__name__}; LoRDS products take a LordsWeight, see its matmul")
     levels_L = _padded_levels(weight.levels_L, weight.bits, weight.packed.device)
-    no_kernels = weight.packed.device.type != "cuda" and decoder is None
+    no_kernels = decoder is None and not is_compiled_on(weight.packed.device)
     if no_kernels or weight.b_NR.shape[1] > MAX_KERNEL_RANK or dtype == torch.float64:
         return PreparedWeight(
             packed=weight.packed, b_NR=weight.b_NR, a_RK=weight.a_RK, levels_L=levels_L, bits=weight.bits

@@ -29,7 +29,7 @@ settings.load_profile("default")  # --hypothesis-profile overrides it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--slow` runs whole what is sampled otherwise."""
+    """`--slow` runs what is left out otherwise, and whole what is sampled."""
     parser.addoption("--slow", action="store_true", help="run whole what is sampled by default; takes hours")
 
 
@@ -60,7 +60,11 @@ def warned_by(location: tuple[str, int] | None) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks what lies in tests/gpu, and skips what is marked where there is no CUDA device."""
+    """Marks what lies in tests/gpu, and skips what needs a CUDA device, or a patience, that is not there."""
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes long; ask for it by --slow"))
     for item in items:
         if config.rootpath / "tests" / "gpu" in item.path.parents:
             item.add_marker(pytest.mark.gpu)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lords_bench.isolate import LostWorkerError, Worker, side_by_side
-from lords_bench.kernel_check.cases import SHAPES, case_grid, make_case
+from lords_bench.kernel_check.cases import SHAPES, CheckCase, case_grid, make_case
 from lords_bench.kernel_check.check import CheckResult, check_named
 from lords_bench.kernel_check.training import TRAINING_CHECKS
 from lords_bench.records.status import Status
@@ -31,6 +31,7 @@ LOST_DEVICE = 75
 MOST_WORKERS = 16
 
 Command = Callable[[str, int], list[str]]
+Judge = Callable[[str, CheckCase, "Decoder | None"], CheckResult]
 
 
 def cases_of(kernel: str) -> tuple[dict[str, Any], ...]:
@@ -41,9 +42,9 @@ def cases_of(kernel: str) -> tuple[dict[str, Any], ...]:
     return tuple(case for case in case_grid() if (case["m"], case["n"], case["k"]) in shapes)
 
 
-def worker_command(kernel: str, first: int) -> list[str]:
-    """A process that checks the kernel from case `first` on, on the current CUDA device."""
-    return [sys.executable, "-m", "lords_bench.kernel_check.isolated", kernel, str(first)]
+def worker_command(kernel: str, first: int, *, module: str = "lords_bench.kernel_check.isolated") -> list[str]:
+    """A process that checks the kernel from case `first` on; this module's on the current CUDA device."""
+    return [sys.executable, "-m", module, kernel, str(first)]
 
 
 def check_isolated(
@@ -125,13 +126,28 @@ def _message(line: str) -> dict[str, Any] | None:
 
 
 def main(
-    kernel: str, first: int, *, device: torch.device, decoder: "Decoder | None" = None, last: int | None = None
+    kernel: str,
+    first: int,
+    *,
+    device: torch.device,
+    decoder: "Decoder | None" = None,
+    last: int | None = None,
+    judge: Judge = check_named,
 ) -> int:
-    """The worker: check `kernel` on the cases `first` up to `last` and print a line of JSON before and after each."""
+    """The worker: check `kernel` on the cases `first` up to `last` and print a line of JSON before and after each.
+
+    Args:
+        kernel: in `CHECKED`.
+        first: place of the first case.
+        device: that the cases are made on.
+        decoder: None is the fastest that fits.
+        last: place behind the last case; None is the end.
+        judge: what a check is.
+    """
     for arguments in cases_of(kernel)[first:last]:
         case = make_case(**arguments, device=device)
         _print({"begin": case.name})
-        result = check_named(kernel, case, decoder)
+        result = judge(kernel, case, decoder)
         _print({**{name: getattr(result, name) for name in CheckResult.__slots__}, "status": result.status.value})
         if result.status is Status.LAUNCH_ERROR and device.type == "cuda" and not _device_lives():
             return LOST_DEVICE

@@ -18,6 +18,7 @@ ORDER = (
     "strict_json",
     "json_object",
     "requirements",
+    "emulator",
     "spec",
     "records",
     "isolate",

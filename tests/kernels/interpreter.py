@@ -8,11 +8,13 @@ what the layouts on a GPU give the byte decoders; the 16-bit decoders are elemen
 from typing import Any
 
 import numpy as np
-import ptx_emulator
 import triton.language as tl
 from numpy.typing import NDArray
 from triton.runtime import interpreter
 from triton.runtime.interpreter import TensorHandle
+
+from lords_bench.emulator.formats import bfloat16_to_float32, float32_to_bfloat16
+from lords_bench.emulator.inline import run_block
 
 _UNSIGNED = {8: np.uint8, 16: np.uint16}
 
@@ -57,7 +59,7 @@ def _inline_asm(
         inputs += _to_registers(array, value.dtype.scalar.primitive_bitwidth, pack)
     result_types = [kind.scalar for kind in (types if isinstance(types, (list, tuple)) else [types])]
     counts = [pack * kind.primitive_bitwidth // 32 for kind in result_types]
-    outputs = ptx_emulator.run(asm, inputs, sum(counts))
+    outputs = run_block(asm, inputs, sum(counts))
     handles = []
     for kind, count in zip(result_types, counts, strict=True):
         mine, outputs = outputs[:count], outputs[count:]
@@ -73,7 +75,7 @@ def _inline_asm(
 
 def _numbers(handle: TensorHandle) -> NDArray[Any]:
     if handle.dtype.scalar == tl.bfloat16:
-        return ptx_emulator.bfloat16_to_float32(handle.data)
+        return bfloat16_to_float32(handle.data)
     return handle.data
 
 
@@ -107,13 +109,13 @@ def repair() -> None:
             result = op(_numbers(lhs), _numbers(rhs))
             if result.dtype == np.bool_:
                 return TensorHandle(result, tl.int1)
-            return TensorHandle(ptx_emulator.float32_to_bfloat16(result), tl.bfloat16)
+            return TensorHandle(float32_to_bfloat16(result), tl.bfloat16)
 
     plain_cast, plain_float_cast = builder.cast_impl, builder.create_fp_to_fp
 
     def cast(self: Any, src: TensorHandle, dst_type: Any) -> TensorHandle:
         if dst_type.scalar == tl.bfloat16 and src.dtype.scalar == tl.float32:
-            return TensorHandle(ptx_emulator.float32_to_bfloat16(src.data), tl.bfloat16)
+            return TensorHandle(float32_to_bfloat16(src.data), tl.bfloat16)
         with np.errstate(over="ignore"):
             return plain_cast(self, src, dst_type)
 

@@ -1,10 +1,11 @@
 """Every decoder gives the right level for every code word, bit for bit, in the PTX emulator."""
 
 import numpy as np
-import ptx_emulator
 import pytest
 import torch
 
+from lords_bench.emulator.inline import run_block
+from lords_bench.errors import EmulationError
 from lords_bench.kernels.common import ptx
 from lords_bench.kernels.common.layout import (
     integer_columns_per_block,
@@ -66,7 +67,7 @@ def test_operand_decoder_gives_the_level_of_every_code_word(decoder: str, dtype:
     results = []
     for first in range(0, len(words), per_call):
         inputs = words[first : first + per_call] + table_registers
-        results += ptx_emulator.run(ptx.operand_asm(bits, decoder, dtype), inputs, ptx.operands_per_call(bits))
+        results += run_block(ptx.operand_asm(bits, decoder, dtype), inputs, ptx.operands_per_call(bits))
 
     for lane in range(2):
         codes = codes_of_lane(words, lane, bits)
@@ -91,9 +92,7 @@ def test_byte_decoder_gives_the_level_of_every_code_word_at_its_input(decoder: D
     per_call = ptx.words_per_call(bits)
     codes = torch.stack([codes_of_lane(words, lane, bits) for lane in range(2)], dim=-1)
     for first in range(0, len(words), per_call):
-        results = ptx_emulator.run(
-            ptx.byte_asm(bits, decoder), words[first : first + per_call] + table_registers, tiles
-        )
+        results = run_block(ptx.byte_asm(bits, decoder), words[first : first + per_call] + table_registers, tiles)
         # The four bytes of one register, lanes 0 and 1 of plane `first`: at 4 bits planes follow each other in a row.
         columns = torch.arange(4) + (32 * first if bits == 4 else 0)
         for tile in range(tiles):
@@ -125,9 +124,11 @@ def test_layout_constants_are_those_of_the_packed_format(bits: int) -> None:
     assert position_count(bits) * 16 == K_BLOCK[bits]
 
 
-def test_emulator_refuses_an_instruction_it_does_not_know() -> None:
-    with pytest.raises(NotImplementedError, match=r"bfe\.u32"):
-        ptx_emulator.run("{\nbfe.u32 $0, $1, 4, 4;\n}", [np.zeros(1, np.uint32)], 1)
+def test_a_block_with_an_unknown_instruction_or_register_is_refused() -> None:
+    with pytest.raises(EmulationError, match=r"'sad\.u32' is not emulated"):
+        run_block("{\nsad.u32 $0, $1, 4, 4;\n}", [np.zeros(1, np.uint32)], 1)
+    with pytest.raises(EmulationError, match=r"\$2, which was never written"):
+        run_block("{\nadd.u32 $0, $1, $2;\n}", [np.zeros(1, np.uint32)], 1)
 
 
 @pytest.mark.parametrize("bits", [4, 3, 2])

@@ -121,7 +121,7 @@ def test_float32_activations_need_the_portable_decoder() -> None:
 
 def test_more_than_sixteen_float32_tokens_are_left_to_a_dense_product_on_a_gpu() -> None:
     operands = make_problem(n=4, k=16, rank=1, bits=4).operands(torch.float32, "table")
-    on_gpu = replace(operands, packed=Mock(is_cuda=True))
+    on_gpu = replace(operands, packed=Mock(device=torch.device("cuda")))
 
     assert launch.supports(17, on_gpu, torch.float32).reason == (
         "M = 17 is above 16 in float32; use dequantize and a dense matmul"

@@ -73,7 +73,7 @@ def test_tiles_that_would_decode_weights_twice_cannot_be_configured() -> None:
 def test_float32_tokens_are_left_to_a_dense_product_on_a_gpu() -> None:
     operands = make_problem(n=4, k=16, rank=1, bits=4).operands(torch.float32, "table")
 
-    found = launch.supports(replace(operands, packed=Mock(is_cuda=True)), torch.float32)
+    found = launch.supports(replace(operands, packed=Mock(device=torch.device("cuda"))), torch.float32)
 
     assert found.reason == "float32 products have no tensor core to run on; use dequantize and a dense matmul"
     assert launch.supports(operands, torch.float32).ok
