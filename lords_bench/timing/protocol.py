@@ -1,7 +1,7 @@
 """The measuring protocol: how candidates are timed against a baseline, the same on every device.
 
 Check, prepare, warm up, sample in rounds, drop for a cause, check again, believe the physics. The reasons stand in
-docs/decisions/0006-measuring.md and 0018-layouts.md. A round takes one sample of every candidate and two of the
+docs/decisions/0006-measuring.md and 0014-layouts.md. A round takes one sample of every candidate and two of the
 baseline; the second one, on buffers of its own, is the A/A comparison that gives the noise floor. The order of a block
 of two rounds is drawn at random, its second round is the reverse of the first, and the next block runs on the next
 layout of everybody's buffers.
