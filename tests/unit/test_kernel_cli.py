@@ -119,3 +119,46 @@ def test_results_are_kept_as_they_come_and_a_second_check_goes_on_behind_them(
     assert codes == [1, 1]
     assert asked == [{"fake_quantize": 0}, {"fake_quantize": 1}]
     assert [record.status for record in records] == [*STATUSES, *STATUSES]
+
+
+def test_kernels_are_checked_on_an_emulated_device(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def check_one(
+        kernels: tuple[str, ...], *, command: Callable[[str, int], list[str]], **_options: object
+    ) -> tuple[CheckResult, ...]:
+        commands.extend(command(kernel, 3) for kernel in kernels)
+        reason = "global access out of bounds: kernel.py:7:3 ptx:20 ld.global.b32 %r3, [%rd0] [1 accesses]"
+        case = case_name(**cases_of("fake_quantize")[0])
+        return (CheckResult(kernel="fake_quantize", case=case, status=Status.INCORRECT, reason=reason, worst=0.1),)
+
+    monkeypatch.setenv("COLUMNS", "240")
+    monkeypatch.setattr("lords_bench.kernel_check.isolated.check_isolated", check_one)
+
+    code = run("--check", "--device", "emulated-sm_90", "--only", "fake_quantize")
+
+    printed = " ".join(capsys.readouterr().out.split())
+    assert code == 1
+    assert "compiled for sm_90 and executed in an emulator, not run on a GPU" in printed
+    assert "incorrect: global access out of bounds: kernel.py:7:3" in printed
+    assert [command[-4:] for command in commands] == [
+        ["lords_bench.kernel_check.emulated", "fake_quantize", "3", "sm_90"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--static", "--device", "emulated-sm_90"), "--device emulated-sm_90 goes with --check"),
+        (
+            ("--check", "--device", "emulated-sm_90", "--out", "folder"),
+            "records are of real devices; leave --out folder",
+        ),
+        (("--check", "--device", "sm_75"), "unknown emulated device 'sm_75'; known: emulated-sm_80"),
+    ],
+)
+def test_what_an_emulated_device_cannot_do_is_refused(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        run(*words)
