@@ -175,9 +175,21 @@ def _packed(upper: Bits, lower: Bits, to: str) -> Bits:
 
 FLOAT_OPERATIONS: Final[Mapping[str, Builder]] = MappingProxyType(
     {
-        **dict.fromkeys(_SINGLE, _single),
-        **dict.fromkeys(("fma", "mad"), _fused),
-        **dict.fromkeys(("min", "max"), _extreme),
+        "add": _single,
+        "sub": _single,
+        "mul": _single,
+        "div": _single,
+        "neg": _single,
+        "abs": _single,
+        "rcp": _single,
+        "ex2": _single,
+        "sqrt": _single,
+        "rsqrt": _single,
+        "lg2": _single,
+        "fma": _fused,
+        "mad": _fused,
+        "min": _extreme,
+        "max": _extreme,
     }
 )
 

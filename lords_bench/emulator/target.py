@@ -38,17 +38,13 @@ class EmulatedGpu:
         return f"sm_{self.capability}"
 
 
-EMULATED_GPUS = MappingProxyType(
-    {
-        gpu.name: gpu
-        for gpu in (
-            EmulatedGpu(capability=80, max_shared_bytes=163 * 1024, sm_count=108),
-            EmulatedGpu(capability=89, max_shared_bytes=99 * 1024, sm_count=142),
-            EmulatedGpu(capability=90, max_shared_bytes=227 * 1024, sm_count=132),
-            EmulatedGpu(capability=120, max_shared_bytes=99 * 1024, sm_count=170),
-        )
-    }
+ALL_GPUS = (
+    EmulatedGpu(capability=80, max_shared_bytes=163 * 1024, sm_count=108),
+    EmulatedGpu(capability=89, max_shared_bytes=99 * 1024, sm_count=142),
+    EmulatedGpu(capability=90, max_shared_bytes=227 * 1024, sm_count=132),
+    EmulatedGpu(capability=120, max_shared_bytes=99 * 1024, sm_count=170),
 )
+EMULATED_GPUS = MappingProxyType({gpu.name: gpu for gpu in ALL_GPUS})
 
 
 def emulated_gpu(name: str) -> EmulatedGpu:

@@ -8,8 +8,9 @@ import torch
 
 from lords_bench.emulator import EmulatedDevice, FaultKind, emulated
 from lords_bench.emulator.counters import InstructionClass
-from lords_bench.emulator.target import threads_that_fit
+from lords_bench.emulator.target import EMULATED_GPUS, threads_that_fit
 from lords_bench.errors import UsageError
+from lords_bench.static.target import TARGETS as TARGETS_OF_THE_GATE
 
 triton = pytest.importorskip("triton")
 
@@ -167,3 +168,9 @@ def test_outside_of_the_context_nothing_is_emulated(hopper: EmulatedDevice) -> N
     with emulated("sm_80") as inner:
         assert driver.active is inner
     assert driver.active is hopper
+
+
+def test_the_limits_are_those_of_the_static_gate() -> None:
+    assert {name: gpu.max_shared_bytes for name, gpu in EMULATED_GPUS.items()} == {
+        name: TARGETS_OF_THE_GATE[name].max_shared_bytes for name in EMULATED_GPUS
+    }
