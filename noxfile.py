@@ -1,7 +1,8 @@
 """The project's jobs. `nox -s bench` judges LoRDS on this machine, `nox -s tests` runs every test.
 
 Every session installs the versions of requirements.lock, with either build of torch 2.13 (PyPI's for CUDA, which
-demands Triton 3.7.1, or the CPU build, which demands none and gets the same); only `newest` does without it.
+demands Triton 3.7.1, or the CPU build, which demands none and gets the same); only `newest` does without it. In `tests`
+and `gate` the compiler that machine code is pinned and budgeted with, in a folder of its own, comes first on the path.
 
 Every session but `lint`, `lock` and `newest` works in one virtual environment, `.nox/lords_bench`, because torch and
 triton alone take 1.8 GB: the first session installs, the others add the little they lack. pip runs again only when
@@ -11,6 +12,7 @@ in one call, so that the upper bound on torch holds wherever pip finds torch.
 
 import hashlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -48,6 +50,17 @@ def install(session: nox.Session, *requirements: str) -> None:
         file.write(state + "\n")
 
 
+def pinned_compiler(session: nox.Session) -> dict[str, str]:
+    """The environment in which Triton is the release of the pins, whatever release torch demands."""
+    budget = (ROOT / "lords_bench" / "static" / "budget.py").read_text()
+    (release,) = re.findall(r'^COUNTED_WITH_TRITON = "(.+)"$', budget, re.MULTILINE)
+    folder = ENVIRONMENT / f"triton-{release}"
+    if not (folder / f"triton-{release}.dist-info").is_dir():
+        pip = [str(PROGRAMS / "python"), "-m", "pip", "install", "--no-deps", "--target", str(folder)]
+        session.run(*pip, f"triton=={release}")
+    return {"PYTHONPATH": str(folder)}
+
+
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """Quantize a model by every method, write a report and name it; arguments go to `lords-bench bench`."""
@@ -64,16 +77,16 @@ def tests(session: nox.Session) -> None:
     is first imported. Both parts run, whatever the first finds.
     """
     install(session, "-e", ".[test]")
-    run_tests(session, str(PROGRAMS / "pytest"))
+    run_tests(session, str(PROGRAMS / "pytest"), pinned_compiler(session))
 
 
-def run_tests(session: nox.Session, pytest: str) -> None:
+def run_tests(session: nox.Session, pytest: str, environment: dict[str, str] | None = None) -> None:
     """Run both parts of the tests, or what the arguments ask of pytest; fail at the end."""
     parts = [session.posargs] if session.posargs else [["--ignore=tests/kernels"], ["tests/kernels"]]
     failed = []
     for part in parts:
         try:
-            session.run(pytest, *part)
+            session.run(pytest, *part, env=environment)
         except nox.command.CommandFailed:
             failed.append(" ".join(["pytest", *part]))
     if failed:
@@ -129,7 +142,7 @@ def types(session: nox.Session) -> None:
 def gate(session: nox.Session) -> None:
     """Compare machine code and accuracy with their baselines; arguments go to `lords-bench gate`."""
     install(session, "-e", ".[test]")
-    session.run(str(PROGRAMS / "lords-bench"), "gate", *session.posargs)
+    session.run(str(PROGRAMS / "lords-bench"), "gate", *session.posargs, env=pinned_compiler(session))
 
 
 @nox.session(venv_backend="none")

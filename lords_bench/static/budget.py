@@ -14,7 +14,7 @@ from types import MappingProxyType
 from lords_bench.errors import UsageError
 
 # The release whose machine code the limits on instructions were set for, on every target.
-COUNTED_WITH_TRITON = "3.7.1"
+COUNTED_WITH_TRITON = "3.9.0"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -71,8 +71,18 @@ def test_the_lock_names_no_registry_and_no_file() -> None:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_machine_code_is_pinned_and_budgeted_with_the_compiler_of_the_lock(python: str) -> None:
-    assert pins(LOCK, python)["triton"] == COUNTED_WITH_TRITON
+def test_the_lock_has_the_compiler_that_torch_of_the_package_index_demands(python: str) -> None:
+    held = pins(LOCK, python)
+
+    assert (held["torch"], held["triton"]) == ("2.13.0", "3.7.1")
+
+
+def test_tests_and_gate_run_the_compiler_of_the_pins() -> None:
+    noxfile = (ROOT / "noxfile.py").read_text()
+    gate = (ROOT / ".github" / "workflows" / "gate.yml").read_text()
+
+    assert noxfile.count("pinned_compiler(session)") == 2
+    assert gate.count(f"--no-deps triton=={COUNTED_WITH_TRITON}") == 2
 
 
 def test_every_session_and_workflow_installs_by_the_lock_but_the_one_that_looks_for_newer_versions() -> None:
@@ -85,7 +95,7 @@ def test_every_session_and_workflow_installs_by_the_lock_but_the_one_that_looks_
         'session.install(*dependency_group("lock"))',
     ]
     for text in (gate, ci):
-        commands = [line for line in text.splitlines() if "pip install" in line]
+        commands = [line for line in text.splitlines() if "pip install" in line and "--no-deps" not in line]
         assert commands
         assert [line for line in commands if "--constraint requirements.lock" not in line] == []
 
