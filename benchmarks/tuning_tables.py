@@ -11,7 +11,6 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import lords_bench
+from lords_bench.files import whole_file
 from lords_bench.records.bench import CREATED_FORMAT
 from lords_bench.records.journal import Journal
 from lords_bench.records.status import Status
@@ -146,14 +146,14 @@ def main() -> None:
     parser.add_argument("kind", choices=("cpu", "predicted"))
     parser.add_argument("--out", type=Path, default=ROOT / "reports" / "tuning")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    name = f"{arguments.kind}.jsonl"
+    record = record_cpu if arguments.kind == "cpu" else record_predicted
     # The old table stands until the new one is whole.
-    with tempfile.TemporaryDirectory(dir=arguments.out) as folder:
-        with Journal(Path(folder) / name, TuningTable) as journal, Progress(console=Console(stderr=True)) as progress:
-            record = record_cpu if arguments.kind == "cpu" else record_predicted
-            record(journal, progress)
-        (Path(folder) / name).replace(arguments.out / name)
+    with (
+        whole_file(arguments.out / f"{arguments.kind}.jsonl", parents=True) as part,
+        Journal(part, TuningTable) as journal,
+        Progress(console=Console(stderr=True)) as progress,
+    ):
+        record(journal, progress)
 
 
 def record_cpu(journal: Journal[TuningTable], progress: Progress) -> None:

@@ -22,7 +22,6 @@ WRITING_MODES = set("wax+")
 # Where a writer stands outside of such a block, and why that is right.
 KNOWN = {
     "benchmarks/gate_drill.py drill": "breaks a source file of a copy of the tree, and mends it",
-    "benchmarks/tuning_tables.py main": "moves tables that are whole",
     "lords_bench/cli/task_results.py append": "appends",
     "lords_bench/cli/output.py prepare_output": "opens /dev/null",
     "lords_bench/files.py settle_folder": "is part of such a block",
