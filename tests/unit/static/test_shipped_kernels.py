@@ -1,6 +1,7 @@
-"""Every kernel as it ships, for every architecture, keeps within its budget; the machine code says so.
+"""Every kernel as it ships keeps within its budget on every architecture; the machine code says so.
 
-The first run compiles (a few minutes of two cores), later ones read stored results until a kernel or Triton changes.
+The first run compiles (minutes of two cores), later ones read stored results until a kernel or Triton changes. Three of
+the nine architectures by default, all with `--slow`; the static gate holds all of them to their pins.
 """
 
 from collections import Counter
@@ -30,11 +31,25 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+SAMPLED_TARGETS = ("sm_80", "sm_90", "gfx942")
+
+
 @pytest.fixture(scope="module")
-def found() -> Found:
-    cases = shipped_cases()
+def found(request: pytest.FixtureRequest) -> Found:
+    whole = request.config.getoption("--slow")
+    cases = [case for case in shipped_cases() if whole or case.target in SAMPLED_TARGETS]
     reports = static_reports(cases)
     return {(case.label, case.target): (case, report) for case, report in zip(cases, reports, strict=True)}
+
+
+def among(found: Found, targets: tuple[str, ...]) -> list[str]:
+    """Those of the targets that were compiled."""
+    return [target for target in targets if any(target == where for _, where in found)]
+
+
+def excused(found: Found, words: str = "") -> dict[tuple[str, str], str]:
+    """The exceptions of what was compiled, or those that hold `words`."""
+    return {key: text for key, text in EXCEPTIONS.items() if key in found and words in text}
 
 
 def with_a_loop(found: Found, label: str, target: str) -> StaticReport:
@@ -50,7 +65,7 @@ def reports_of(found: Found, kernel: str, targets: tuple[str, ...] = NVIDIA_TARG
 def test_no_kernel_is_outside_its_budget_but_the_known_exceptions_which_still_are(found: Found) -> None:
     outside = {key: "; ".join(report.violations) for key, (_, report) in found.items() if report.violations}
 
-    assert outside == EXCEPTIONS
+    assert outside == excused(found)
 
 
 def test_another_compiler_is_held_to_everything_but_counts_of_instructions() -> None:
@@ -94,7 +109,7 @@ def test_nothing_spills_and_nothing_has_a_stack(found: Found) -> None:
         or (report.amd and (report.amd.spilled_registers or report.amd.scratch_bytes))
     }
 
-    assert spilling == {key for key, text in EXCEPTIONS.items() if "spill" in text}
+    assert spilling == excused(found, "spill").keys()
 
 
 @pytest.mark.parametrize(("levels", "budget", "limit"), [
@@ -104,7 +119,7 @@ def test_nothing_spills_and_nothing_has_a_stack(found: Found) -> None:
 def test_decoding_one_token_takes_no_more_instructions_than_the_prototype(
     found: Found, levels: str, budget: str, limit: float
 ) -> None:
-    for target in NVIDIA_TARGETS:
+    for target in among(found, NVIDIA_TARGETS):
         report = with_a_loop(found, f"rank_expanded {levels} M=1", target)
 
         assert report.loop is not None
@@ -119,7 +134,7 @@ def test_decoding_one_token_takes_no_more_instructions_than_the_prototype(
 def test_eight_and_sixteen_tokens_take_no_more_instructions_than_the_prototype_did_for_eight(
     found: Found, name: str, budget: str, limit: float, m: int
 ) -> None:
-    for target in NVIDIA_TARGETS:
+    for target in among(found, NVIDIA_TARGETS):
         report = with_a_loop(found, f"scale_tile 4 bit M≤{m} {name}", target)
 
         assert report.loop is not None
@@ -129,7 +144,7 @@ def test_eight_and_sixteen_tokens_take_no_more_instructions_than_the_prototype_d
 
 def test_the_block_wise_gemm_takes_fewer_instructions_than_that_of_lords(found: Found) -> None:
     """The comparison is of formats: reading a scale per block must not cost more than multiplying one per weight."""
-    for target in NVIDIA_TARGETS:
+    for target in among(found, NVIDIA_TARGETS):
         form = "joined" if target == "sm_90" else "split"
         ours = found[f"scale_tile_gemm 4 bit M=64 {form}", target][1].loop
         for label in ("nf4 G=64", "nf4 G=128", "int4 G=64"):
@@ -143,11 +158,12 @@ def test_one_token_is_predicted_to_wait_for_memory_on_every_gpu_where_programs_w
     reports = [
         with_a_loop(found, f"rank_expanded {levels} M=1", target)
         for levels in ("4 bit", "3 bit", "2 bit", "int4", "int3", "int2")
-        for target in NVIDIA_TARGETS
+        for target in among(found, NVIDIA_TARGETS)
     ]
     bounds = [bound for report in reports for bound in report.bounds]
 
-    assert Counter(bound.gpu for bound in bounds) == {gpu.name: 6 for gpu in GPU_MODELS}
+    compiled = among(found, NVIDIA_TARGETS)
+    assert Counter(bound.gpu for bound in bounds) == {gpu.name: 6 for gpu in GPU_MODELS if gpu.arch in compiled}
     assert {bound.bound_by for bound in bounds} == {"memory"}
 
 
@@ -160,14 +176,14 @@ def test_with_one_tile_per_program_one_token_misses_that_aim_by_name(found: Foun
 
 
 def test_a_case_launches_its_kernel_with_the_constants_of_its_launch_and_at_most_a_sum(found: Found) -> None:
-    cases = [case for case, _ in found.values() if case.target in ("sm_86", "sm_90", "gfx1100")]
+    cases = [case for case, _ in found.values() if case.target in ("sm_90", "gfx942")]
     launched = {(case.label, case.target): launches_of(case.request, until="nothing") for case in cases}
 
     assert {launch.name for _, *rest in launched.values() for launch in rest} == {"sum_partials_kernel"}
     (one_token,) = launched["rank_expanded 4 bit M=1", "sm_90"]
     assert (one_token.constexprs["M"], one_token.constexprs["tiles_per_program"]) == (1, 1)
-    (more_tiles,) = launched["rank_expanded 4 bit M=1", "sm_86"]
-    assert more_tiles.args["tiles_per_program"] == 3
+    (more_tiles,) = launched["rank_expanded 4 bit M=1 N=14336", "sm_90"]
+    assert more_tiles.args["tiles_per_program"] > 1
     assert launched["scale_tile_gemm 4 bit M=64 joined", "sm_90"][0].constexprs["LEVEL_UNIT"] == 64 / 63
 
 
@@ -200,7 +216,7 @@ def test_every_product_of_every_kernel_runs_on_tensor_cores_but_those_of_float32
         if case.budget != "float32" and report.layouts and report.layouts.scalar_products
     }
 
-    assert scalar == {key for key, text in EXCEPTIONS.items() if "without tensor cores" in text}
+    assert scalar == excused(found, "without tensor cores").keys()
 
 
 def test_the_byte_decoder_meets_four_consecutive_columns_everywhere(found: Found) -> None:
@@ -228,7 +244,7 @@ def test_amd_kernels_compile_with_matrix_instructions(found: Found) -> None:
         "blockwise",
         "blockwise_gemm",
     ):
-        for target in AMD_TARGETS:
+        for target in among(found, AMD_TARGETS):
             with_matrix = any(
                 report.amd and report.amd.matrix_opcodes for report in reports_of(found, kernel, (target,))
             )
