@@ -89,8 +89,9 @@ def blockwise_gemm_kernel(
         lora_b = tl.load(lora_b_ptrs, mask=(rank < lora_rank)[None, :], other=0.0)
         small = load_transposed(small_ptr, rows_m, rank, M, lora_rank, lora_rank, 1, EVEN_M, False)
         total = tl.dot(lora_b, small, total, input_precision="ieee")
-    # See `scale_tile_gemm`: without it every wgmma is waited for by itself.
-    tl.assume(k_blocks > 0)
+    if JOINED:
+        # See `scale_tile_gemm`: without it every wgmma is waited for by itself. The other form spills with it on sm_120.
+        tl.assume(k_blocks > 0)
     for block in range(k_blocks):
         words = load_words(row_ptrs + block * BLOCK_WORDS, tl.arange(0, 16), BITS)
         levels = decode_words(words, table_ptr, table, BITS, DECODER, DTYPE)
