@@ -51,7 +51,7 @@ HARMLESS: Mapping[tuple[str, str], tuple[int, str]] = {
     ("split_gemm_kernel", "cp.async.commit_group"): (2, JOINS_THE_NEXT),
     ("input_gradient_kernel", "cp.async.commit_group"): (4, JOINS_THE_NEXT),
     ("blockwise_gemm_kernel", "cp.async.commit_group"): (4, JOINS_THE_NEXT),
-    ("joined_gemm_kernel", "bar.sync"): (2, NOTHING_BETWEEN),
+    ("joined_gemm_kernel", "bar.sync"): (3, NOTHING_BETWEEN),
     ("split_gemm_kernel", "bar.sync"): (1, NOTHING_BETWEEN),
     ("factor_gradients_kernel", "bar.sync"): (1, NOTHING_BETWEEN),
     ("blockwise_gemm_kernel", "bar.sync"): (1, NOTHING_BETWEEN),
