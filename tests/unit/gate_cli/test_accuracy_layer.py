@@ -138,8 +138,10 @@ def test_a_selection_leaves_the_other_cases_of_the_baseline_alone(
 
 
 def test_bits_that_are_no_numbers_are_refused(measured: Measured, capsys: pytest.CaptureFixture[str]) -> None:
-    assert gate("--bits", "four") == 2
-    assert "--bits four is no list of numbers; write it as 4,3" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        gate("--bits", "four")
+
+    assert "argument --bits: 'four' is no whole number from 2 to 4" in capsys.readouterr().err
     assert measured.asked == []
 
 
