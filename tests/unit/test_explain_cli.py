@@ -123,8 +123,10 @@ def test_without_a_gpu_a_device_must_be_named(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_sizes_below_one_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UsageError, match="N is 0; it must be at least 1"):
+    with pytest.raises(SystemExit, match="2"):
         explain(capsys, "8", "0", "4096", "--tables", str(tmp_path))
+
+    assert "argument N: '0' is no whole number from 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,8 @@ def one_process(change: Callable[[Records], Records]) -> Callable[[Records], Rec
 
 
 def fewer_rounds(measured: Measurement) -> dict[str, Any]:
-    return {"samples_ns": measured.samples_ns[:-2], "clock_mhz": measured.clock_mhz[:-2]}
+    fields = ("samples_ns", "clock_mhz", "layouts", "places")
+    return {field: getattr(measured, field)[:-2] for field in fields if getattr(measured, field) is not None}
 
 
 def half_dropped(measured: Measurement) -> dict[str, Any]:
@@ -199,6 +200,8 @@ def test_a_smaller_gain_is_an_improvement() -> None:
 
 FREE = {
     "run.run_id": "names the process, and nothing else does",
+    "measurement.layouts": "which buffers a sample was taken on; processes are compared by their medians",
+    "measurement.places": "at which place of its round a sample was taken; processes are compared by their medians",
     "run.libraries": "other people's kernels are not gated",
     "run.facts": "what the device says about itself, clocks and load among it",
     "run.peaks.copy_gbps": "a ceiling; times are held against it",

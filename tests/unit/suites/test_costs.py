@@ -179,7 +179,6 @@ def test_the_commands_write_records_and_a_page_and_go_on(tmp_path: Path, capsys:
         (["ptq", "--bits", "4,3"], "--bits 4,3: a cost is that of one number of bits"),
         (["ptq", "--methods", "gptq"], "need calibration"),
         (["step", "--methods", "lords"], "--methods: a step is always that of LoRDS and of QLoRA"),
-        (["step", "--tokens", "0"], "--tokens is 0"),
         (["ptq", "--regimes", "cold"], "--regimes belongs to the latency suite"),
         (["latency", "--scale", "2"], "--scale belongs to the suites ptq and step"),
     ],
