@@ -77,7 +77,7 @@ def unwritten(x_MK: Tensor, weight: PreparedWeight, _bias_N: Tensor | None, _con
     [
         (lambda *a: KERNELS["reference"].launch(*a) * 1.001, Status.INCORRECT, "error is .* times its bound"),
         (unwritten, Status.INCORRECT, "error is inf times its bound"),
-        (raising, Status.LAUNCH_ERROR, "RuntimeError: no launch for 2 tokens"),
+        (raising, Status.LAUNCH_ERROR, "RuntimeError: no launch for 2 tokens and more"),
         (unrepeatable, Status.INCORRECT, "a second launch gave other bits"),
     ],
     ids=["wrong", "unwritten", "raising", "not repeatable"],

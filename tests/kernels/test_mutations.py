@@ -147,7 +147,10 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
             "missing rank": MISSING_RANK,
             "wrong block": {"scale_tile_gemm.kernel": ("row_ptrs + block * BLOCK_WORDS", "row_ptrs")},
             "lost accumulator": {
-                "scale_tile_gemm.kernel": ("tl.dot(levels * scale, x, total,", "tl.dot(levels * scale, x,")
+                "scale_tile_gemm.kernel": (
+                    "tl.dot(join_eight(levels, first, BLOCK_N) * scale, x, total,",
+                    "tl.dot(join_eight(levels, first, BLOCK_N) * scale, x,",
+                )
             },
         },
     ),

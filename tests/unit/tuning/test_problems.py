@@ -51,7 +51,8 @@ def tuned(kernel: str = "scale_tile", **options: str) -> list[Problem]:
         "device": "cuda",
         "blocks": "64",
     } | options
-    return problems_of(argparse.Namespace(**given), (kernel,))
+    numbers = {name: tuple(map(int, given[name].split(","))) for name in ("bits", "ranks", "m", "blocks")}
+    return problems_of(argparse.Namespace(**given | numbers), (kernel,))
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
@@ -100,7 +101,7 @@ def test_what_kernels_do_not_take_is_refused(options: dict[str, str], message: s
 
 
 def test_a_made_up_kernel_keeps_the_rank_that_was_given() -> None:
-    arguments = argparse.Namespace(bits="4", ranks="24", m="8", dtype=None, shapes="64x64", device="fake")
+    arguments = argparse.Namespace(bits=(4,), ranks=(24,), m=(8,), dtype=None, shapes="64x64", device="fake")
 
     (problem,) = problems_of(arguments, (fake.CLEAN,))
 
