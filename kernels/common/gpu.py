@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 
@@ -50,28 +51,32 @@ class Gpu:
 ANY_GPU = Gpu(arch="sm_80", sm_count=132)
 
 
-# The GPUs that are pretended, the innermost last. A plain list: `torch.compile` cannot follow a context variable.
-_PRETENDED: list[Gpu] = []
+_PRETENDED: ContextVar[Gpu | None] = ContextVar("pretended GPU", default=None)
 
 
 @contextmanager
 def pretended_gpu(gpu: Gpu) -> Iterator[None]:
     """Within it kernels are launched as on that GPU, wherever their tensors lie."""
-    _PRETENDED.append(gpu)
+    token = _PRETENDED.set(gpu)
     try:
         yield
     finally:
-        _PRETENDED.pop()
+        _PRETENDED.reset(token)
 
 
 def gpu_of(device: torch.device) -> Gpu:
     """The GPU that is pretended, else the one that a tensor lies on; `ANY_GPU` for a CPU, which interprets kernels."""
-    return _PRETENDED[-1] if _PRETENDED else _gpu_of(device)
+    return _pretended() or _gpu_of(device)
 
 
 def is_compiled_on(device: torch.device) -> bool:
     """Whether kernels for tensors of the device are compiled, and so held to what a GPU can do; else interpreted."""
-    return device.type == "cuda" or bool(_PRETENDED)
+    return device.type == "cuda" or _pretended() is not None
+
+
+def _pretended() -> Gpu | None:
+    # `torch.compile` cannot follow a context variable, and in what it compiles nothing is pretended.
+    return None if torch.compiler.is_compiling() else _PRETENDED.get()
 
 
 @cache
