@@ -102,7 +102,7 @@ def test_the_formula_serves_blocks_where_nothing_was_tuned(m: int, kernel: str) 
 
 
 @pytest.mark.parametrize(("rank", "kernel"), [(5, "rank_expanded"), (16, "rank_expanded"), (17, "scale_tile")])
-def test_one_token_leaves_a_kernel_that_spills_above_rank_16(rank: int, kernel: str) -> None:
+def test_one_token_leaves_a_kernel_that_lacks_registers_above_rank_16(rank: int, kernel: str) -> None:
     assert served_by(1, kernel_weight(rank=rank)).choice == Choice(kernel=kernel)
 
 
