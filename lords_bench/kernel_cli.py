@@ -123,12 +123,14 @@ class _Place:
     Attributes:
         words: behind "Kernels against float64".
         worker: a kernel and its first case to the command line of a worker.
-        notes: what holds for all results.
+        emulated: the target that is emulated; None is a GPU.
+        not_counted: kinds of the emulator's faults that are not held against a kernel, with the reason.
     """
 
     words: str
     worker: "Command"
-    notes: tuple[str, ...] = ()
+    emulated: str | None = None
+    not_counted: tuple[str, ...] = ()
 
 
 def _place(device: str | None) -> _Place:
@@ -153,7 +155,8 @@ def _place(device: str | None) -> _Place:
     return _Place(
         words=f"compiled for {name} and executed in an emulator, not run on a GPU",
         worker=emulated_command(name),
-        notes=tuple(f"not counted: {kind}: {reason}" for kind, reason in excused),
+        emulated=name,
+        not_counted=tuple(f"{kind}: {reason}" for kind, reason in excused),
     )
 
 
@@ -177,7 +180,7 @@ def run_check(
         device: `emulated-sm_90` and its like; None is the current CUDA device.
 
     Raises:
-        UsageError: no CUDA device, no such device or kernel, or records asked of an emulator.
+        UsageError: no CUDA device, no such device or kernel.
         StoreError: the folder refuses.
     """
     from rich.progress import Progress
@@ -186,12 +189,10 @@ def run_check(
     from lords_bench.static.tables import TextTable
     from lords_bench.terminal import Console
 
-    if device is not None and out is not None:
-        raise UsageError(f"records are of real devices; leave --out {out} out, or --device {device}")
     place = _place(device)
     kernels = _kernels(only)
     console = Console()
-    with _Kept(out, command) as kept, Progress(console=console, transient=True) as progress:
+    with _Kept(out, command, place) as kept, Progress(console=console, transient=True) as progress:
         first = {kernel: kept.settled(kernel) for kernel in kernels}
         total = sum(len(cases_of(kernel)) for kernel in kernels)
         task = progress.add_task("checking", total=total, completed=sum(first.values()))
@@ -207,8 +208,8 @@ def run_check(
     wrong = [result for result in results if result.status not in (Status.OK, Status.UNSUPPORTED)]
     for result in wrong:
         console.print(f"{result.kernel} {result.case}: {result.status}: {result.reason}", soft_wrap=True)
-    for note in place.notes:
-        console.print(note, soft_wrap=True)
+    for reason in place.not_counted:
+        console.print(f"not counted: {reason}", soft_wrap=True)
     earlier = f", {sum(first.values())} more in an earlier run" if sum(first.values()) else ""
     console.print(f"{len(results)} checks, {len(wrong)} wrong{earlier}")
     return 1 if wrong else 0
@@ -233,7 +234,7 @@ def run_sanitizer(
     _require_cuda()
     kernels = _kernels(only)
     console = Console()
-    with _Kept(out, command) as kept:
+    with _Kept(out, command, None) as kept:
 
         def on_result(found: Watched) -> None:
             kept.add(found.tool, found.kernel, found.case, found.status, found.reason, None)
@@ -265,17 +266,18 @@ def _kernels(only: str) -> tuple[str, ...]:
 class _Kept:
     """Check records on disk as they come, as a context manager; keeps nothing where there is no folder."""
 
-    def __init__(self, out: Path | None, command: str) -> None:
-        from lords_bench.records.check import CheckRecord
+    def __init__(self, out: Path | None, command: str, place: _Place | None) -> None:
+        from lords_bench.records.check import CheckRecord, check_folder
         from lords_bench.records.store import NounStore
 
         self._command, self._turn = command, threading.Lock()
+        self._emulated, self._not_counted = (place.emulated, place.not_counted) if place is not None else (None, ())
         self._store: NounStore[CheckRecord] | None = None
         if out is not None:
             from lords_bench.timing.probe import probe_environment
 
-            self._environment = probe_environment("cuda")
-            path = out / "records" / self._environment.device_slug / "checks.jsonl"
+            self._environment = probe_environment("cuda" if self._emulated is None else "cpu")
+            path = out / "records" / check_folder(self._environment, self._emulated) / "checks.jsonl"
             self._store = NounStore(path, CheckRecord)
 
     def __enter__(self) -> Self:
@@ -295,7 +297,7 @@ class _Kept:
 
         if self._store is None:
             return 0
-        done = checked(self._store.records, check_key(self._environment))
+        done = checked(self._store.records, check_key(self._environment, self._emulated))
         names = [case_name(**case) for case in cases_of(kernel)]
         return next((place for place, name in enumerate(names) if ("float64", kernel, name) not in done), len(names))
 
@@ -312,7 +314,7 @@ class _Kept:
         record = CheckRecord(
             tool=tool, kernel=kernel, case=case, status=status, reason=reason, worst=known,
             environment=self._environment, created_utc=created_now(),
-            command=self._command,
+            command=self._command, emulated=self._emulated, not_counted=self._not_counted,
         )  # fmt: skip
         with self._turn:
             self._store.append(record)

@@ -1,7 +1,7 @@
 """`CheckRecord`: what a check of a kernel on a device gave: its result against float64, or a memory checker's word."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from lords_bench.errors import RecordError
@@ -29,6 +29,8 @@ class CheckRecord:
         environment: machine, versions and source.
         created_utc: when it ended, as `2026-01-31T12:00:00Z`.
         command: the command line.
+        emulated: the target, as `sm_90`, that the kernel was compiled for and emulated as; None if a GPU ran it.
+        not_counted: kinds of the emulator's faults that were not held against the kernel, each with the reason.
 
     Raises:
         RecordError: fields that contradict each other.
@@ -43,6 +45,8 @@ class CheckRecord:
     environment: Environment
     created_utc: str
     command: str
+    emulated: str | None = field(default=None, metadata={"since": 2})
+    not_counted: tuple[str, ...] = field(default=(), metadata={"since": 2})
 
     def __post_init__(self) -> None:
         where = f"{self.tool} of {self.kernel} {self.case}"
@@ -54,18 +58,28 @@ class CheckRecord:
             raise RecordError(f"{where}: reason {self.reason!r} must be one line that says why")
         if self.status is Status.OK and self.worst is not None and not 0 <= self.worst <= 1:
             raise RecordError(f"{where}: worst error is {self.worst}; above its bound the status is incorrect")
+        if self.emulated is not None and self.tool != "float64":
+            raise RecordError(f"{where}: {self.tool} does not run on the emulated {self.emulated}")
+        if self.not_counted and self.emulated is None:
+            raise RecordError(f"{where}: faults are not counted of the emulator alone; name what is emulated")
         require_created(self.created_utc)
 
     @property
     def run_key(self) -> str:
         """What must be equal for the check to hold still: source, compiler, device."""
-        return check_key(self.environment)
+        return check_key(self.environment, self.emulated)
 
 
-def check_key(environment: Environment) -> str:
+def check_key(environment: Environment, emulated: str | None = None) -> str:
     """Under which a killed run finds what is checked already."""
     versions = [environment.python, environment.torch, environment.triton]
-    return digest(["check", environment.source_sha256, *versions, environment.device, environment.device_name])
+    place = [environment.device, environment.device_name] if emulated is None else ["emulated", emulated]
+    return digest(["check", environment.source_sha256, *versions, *place])
+
+
+def check_folder(environment: Environment, emulated: str | None = None) -> str:
+    """Folder of the records below `records/`: an emulated target's is named after the compiler too."""
+    return environment.device_slug if emulated is None else f"emulated-{emulated}-triton-{environment.triton}"
 
 
 def checked(records: Iterable[CheckRecord], run_key: str) -> frozenset[tuple[CheckTool, str, str]]:

@@ -35,7 +35,7 @@ from lords_bench.strict_json import parse_json
 from lords_bench.text import one_line
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 1
+SCHEMA_MINOR = 2
 # Every noun that has files of its own, by the name in its schema.
 KINDS: MappingProxyType[str, type[Any]] = MappingProxyType(
     {

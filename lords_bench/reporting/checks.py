@@ -35,8 +35,9 @@ def checks_report(records: Iterable[CheckRecord], rejected: Iterable[RejectedLin
         raise RecordError("there is no check record to report; run 'lords-bench kernels --check' on a GPU")
     newest = max(found, key=lambda record: record.created_utc)
     kept, older = newest_checks(found, newest.run_key)
-    lines = ["# Are the kernels right on this device?", "", line("**{}**", verdict(kept)), ""]
+    lines = [_heading(newest.emulated), "", line("**{}**", verdict(kept)), ""]
     lines += provenance(newest.environment, command=newest.command, dates=[record.created_utc for record in kept])
+    lines += [line("- Not counted: {}", reason) for reason in newest.not_counted]
     if older:
         lines.append(f"- {older} checks of other source or versions are in the record file and not shown.")
     for tool in TOOLS:
@@ -44,6 +45,12 @@ def checks_report(records: Iterable[CheckRecord], rejected: Iterable[RejectedLin
         lines += ["", f"## {_TITLES[tool]}", "", *(_float64(members) if tool == "float64" else _checker(members))]
     lines += ["", *map(escape, rejected_notices(rejected))]
     return {"checks.md": "\n".join(lines).rstrip() + "\n"}
+
+
+def _heading(emulated: str | None) -> str:
+    if emulated is None:
+        return "# Are the kernels right on this device?"
+    return line("# Are the kernels right, compiled for {} and executed in an emulator, not run on a GPU?", emulated)
 
 
 def newest_checks(records: Sequence[CheckRecord], run_key: str) -> tuple[tuple[CheckRecord, ...], int]:

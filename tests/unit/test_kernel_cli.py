@@ -121,24 +121,33 @@ def test_results_are_kept_as_they_come_and_a_second_check_goes_on_behind_them(
     assert [record.status for record in records] == [*STATUSES, *STATUSES]
 
 
-def test_kernels_are_checked_on_an_emulated_device(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_kernels_are_checked_on_an_emulated_device_and_the_results_kept_as_such(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     commands: list[list[str]] = []
 
     def check_one(
-        kernels: tuple[str, ...], *, command: Callable[[str, int], list[str]], **_options: object
+        kernels: tuple[str, ...],
+        *,
+        command: Callable[[str, int], list[str]],
+        on_result: Callable[[CheckResult], None],
+        **_options: object,
     ) -> tuple[CheckResult, ...]:
         commands.extend(command(kernel, 3) for kernel in kernels)
         reason = "global access out of bounds: kernel.py:7:3 ptx:20 ld.global.b32 %r3, [%rd0] [1 accesses]"
         case = case_name(**cases_of("fake_quantize")[0])
-        return (CheckResult(kernel="fake_quantize", case=case, status=Status.INCORRECT, reason=reason, worst=0.1),)
+        found = CheckResult(kernel="fake_quantize", case=case, status=Status.INCORRECT, reason=reason, worst=0.1)
+        on_result(found)
+        return (found,)
 
     monkeypatch.setenv("COLUMNS", "240")
     monkeypatch.setattr("lords_bench.kernel_check.isolated.check_isolated", check_one)
 
-    code = run("--check", "--device", "emulated-sm_90", "--only", "fake_quantize")
+    code = run("--check", "--device", "emulated-sm_90", "--only", "fake_quantize", "--out", str(tmp_path))
 
+    (path,) = tmp_path.glob("records/emulated-sm_90-triton-*/checks.jsonl")
+    (record,) = read_nouns(path, CheckRecord).records
+    assert (record.emulated, record.status, record.environment.device) == ("sm_90", Status.INCORRECT, "cpu")
     printed = " ".join(capsys.readouterr().out.split())
     assert code == 1
     assert "compiled for sm_90 and executed in an emulator, not run on a GPU" in printed
@@ -152,10 +161,6 @@ def test_kernels_are_checked_on_an_emulated_device(
     ("words", "message"),
     [
         (("--static", "--device", "emulated-sm_90"), "--device emulated-sm_90 goes with --check"),
-        (
-            ("--check", "--device", "emulated-sm_90", "--out", "folder"),
-            "records are of real devices; leave --out folder",
-        ),
         (("--check", "--device", "sm_75"), "unknown emulated device 'sm_75'; known: emulated-sm_80"),
     ],
 )

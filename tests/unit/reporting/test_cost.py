@@ -6,6 +6,7 @@ import pytest
 
 from cost_builders import make_check, make_cost_run, make_ptq, make_step
 from lords_bench.errors import RecordError
+from lords_bench.records.check import check_folder, check_key
 from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
 from lords_bench.reporting.checks import checks_report
@@ -125,6 +126,38 @@ def test_a_tool_that_does_not_work_is_said_in_its_own_words() -> None:
 
     assert "compute-sanitizer memcheck: could not run here (Device not supported)." in text
     assert "compute-sanitizer racecheck: 1 of 1 right." in text
+
+
+def test_an_emulated_check_says_so_and_what_it_does_not_count() -> None:
+    emulated = make_check(
+        environment=make_environment(), emulated="sm_90", not_counted=("a fence: left out by Triton",)
+    )
+
+    text = checks_report((emulated,))["checks.md"]
+
+    assert text.startswith(
+        "# Are the kernels right, compiled for sm\\_90 and executed in an emulator, not run on a GPU?"
+    )
+    assert "- Not counted: a fence: left out by Triton" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tool": "racecheck", "worst": None, "emulated": "sm_90"}, "racecheck does not run on the emulated sm_90"),
+        ({"not_counted": ("a fence",)}, "name what is emulated"),
+    ],
+)
+def test_an_emulated_check_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(RecordError, match=message):
+        make_check(**changes)
+
+
+def test_checks_on_a_gpu_and_emulated_ones_never_stand_for_each_other() -> None:
+    environment = make_environment()
+
+    assert len({check_key(environment), *(check_key(environment, name) for name in ("sm_80", "sm_90"))}) == 3
+    assert check_folder(replace(environment, triton="3.6.0"), "sm_90") == "emulated-sm_90-triton-3.6.0"
 
 
 def test_a_check_of_other_source_is_not_shown() -> None:
