@@ -14,7 +14,7 @@ from lords_bench.kernels.blockwise_gemm.space import BlockwiseGemmConfig, defaul
 from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import padded_rank
-from lords_bench.kernels.common.support import Support, activation_support, require_matrix
+from lords_bench.kernels.common.support import Support, require_matrix, tensor_core_support
 
 CONFIG = BlockwiseGemmConfig
 
@@ -29,8 +29,8 @@ class LoraTerm:
 
 
 def supports(operands: BlockwiseOperands, dtype: torch.dtype) -> Support:
-    """Any number of tokens; float32 activations through the portable decoder only."""
-    return activation_support(dtype, operands.levels)
+    """Any number of tokens; float32 activations in the interpreter only: at 3 bits they do not fit shared memory."""
+    return tensor_core_support(dtype, operands.levels, operands.packed.device)
 
 
 def launch(

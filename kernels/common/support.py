@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from lords_bench.errors import UsageError
+from lords_bench.kernels.common.gpu import is_compiled_on
 from lords_bench.kernels.common.operands import LevelTable
 
 
@@ -33,6 +34,13 @@ def activation_support(dtype: torch.dtype, levels: LevelTable) -> Support:
     if dtype != levels.dtype:
         return no(f"activations are {dtype}, but the weight was prepared for {levels.dtype}; prepare it for {dtype}")
     return YES
+
+
+def tensor_core_support(dtype: torch.dtype, levels: LevelTable, device: torch.device) -> Support:
+    """As `activation_support`; float32 activations in the interpreter only."""
+    if dtype == torch.float32 and is_compiled_on(device):
+        return no("float32 products have no tensor core to run on; use dequantize and a dense matmul")
+    return activation_support(dtype, levels)
 
 
 def require_tile(block_m: int, block_n: int, num_warps: int) -> None:

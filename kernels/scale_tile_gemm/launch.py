@@ -7,10 +7,10 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
-from lords_bench.kernels.common.gpu import gpu_of, is_compiled_on
+from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
-from lords_bench.kernels.common.support import Support, activation_support, no, require_fp16_scale, require_matrix
+from lords_bench.kernels.common.support import Support, require_fp16_scale, require_matrix, tensor_core_support
 from lords_bench.kernels.scale_tile_gemm.kernel import joined_gemm_kernel, split_gemm_kernel
 from lords_bench.kernels.scale_tile_gemm.space import ScaleTileGemmConfig, default_config
 
@@ -19,9 +19,7 @@ CONFIG = ScaleTileGemmConfig
 
 def supports(operands: LordsOperands, dtype: torch.dtype) -> Support:
     """Any number of tokens; float32 activations in the interpreter only."""
-    if dtype == torch.float32 and is_compiled_on(operands.packed.device):
-        return no("float32 products have no tensor core to run on; use dequantize and a dense matmul")
-    return activation_support(dtype, operands.levels)
+    return tensor_core_support(dtype, operands.levels, operands.packed.device)
 
 
 def launch(

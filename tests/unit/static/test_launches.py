@@ -69,6 +69,11 @@ def test_every_target_has_a_size(target: str) -> None:
     ("kernel", "changes", "message"),
     [
         ("scale_tile_gemm", {"x_dtype": "float32", "decoder": "table"}, "float32 products have no tensor core"),
+        (
+            "blockwise_gemm",
+            {"x_dtype": "float32", "decoder": "table", "rank": None, "block": 64},
+            "float32 products have no tensor core",
+        ),
         ("rank_expanded", {"m_bucket": 8}, "M = 8 is above 4"),
         ("blockwise", {}, "has no block; it is of a LoRDS weight"),
         ("scale_tile", {"rank": None, "block": 64}, "has no rank; it is of a block-wise weight"),
