@@ -1,9 +1,10 @@
-"""Break the project on purpose in a clone, and see what the gate says: `python benchmarks/gate_drill.py [--repeats N]`.
+"""Break the project on purpose in a clone, and see what is said: `python benchmarks/gate_drill.py [--repeats N]`.
 
-Every break is an edit of a real file, followed by the real `lords-bench gate …`; then the file is restored and the same
-command must be green again. Last, the unchanged tree is gated over and over. Prints a Markdown table; the exit code is
-1 if anything came out other than expected. Most of its time goes to fake timings of the unchanged tree, 50 CPU seconds
-each: `--repeats 3` is a quick one.
+Every break is an edit of a real file, followed by the real `lords-bench gate …`, or the check of a kernel in the
+emulator; then the file is restored and the same command must be green again. Last, the unchanged tree is gated over and
+over. Prints a Markdown table; the exit code is 1 if anything came out other than expected. Most of its time goes to
+fake timings of the unchanged tree, 50 CPU seconds each, and to the emulator, two minutes for a break: `--repeats 3
+--only spill` is a quick one.
 """
 
 import argparse
@@ -18,9 +19,10 @@ from pathlib import Path
 from lords_bench.isolate import run
 
 ROOT = Path(__file__).resolve().parent.parent
-ONE_KERNEL = ("--static", "--only", "scale_tile 4 bit M≤8 bfloat16", "--targets", "sm_80")
-NF4 = ("--accuracy", "--baseline", "HEAD", "--methods", "nf4", "--bits", "4")
+ONE_KERNEL = ("gate", "--static", "--only", "scale_tile 4 bit M≤8 bfloat16", "--targets", "sm_80")
+NF4 = ("gate", "--accuracy", "--baseline", "HEAD", "--methods", "nf4", "--bits", "4")
 FAKE = (
+    "gate",
     "--latency",
     "--fake",
     "--baseline",
@@ -28,6 +30,9 @@ FAKE = (
     "--cases",
     "llama-3-8b/q_proj+o_proj-m1-b4-g64,llama-3-8b/q_proj+o_proj-m16-b4-g64",
 )
+# Shipped code of one kernel, executed: products of fragments decoded in registers, and sums of several programs.
+EMULATED_GEMM = ("kernels", "--check", "--device", "emulated-sm_80", "--only", "scale_tile_gemm")
+EMULATED_DECODE = ("kernels", "--check", "--device", "emulated-sm_90", "--only", "rank_expanded")
 KERNEL = "kernels/scale_tile/kernel.py"
 PINS = "reports/static/sm_80.jsonl"
 
@@ -40,8 +45,8 @@ class Break:
         name: what it is.
         file: what is edited.
         old: text that occurs in the file; its first occurrence becomes `new`.
-        gate: arguments of the gate that must catch it.
-        exit_code: what the gate must end with.
+        command: of `lords-bench`, that must catch it.
+        exit_code: what it must end with.
         message: what it must print.
     """
 
@@ -49,7 +54,7 @@ class Break:
     file: str
     old: str
     new: str
-    gate: tuple[str, ...]
+    command: tuple[str, ...]
     exit_code: int
     message: str
 
@@ -60,7 +65,7 @@ BREAKS = (
         file="kernels/scale_tile/space.py",
         old="        blocks_k=blocks_k, tiles_per_program=per_program,\n",
         new="        block_n=256, blocks_k=blocks_k, tiles_per_program=per_program,\n",
-        gate=ONE_KERNEL,
+        command=ONE_KERNEL,
         exit_code=1,
         message=r"kernels/scale_tile/kernel.py\): spills appeared: 0 → [1-9]",
     ),
@@ -69,7 +74,7 @@ BREAKS = (
         file=KERNEL,
         old='total = tl.dot(levels[position] * scale, x_tiles[position], total, input_precision="ieee")',
         new="total += tl.sum((levels[position] * scale).to(tl.float32), axis=1)[:, None]",
-        gate=ONE_KERNEL,
+        command=ONE_KERNEL,
         exit_code=1,
         message=r"kernels/scale_tile/kernel.py\): tensor-core work lost",
     ),
@@ -78,16 +83,34 @@ BREAKS = (
         file=KERNEL,
         old="load_words(tile_ptr + ",
         new="load_words(tile_ptr + 1 + ",
-        gate=ONE_KERNEL,
+        command=ONE_KERNEL,
         exit_code=1,
         message=r"kernels/scale_tile/kernel.py\): global loads narrowed",
+    ),
+    Break(
+        name="a wrong fragment layout: the two lanes of a decoded register exchanged",
+        file="kernels/common/ptx.py",
+        old="zero_extend = field | (8 | field) << 4 | (4 + field) << 8 | (8 | 4 + field) << 12",
+        new="zero_extend = (4 + field) | (8 | 4 + field) << 4 | field << 8 | (8 | field) << 12",
+        command=EMULATED_GEMM,
+        exit_code=1,
+        message=r"scale_tile_gemm m\d+\S+: incorrect: error is .* times its bound",
+    ),
+    Break(
+        name="a missing wait: the last program reads sums that it did not wait for",
+        file="kernels/common/split_k.py",
+        old='sem="acq_rel"',
+        new='sem="relaxed"',
+        command=EMULATED_DECODE,
+        exit_code=1,
+        message=r"rank_expanded m\d+\S+: incorrect: .* another CTA",
     ),
     Break(
         name="a worse codebook: one of NF4's levels moved",
         file="lords_bench/spec/codebook.py",
         old="-0.28444138169288635",
         new="-0.34",
-        gate=NF4,
+        command=NF4,
         exit_code=1,
         message=r"regression: nf4-b4-g64: KL ",
     ),
@@ -96,7 +119,7 @@ BREAKS = (
         file="suites/evaluate.py",
         old="weights = {name: layer.weight_NK for name, layer in quantized.items()}",
         new="weights: dict[str, Tensor] = {}",
-        gate=NF4,
+        command=NF4,
         exit_code=2,
         message=r"invalid: nf4-b4-g64: .* the model that was scored is not the one that was quantized",
     ),
@@ -105,7 +128,7 @@ BREAKS = (
         file="suites/layers.py",
         old="sum(tensor.nbytes for tensor in quantized.tensors().values())",
         new="sum(tensor.nbytes for tensor in quantized.tensors().values()) * 3 // 4",
-        gate=NF4,
+        command=NF4,
         exit_code=2,
         message=r"invalid: nf4-b4-g64: .* its spec and shape 512×512 need 139264",
     ),
@@ -114,7 +137,7 @@ BREAKS = (
         file="suites/layers.py",
         old="squared_norm=float(own_NK.square().sum())",
         new="squared_norm=2 * float(own_NK.square().sum())",
-        gate=NF4,
+        command=NF4,
         exit_code=2,
         message=r"invalid: nf4-b4-g64: .* the norms of their layers' own weights differ",
     ),
@@ -123,7 +146,7 @@ BREAKS = (
         file="suites/accuracy.py",
         old="specs=(spec,),",
         new="specs=(QuantSpec(method=spec.method, bits=spec.bits, block=128),),",
-        gate=NF4,
+        command=NF4,
         exit_code=2,
         message=r"invalid: nf4-b4-g64: .* spec\.block 128 here, 64 there",
     ),
@@ -132,7 +155,7 @@ BREAKS = (
         file="lords_bench/static/cases.py",
         old="_peft_backward, _fake_quantize, _blockwise,",
         new="_peft_backward, _blockwise,",
-        gate=("--static", "--only", "fake_quantize", "--targets", "sm_80"),
+        command=("gate", "--static", "--only", "fake_quantize", "--targets", "sm_80"),
         exit_code=1,
         message=r"regression: fake_quantize 4 bit on sm_80: vanished: it is pinned",
     ),
@@ -141,7 +164,7 @@ BREAKS = (
         file="lords_bench/spec/latency.py",
         old='label="QLoRA, merged and quantized again", bits=BITS',
         new='label="QLoRA, merged and quantized again", bits=(3, 2)',
-        gate=FAKE,
+        command=FAKE,
         exit_code=1,
         message=r"vanished: the baseline times it in 3 processes, this tree in 0",
     ),
@@ -150,7 +173,7 @@ BREAKS = (
         file=PINS,
         old='"registers":',
         new='"registers":1',
-        gate=ONE_KERNEL,
+        command=ONE_KERNEL,
         exit_code=2,
         message=r"sm_80\.jsonl, line 1 is not believed: checksum does not fit the record",
     ),
@@ -159,7 +182,7 @@ BREAKS = (
         file=PINS,
         old="lords-bench/fingerprint/1.",
         new="lords-bench/fingerprint/0.",
-        gate=ONE_KERNEL,
+        command=ONE_KERNEL,
         exit_code=2,
         message=r"schema 'lords-bench/fingerprint/0\.\d+' has major version 0",
     ),
@@ -168,7 +191,7 @@ BREAKS = (
         file="suites/latency_fake.py",
         old="    return max(call, ",
         new="    return (1.02 if method == SUBJECT else 1.0) * max(call, ",
-        gate=FAKE,
+        command=FAKE,
         exit_code=1,
         message=r"regression: .* lords \((cold|hot)\): slower: time \+",
     ),
@@ -176,14 +199,14 @@ BREAKS = (
 
 # An unchanged tree, gated by all layers, and with the numbers really made again.
 UNCHANGED = (
-    ("--static", "--accuracy", "--latency", "--fake", "--baseline", "HEAD", "--strict"),
+    ("gate", "--static", "--accuracy", "--latency", "--fake", "--baseline", "HEAD", "--strict"),
     (*FAKE, "--measure-anyway"),
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a gate ended with, what it printed, and how long it took."""
+    """What a command ended with, what it printed, and how long it took."""
 
     exit_code: int
     output: str
@@ -202,7 +225,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lords-bench-drill-") as folder:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        say("| break | gate | exit code | after the revert | what it says |\n|---|---|--:|--:|---|")
+        say("| break | command | exit code | after the revert | what it says |\n|---|---|--:|--:|---|")
         for item in BREAKS:
             if arguments.only in item.name:
                 right = drill(clone, item) and right
@@ -212,17 +235,17 @@ def main() -> int:
 
 
 def drill(clone: Path, item: Break) -> bool:
-    """Break, gate, revert, gate; prints a row."""
+    """Break, judge, revert, judge; prints a row."""
     path = clone / item.file
     text = path.read_text("utf-8")
     path.write_text(broken(text, item), "utf-8")
-    red = gate(clone, item.gate)
+    red = lords_bench(clone, item.command)
     path.write_text(text, "utf-8")
-    green = gate(clone, item.gate)
+    green = lords_bench(clone, item.command)
     said = next((line for line in red.output.splitlines() if re.search(item.message, line)), None)
     is_right = (red.exit_code, green.exit_code) == (item.exit_code, 0) and said is not None
     shown = said if said is not None else f"NOT {item.message}, but: {' '.join(red.output.split())[-300:]}"
-    cells = (item.name, " ".join(item.gate), red.exit_code, green.exit_code, shown.replace("|", "\\|"))
+    cells = (item.name, " ".join(item.command), red.exit_code, green.exit_code, shown.replace("|", "\\|"))
     say("| " + " | ".join(map(str, cells)) + " |")
     if green.exit_code:
         say(f"after the revert: {green.output}")
@@ -242,21 +265,21 @@ def broken(text: str, item: Break) -> str:
 
 def unchanged(clone: Path, words: tuple[str, ...], repeats: int) -> bool:
     """Gate the unchanged tree over and over; prints a line."""
-    found = [gate(clone, words) for _ in range(repeats)]
+    found = [lords_bench(clone, words) for _ in range(repeats)]
     green = sum(outcome.exit_code == 0 for outcome in found)
     seconds = sorted(outcome.seconds for outcome in found)
     median = seconds[len(seconds) // 2]
-    say(f"\nunchanged, `gate {' '.join(words)}`: exit code 0 in {green} of {repeats}, {median:.0f} s each")
+    say(f"\nunchanged, `{' '.join(words)}`: exit code 0 in {green} of {repeats}, {median:.0f} s each")
     for outcome in found:
         if outcome.exit_code:
             say(outcome.output)
     return green == repeats
 
 
-def gate(clone: Path, words: tuple[str, ...]) -> Outcome:
-    """Run `lords-bench gate` of the clone."""
+def lords_bench(clone: Path, words: tuple[str, ...]) -> Outcome:
+    """Run that command of the clone's `lords-bench`."""
     begin = time.monotonic()
-    command = [sys.executable, "-m", "lords_bench", "gate", *words]
+    command = [sys.executable, "-m", "lords_bench", *words]
     done = run(command, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return Outcome(exit_code=done.returncode, output=done.stdout + done.stderr, seconds=time.monotonic() - begin)
 
