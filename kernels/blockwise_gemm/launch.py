@@ -57,7 +57,10 @@ def launch(
     y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
     if y_MN.numel() == 0:
         return y_MN
-    config = config or default_config(m, decoder=operands.levels.decoder, gpu=gpu_of(x_MK.device))
+    config = config or default_config(
+        m, bits=operands.bits, decoder=operands.levels.decoder, lora_rank=0 if lora is None else lora.b_NR.shape[1],
+        gpu=gpu_of(x_MK.device),
+    )  # fmt: skip
     small_MR = x_MK if lora is None else _small_product(x_MK, lora, operands.levels.unit)
     blockwise_gemm_kernel[(triton.cdiv(operands.n, config.block_n), triton.cdiv(m, config.block_m))](
         operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, x_MK,

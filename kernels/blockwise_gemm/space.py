@@ -27,13 +27,18 @@ class BlockwiseGemmConfig:
         require_tile(self.block_m, self.block_n, self.num_warps)
 
 
-def default_config(m: int, *, decoder: str, gpu: Gpu = ANY_GPU) -> BlockwiseGemmConfig:
+def default_config(
+    m: int, *, bits: int = 4, decoder: str, lora_rank: int = 0, gpu: Gpu = ANY_GPU
+) -> BlockwiseGemmConfig:
     """The rule of the scale-tile GEMM for shapes that were not tuned.
 
     Exact levels of 16 bits take more registers to decode: with four warps 3 instructions spill on sm_86 and sm_89, with
-    two of the same tile none.
+    two of the same tile none. At 3 bits 128 tokens in three stages beside an adapter of rank 64 ask for 256,000 bytes
+    of shared memory; Hopper has 232,448.
     """
     config = _alike(scale_tile_gemm.default_config(m, gpu=gpu))
+    if config.form == "joined" and config.block_m > 64 and bits == 3 and lora_rank > 32:
+        config = replace(config, num_stages=2)
     if decoder == "table16" and config.form == "split":
         config = replace(config, block_n=64, num_warps=2)
     return config

@@ -1,11 +1,11 @@
 """Runs `lords-bench tune` in forked children, so that a start costs milliseconds: one JSON request per line in and out.
 
-    {"argv": […], "kill_after_s": 0.1 or null, "first": "worker" or null, "log": path}
+    {"argv": […], "kill_after_s": 0.1 or null, "first": "worker" or null, "in_try": 3 or null, "log": path}
     {"signal": 9 or null, "exit": 0 or null, "seconds": …}
 
 A child is a real process, and so is its evaluation process, which it forks instead of starting a new interpreter. It is
-killed by SIGKILL, `kill_after_s` after a line of the log that begins with `first`. `log` gets a line `try <config>`
-before each try and `worker <pid>` for each evaluation process.
+killed by SIGKILL, `kill_after_s` after a line of the log that begins with `first`, or in its try of that number. `log`
+gets a line `try <config>` before each try and `worker <pid>` for each evaluation process.
 """
 
 import json
@@ -14,6 +14,7 @@ import select
 import signal
 import sys
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,15 @@ class Forked:
         return self.returncode
 
 
-def run_child(argv: list[str], log: str) -> None:
+def run_child(argv: list[str], log: str, in_try: int | None) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     attempt = EvaluationProcess.attempt
+    numbers = count(1)
 
     def logged_attempt(self: EvaluationProcess, config: Any, *, stop_above_ns: float | None) -> Any:
         os.write(descriptor, f"try {json.dumps(config)}\n".encode())
+        if next(numbers) == in_try:
+            os.kill(os.getpid(), signal.SIGKILL)
         return attempt(self, config, stop_above_ns=stop_above_ns)
 
     def forked_start(self: ProcessGroup, *_: Any, **__: Any) -> Any:
@@ -92,7 +96,7 @@ def serve() -> None:
         begin = time.monotonic()
         pid = os.fork()
         if pid == 0:
-            run_child(request["argv"], request["log"])
+            run_child(request["argv"], request["log"], request["in_try"])
         handle = os.pidfd_open(pid)
         while request["first"] is not None and request["first"] not in logged(request["log"]):
             if select.select([handle], [], [], 0.002)[0]:
