@@ -27,6 +27,9 @@ from lords_bench.errors import LordsBenchError, StoreError
 REMEDY = "give another place"
 # What frees space mends, and nothing else.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# By what a disk refuses to be written, and by what a path that somebody gave is refused.
+REFUSALS = (*_FULL, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+PATH_REFUSALS = (*REFUSALS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
 
 
 @contextlib.contextmanager
@@ -115,24 +118,40 @@ def write_whole(path: Path, content: str | bytes, *, remedy: str = REMEDY) -> No
 
 @contextlib.contextmanager
 def _beside(path: Path, remedy: str, make: Callable[[Path], None], *, parents: bool) -> Iterator[Path]:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    lock = -1
+    part, lock = path, -1
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
         _remove_orphans(path)
-        make(part)
-        lock = os.open(part, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while lock < 0:
+            part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+            make(part)
+            lock = _locked(part)
         yield part
     except LordsBenchError:
         raise
     except OSError as error:
         raise _refused(path, error, remedy) from error
     finally:
-        _remove(part)
+        if part is not path:
+            remove(part)
         if lock >= 0:
             os.close(lock)
+
+
+def _locked(part: Path) -> int:
+    """The open part with its lock; -1 where another writer took it for an orphan before it was locked."""
+    with contextlib.suppress(FileNotFoundError):
+        lock = os.open(part, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(lock), part.stat()):
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+    return -1
 
 
 def is_full(error: OSError) -> bool:
@@ -153,17 +172,18 @@ def _remove_orphans(path: Path) -> None:
             lock = os.open(part, os.O_RDONLY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(part)
+                remove(part)
             finally:
                 os.close(lock)
 
 
-def _remove(part: Path) -> None:
-    if part.is_dir():
-        shutil.rmtree(part, ignore_errors=True)
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all below, as far as the disk lets it; nothing there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def force_to_disk(path: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lords_bench.errors import RecordError
-from lords_bench.files import write_whole
+from lords_bench.files import remove, write_whole
 from lords_bench.records.codec import canonical_json, from_plain, to_plain
 from lords_bench.static.ttgir import LayoutFacts
 from lords_bench.strict_json import parse_json
@@ -65,7 +65,7 @@ def read_stored(path: Path, on_damage: Callable[[Path], None]) -> StoredCode | N
     except FileNotFoundError:
         return None
     except (OSError, EOFError, zlib.error, ValueError):
-        path.unlink(missing_ok=True)
+        remove(path)
         on_damage(path)
         return None
 

@@ -183,3 +183,34 @@ def test_a_killed_writers_rest_goes_with_the_next_and_a_living_ones_stays(tmp_pa
 
     assert len(alive) == len(killed) == 2
     assert names(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("moment", ["made", "opened"])
+def test_a_part_that_another_writer_takes_for_an_orphan_is_made_again(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, others, flock = tmp_path / "page.md", ["b", "a"], files.fcntl.flock
+    made = Path.touch
+
+    def other_writer() -> None:
+        if others:
+            write_whole(path, others.pop())
+
+    def touch(part: Path, *arguments: int) -> None:
+        made(part, *arguments)
+        if moment == "made":
+            other_writer()
+
+    def lock(file: int, how: int) -> None:
+        if moment == "opened" and how == files.fcntl.LOCK_EX:
+            other_writer()
+        flock(file, how)
+
+    monkeypatch.setattr(Path, "touch", touch)
+    monkeypatch.setattr(files.fcntl, "flock", lock)
+
+    write_whole(path, "mine")
+
+    assert others == []
+    assert path.read_text() == "mine"
+    assert names(tmp_path) == [path.name]

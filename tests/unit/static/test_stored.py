@@ -100,3 +100,18 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(StoreError, match=r"No space left on device; free some space, or give another --cache"):
         write_stored(tmp_path / "result.json.gz", CODE)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["folder", "loop", "endless"])
+def test_what_is_no_file_is_removed_and_the_place_can_be_written(what: str, tmp_path: Path) -> None:
+    path, damaged = tmp_path / "result.json.gz", list[Path]()
+    if what == "folder":
+        (path / "below").mkdir(parents=True)
+    else:
+        path.symlink_to({"loop": path, "endless": Path("/dev/zero")}[what])
+
+    assert read_stored(path, damaged.append) is None
+    write_stored(path, CODE)
+
+    assert damaged == [path]
+    assert read_stored(path, damaged.append) == CODE
