@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     from lords_bench.tuning.lookup import choose
     from lords_bench.tuning.tables import read_tables
 
+    if arguments.tables is not None and not arguments.tables.is_dir():
+        raise UsageError(f"no folder {str(arguments.tables)!r} of tables; leave --tables out for the shipped ones")
     tables = read_tables(None if arguments.tables is None else (arguments.tables,))
     entries = entries_of(tables)
     machine = _machine(arguments.device, entries)

@@ -41,7 +41,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="keep what --check and --sanitize find below DIR/records"
     )
-    parser.add_argument("--only", metavar="TEXT", default="", help="kernels whose name contains TEXT")
+    parser.add_argument("--only", type=str, metavar="TEXT", default="", help="kernels whose name contains TEXT")
     parser.add_argument(
         "--device", metavar="NAME", help="for --check: emulated-sm_90 and its like, in place of this machine's GPU"
     )

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.take is not None:
         return _take(arguments)
     chosen = _chosen(arguments)
-    out: Path = (arguments.out or Path("visit")).resolve()
+    out: Path = (arguments.out or Path("visit")).absolute()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

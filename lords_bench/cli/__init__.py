@@ -1,9 +1,9 @@
 """`lords-bench …`: the only part that knows kernels/ and suites/ by name.
 
 Exit codes: 0 done, 2 refused with one line (`errors.LordsBenchError`, wrong arguments, a required package that is not
-installed, a full disk, whichever library meets it), 130 interrupted, 141 nobody reads the output any more (`… | head
--1`). Whatever else escapes is a defect and keeps its traceback. Commands import what they need when they are called, so
-that help and usage errors do not wait for torch.
+installed; a full disk or a path that cannot be used, whichever library meets it), 130 interrupted, 141 nobody reads the
+output any more (`… | head -1`). Whatever else escapes is a defect and keeps its traceback. Commands import what they
+need when they are called, so that help and usage errors do not wait for torch.
 """
 
 import sys
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from lords_bench.cli.output import complain, finish_output, is_reader_gone, prepare_output
 from lords_bench.cli.parser import build_parser
-from lords_bench.errors import LordsBenchError
-from lords_bench.files import is_full
+from lords_bench.errors import LordsBenchError, reason_of
+from lords_bench.files import PATH_REFUSALS, is_full
 from lords_bench.requirements import unmet_requirements
 
 REFUSED = 2
@@ -51,10 +51,10 @@ def _run(argv: Sequence[str] | None) -> int:
         complain(error)
         return REFUSED
     except OSError as error:
-        if arguments.debug or not is_full(error):
+        refusal = _refusal(error)
+        if arguments.debug or refusal is None:
             raise
-        where = "the disk" if error.filename is None else f"the disk of {str(error.filename)!r}"
-        complain(f"{where} is full; free some space and start again")
+        complain(refusal)
         return REFUSED
     except ModuleNotFoundError as error:
         missing = [unmet for unmet in unmet_requirements() if unmet.installed is None]
@@ -70,3 +70,13 @@ def _run(argv: Sequence[str] | None) -> int:
         complain("interrupted; the same command goes on where this one stopped" if arguments.resumes else "interrupted")
         return INTERRUPTED
     return code
+
+
+def _refusal(error: OSError) -> str | None:
+    """The one line for a full disk or a path that cannot be used, whichever library meets it; None for a defect."""
+    if is_full(error):
+        where = "the disk" if error.filename is None else f"the disk of {str(error.filename)!r:.200}"
+        return f"{where} is full; free some space and start again"
+    if error.filename is None or error.errno not in PATH_REFUSALS:
+        return None
+    return f"cannot use {str(error.filename)!r:.200}: {reason_of(error)}; give another path"

@@ -1,9 +1,11 @@
 """The arguments of every command. Each command's function is imported when it is called."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import NoReturn, get_args
+from pathlib import Path
+from typing import Any, NoReturn, get_args
 
 from lords_bench import explain_cli, gate_cli, kernel_cli, tuning_cli, visit_cli
 from lords_bench.cli import costs, export, latency, train
@@ -17,10 +19,43 @@ _DEFAULTS = QuantSpec()
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses in one line, as everything else here, where argparse would print the usage first."""
+    """Refuses in one line, as everything else here, where argparse would print the usage first.
+
+    An empty value is refused too: it is a variable of a script that was never set, and would pass for the default or,
+    as a path, for the working folder. An option for which it means something says so by `type=str`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register("type", None, _given)
+        self.register("type", Path, _given_path)
+
+    def add_subparsers(self, **options: Any) -> Any:
+        """What argparse does; the words of a command are for that command to judge, also empty ones."""
+        action = super().add_subparsers(**options)
+        action.type = str
+        return action
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What argparse does, but for `--option=--`, of which Python 3.11 makes an empty list, whatever its type."""
+        for argument in sys.argv[1:] if args is None else args:
+            name, _, value = argument.partition("=")
+            if value == "--" and name.startswith("--"):
+                self.error(f"argument {name}: '--' is no value")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"lords-bench: {message}; see '{self.prog} --help'\n")
+
+
+def _given(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is empty; give a value or leave it out")
+    return text
+
+
+def _given_path(text: str) -> Path:
+    return Path(_given(text))
 
 
 def build_parser() -> argparse.ArgumentParser:

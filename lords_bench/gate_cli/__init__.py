@@ -38,14 +38,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     out = parser.add_argument_group("output")
     out.add_argument("--markdown", type=Path, metavar="FILE", help="write the comment for a pull request")
     out.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, a test case per benchmark")
-    out.add_argument("--link-base", default="", metavar="URL", help="what links in the comment begin with")
+    out.add_argument("--link-base", type=str, default="", metavar="URL", help="what links in the comment begin with")
     out.add_argument("--strict", action="store_true", help="warnings fail as well")
     out.add_argument("--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="folder of pins and records")
     static = parser.add_argument_group("static layer")
     static.add_argument(
         "--pin", action="store_true", help="pin what this tree compiles to, and print what that changes"
     )
-    static.add_argument("--only", metavar="TEXT", default="", help="kernels whose name contains TEXT")
+    static.add_argument("--only", type=str, metavar="TEXT", default="", help="kernels whose name contains TEXT")
     static.add_argument("--targets", metavar="NAME", nargs="+", help="architectures, as sm_90 or gfx942")
     static.add_argument(
         "--workers", type=WORKERS, metavar="N", help="compile processes at a time (default: one per core)"
@@ -54,7 +54,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     accuracy = parser.add_argument_group("accuracy layer")
     accuracy.add_argument("--device-name", default="cpu", metavar="NAME", help="folder of the baseline's records")
     accuracy.add_argument("--head", type=Path, metavar="FILE", help="records of this tree, instead of measuring now")
-    accuracy.add_argument("--methods", default="", metavar="NAME,…", help="cases of these methods only")
+    accuracy.add_argument("--methods", type=str, default="", metavar="NAME,…", help="cases of these methods only")
     accuracy.add_argument("--bits", type=BIT_COUNTS, metavar="N,…", help="cases of these numbers of bits only")
     sides = parser.add_argument_group("baseline of accuracy and latency")
     sides.add_argument(
@@ -64,6 +64,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     sides.add_argument(
         "--believe",
+        type=str,
         default="",
         metavar="ID,…",
         help="cases whose gain is too large to be believed, and that you have measured again",
@@ -78,7 +79,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     latency.add_argument(
         "--retries", type=RETRIES, default=1, metavar="N", help="times to time again what is not settled"
     )
-    latency.add_argument("--cases", default="", metavar="ID,…", help="cases of the latency suite (default: all)")
+    latency.add_argument(
+        "--cases", type=str, default="", metavar="ID,…", help="cases of the latency suite (default: all)"
+    )
     latency.add_argument("--fake", action="store_true", help="a fake GPU's made-up numbers, to try the software")
     latency.add_argument("--save", type=Path, metavar="FILE", help="append this tree's records, to pin them")
     parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")

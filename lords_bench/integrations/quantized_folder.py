@@ -66,12 +66,22 @@ def require_free(folder: Path) -> None:
     if len(folder.absolute().parts) > MOST_PARTS_OF_PATH:
         raise StoreError(f"{str(folder)!r:.80} is over {MOST_PARTS_OF_PATH} folders deep; choose another --out")
     try:
-        is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+        is_free = not _is_there(folder) or (folder.is_dir() and not any(folder.iterdir()))
+        above = next((path for path in folder.absolute().parents if _is_there(path)), folder)
+        if not above.is_dir():
+            raise StoreError(f"cannot write {str(folder)!r}: {str(above)!r} is no folder; choose another --out")
+    except StoreError:
+        raise
     # A path that is longer than the system takes, or a folder that cannot be listed.
     except OSError as error:
         raise StoreError(f"cannot write {str(folder)!r:.80}: {reason_of(error)}; choose another --out") from error
     if not is_free:
         raise StoreError(f"{str(folder)!r} exists already; choose another --out")
+
+
+def _is_there(path: Path) -> bool:
+    """Also a link that leads nowhere."""
+    return path.is_symlink() or path.exists()
 
 
 def save_quantized_folder(model: CausalModel, weights: Mapping[str, QuantizedWeight], folder: Path) -> None:

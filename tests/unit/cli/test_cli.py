@@ -14,6 +14,7 @@ from lords_bench.reporting.format import estimate
 from lords_bench.reporting.metrics import METRICS
 from lords_bench.suites import evaluation_text
 from lords_bench.suites.evaluation_text import EvaluationSize, EvaluationText
+from lords_bench.suites.testbed.load import TESTBED_MODEL
 from tiny_models import save_tiny_gpt2, save_tiny_llama
 
 SIZE = EvaluationSize(passages=4, choice_items=4, calibration_passages=2, passage_characters=120, window_tokens=64)
@@ -153,6 +154,35 @@ def test_a_model_of_conv1d_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     error = refusal(capsys, ["eval", str(gpt2)])
 
     assert "no nn.Linear to quantize; its weights are in transformer.h.0.attn.c_attn (Conv1D)" in error
+
+
+@pytest.mark.parametrize("below", ["n" * 300, "file/below", "loop/below"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["report", "--out"],
+        ["gpu", "--take"],
+        ["gpu", "--device", "fake", "--out"],
+        ["export", __file__],
+        ["testbed", "card"],
+        ["testbed", "train", "--max-steps", "1", "--out"],
+        ["quantize", str(TESTBED_MODEL), "--method", "nf4", "--out"],
+        ["train", "qat", str(TESTBED_MODEL), "--data", __file__, "--out"],
+        ["tune", "--device", "fake", "--m", "1", "--shapes", "64x64", "--out"],
+        ["gate", "--accuracy", "--head"],
+        ["explain", "16", "64", "64", "--device", "H200", "--tables"],
+    ],
+    ids=lambda command: " ".join(word for word in command if not word.startswith("/")),
+)
+def test_a_path_that_the_system_refuses_is_refused_in_one_line(
+    command: list[str], below: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+
+    refusal(capsys, [*command, str(tmp_path / below)])
+
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "loop"}
 
 
 def test_a_report_without_records_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

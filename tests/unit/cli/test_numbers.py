@@ -158,3 +158,29 @@ def test_a_half_is_a_value_of_these_options_and_of_no_other() -> None:
 def test_seeds_are_those_that_every_generator_takes() -> None:
     assert set(numeric(allow=str(2**32 - 1))) == {"tune --seed", "train qat --seed", "train peft --seed"}
     assert numeric(allow=str(2**32)) == []
+
+
+WORD_OPTIONS = [name for name in OPTIONS if name.rpartition(" ")[-1].startswith("--")]
+# What an empty text means, options say that take one: of everything, or nothing in front.
+MAY_BE_EMPTY = {
+    "gate --believe", "gate --cases", "gate --link-base", "gate --methods", "gate --only", "kernels --only",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in WORD_OPTIONS if name not in MAY_BE_EMPTY])
+def test_an_empty_value_is_no_default_and_no_working_folder(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(name, "", capsys)
+
+    assert error.startswith("lords-bench: argument ")
+    assert error.count("\n") == 1
+
+
+def test_these_options_say_that_they_may_be_empty() -> None:
+    assert {name for name, (_, action) in OPTIONS.items() if action.type is str} == MAY_BE_EMPTY
+
+
+@pytest.mark.parametrize("name", WORD_OPTIONS)
+def test_two_dashes_are_no_value(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(name, "--", capsys)
+
+    assert error.startswith(f"lords-bench: argument {name.rpartition(' ')[-1]}: '--' is no value")
