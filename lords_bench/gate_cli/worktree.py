@@ -3,11 +3,11 @@
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lords_bench.errors import UsageError
+from lords_bench.errors import UsageError, reason_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,18 +25,30 @@ def checked_out(reference: str) -> Iterator[Checkout]:
     Raises:
         UsageError: no such commit, or this is no git checkout.
     """
+    # What is no commit ends here: git would take a name such as -f for an option, and the head for the baseline.
+    commit = _git("rev-parse", "--verify", "--end-of-options", f"{reference}^{{commit}}", reference=reference)
     with tempfile.TemporaryDirectory(prefix="lords-bench-baseline-") as folder:
         tree = Path(folder) / "tree"
-        made = _git("worktree", "add", "--detach", "--quiet", str(tree), reference)
-        if made.returncode:
-            raise UsageError(
-                f"no baseline {reference!r}: {made.stderr.strip().splitlines()[-1]}; give a commit or a record file"
-            )
+        _git("worktree", "add", "--detach", "--quiet", str(tree), commit, reference=reference)
         try:
-            yield Checkout(tree=tree, commit=_git("-C", str(tree), "rev-parse", "HEAD").stdout.strip())
+            yield Checkout(tree=tree, commit=commit)
         finally:
-            _git("worktree", "remove", "--force", str(tree))
+            # What cannot be removed is no reason to withhold what was measured.
+            with suppress(UsageError):
+                _git("worktree", "remove", "--force", str(tree), reference=reference)
 
 
-def _git(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+def _git(*arguments: str, reference: str) -> str:
+    """What git prints.
+
+    Raises:
+        UsageError: it is not installed, or refuses.
+    """
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False)
+    except OSError as error:
+        raise UsageError(f"no baseline {reference!r}: git cannot be started: {reason_of(error)}; install it") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"git ended with code {done.returncode}"]
+        raise UsageError(f"no baseline {reference!r:.100}: {said[-1]}; give a commit or a record file")
+    return done.stdout.strip()
