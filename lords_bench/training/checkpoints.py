@@ -8,13 +8,12 @@
 reads every checkpoint once when it is written (from memory, as a rule) and the newest one when a training goes on.
 """
 
-import errno
 import hashlib
 import json
 import re
 import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from safetensors import SafetensorError
@@ -22,14 +21,17 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lords_bench.errors import LordsBenchError, StoreError, reason_of
-from lords_bench.files import force_to_disk, settle_folder
+from lords_bench.files import REFUSALS, force_to_disk, settle_folder
+from lords_bench.json_object import read_object
+from lords_bench.text import one_line
 from lords_bench.training.processes import is_first, on_first, wait_for_all
 
 KEPT = 2
 UNFINISHED = "unfinished"
 MANIFEST = "files.json"
+# Of a file, in bytes, for the file systems of Linux and macOS.
+_LONGEST_NAME = 255
 _NAME = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
-_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 class WholeCheckpoints(TrainerCallback):
@@ -145,12 +147,11 @@ def train_from(last: Path | None, trainer: Trainer, folder: Path) -> float:
 def fault_of(checkpoint: Path) -> str | None:
     """Why a checkpoint is not whole, in words; None where it is."""
     try:
-        files = json.loads((checkpoint / MANIFEST).read_text("utf-8"))
-        listed = {str(name): (int(about["bytes"]), str(about["sha256"])) for name, about in files.items()}
+        listed = _manifest(checkpoint / MANIFEST)
     except FileNotFoundError:
         return f"it has no {MANIFEST}, which is written last"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return f"its {MANIFEST} is damaged"
+    except (OSError, ValueError) as error:
+        return f"its {MANIFEST} is damaged: {reason_of(error)}"
     for name, (size, sha256) in listed.items():
         path = checkpoint / name
         if not path.is_file():
@@ -162,6 +163,29 @@ def fault_of(checkpoint: Path) -> str | None:
     return None
 
 
+def _manifest(path: Path) -> dict[str, tuple[int, str]]:
+    """Size and hash by name, of files in the checkpoint's folder.
+
+    Raises:
+        OSError, ValueError: there is none, or it is not as it was written.
+    """
+    files = read_object(path)
+    if not files:
+        raise ValueError("it lists no file")
+    listed: dict[str, tuple[int, str]] = {}
+    for name, about in files.items():
+        parts = PurePosixPath(name).parts
+        # Surrogates, which no name can be made of, are not printable.
+        is_name = name.isprintable() and all(len(part.encode()) <= _LONGEST_NAME for part in parts)
+        if not is_name or not parts or ".." in parts or name.startswith("/"):
+            raise ValueError(f"{one_line(name, most=60)!r} is no file of a checkpoint")
+        size, sha256 = (about.get("bytes"), about.get("sha256")) if isinstance(about, dict) else (None, None)
+        if type(size) is not int or size < 0 or not isinstance(sha256, str):
+            raise ValueError(f"no size and hash of {name}")
+        listed[name] = size, sha256
+    return listed
+
+
 def refusal_reason(error: Exception) -> str | None:
     """Why the disk refused a checkpoint, in words; None if something else failed.
 
@@ -169,7 +193,7 @@ def refusal_reason(error: Exception) -> str | None:
         error: safetensors and torch have exceptions of their own for a full disk.
     """
     if isinstance(error, OSError):
-        return error.strerror if error.errno in _REFUSALS else None
+        return error.strerror if error.errno in REFUSALS else None
     if isinstance(error, SafetensorError):
         return " ".join(str(error).split())
     # torch.save says at which place of its own source it found that not all was written.

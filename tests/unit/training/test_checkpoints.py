@@ -201,10 +201,43 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "flipped": (lambda folder: flip(folder / "optimizer.pt"), r"optimizer\.pt is not what was written"),
     "gone": (lambda folder: (folder / "scheduler.pt").unlink(), r"scheduler\.pt is missing"),
     "no list": (lambda folder: (folder / MANIFEST).unlink(), r"it has no files\.json, which is written last"),
-    "cut list": (lambda folder: cut(folder / MANIFEST), r"its files\.json is damaged"),
-    "other list": (lambda folder: (folder / MANIFEST).write_text("[5]"), r"its files\.json is damaged"),
-    "odd list": (lambda folder: (folder / MANIFEST).write_text('{"a": {"bytes": []}}'), r"its files\.json is damaged"),
+    "cut list": (lambda folder: cut(folder / MANIFEST), r"its files\.json is damaged: .+"),
+    "no file": (lambda folder: become_folder(folder / MANIFEST), r"its files\.json is damaged: Is a directory"),
 }
+# What a list may say that json takes, and no checkpoint has.
+ODD_LISTS = {
+    "a list": "[5]",
+    "of nothing": "{}",
+    "nested": "[" * 100_000,
+    "no size": '{"a": {"bytes": [], "sha256": ""}}',
+    "a truth": '{"a": {"bytes": true, "sha256": ""}}',
+    "endless": '{"a": {"bytes": Infinity, "sha256": ""}}',
+    "no number": '{"a": {"bytes": NaN, "sha256": ""}}',
+    "of 5,000 digits": '{"a": {"bytes": %s, "sha256": ""}}' % ("9" * 5000),
+    "no hash": '{"a": {"bytes": 1}}',
+    "a long name": '{"%s": {"bytes": 1, "sha256": ""}}' % ("a" * 300),
+    "no name": '{"": {"bytes": 1, "sha256": ""}}',
+    "half a pair": '{"\\ud800": {"bytes": 1, "sha256": ""}}',
+    "a zero byte": '{"a\\u0000": {"bytes": 1, "sha256": ""}}',
+    "above": '{"../../x": {"bytes": 1, "sha256": ""}}',
+    "elsewhere": '{"/dev/zero": {"bytes": 0, "sha256": ""}}',
+}
+
+
+def become_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("odd", ODD_LISTS)
+def test_an_odd_list_of_files_is_damage_and_says_so_in_one_line(odd: str, tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_text(ODD_LISTS[odd])
+
+    fault = fault_of(tmp_path)
+
+    assert fault is not None
+    assert fault.startswith("its files.json is damaged: ")
+    assert fault.isprintable()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
