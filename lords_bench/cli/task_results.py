@@ -10,7 +10,7 @@ from rich.table import Table
 from lords_bench.integrations.task_metric import TaskMetric
 from lords_bench.records import BenchRecord, run_key
 from lords_bench.records.codec import from_plain
-from lords_bench.records.lines import append_line, lines_of, store_error
+from lords_bench.records.lines import add_line, lines_of
 from lords_bench.runner import Run
 from lords_bench.spec.case import Case, Suite
 from lords_bench.strict_json import parse_json
@@ -43,11 +43,7 @@ class TaskResults:
         """
         key = run_key(suite=suite.name, inputs=run.inputs, seed=run.seed, environment=run.environment)
         line = asdict(TaskLine(schema=SCHEMA, run_key=key, case_id=case.case_id, metrics=tuple(metrics)))
-        try:
-            with self._path.open("ab") as file:
-                append_line(file.fileno(), f"{json.dumps(line)}\n".encode(), self._path)
-        except OSError as error:
-            raise store_error("write", self._path, error) from None
+        add_line(self._path, f"{json.dumps(line)}\n".encode())
 
     def print(self, records: Sequence[BenchRecord]) -> None:
         """The latest results of these cases as a table on standard output."""

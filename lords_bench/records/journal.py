@@ -7,14 +7,13 @@ them and never believe them, and the next writer moves them to `<name>.rejected`
 elsewhere stay where they are, are reported by line number, and are not used.
 """
 
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from lords_bench.errors import StoreError
 from lords_bench.records.codec import encode_line
-from lords_bench.records.lines import append_line, folder_lock, set_torn_line_aside, store_error, sync_folder
+from lords_bench.records.lines import add_line, folder_lock, store_error
 from lords_bench.records.store import NounFile, read_nouns
 
 Noun = TypeVar("Noun")
@@ -82,17 +81,4 @@ class Journal(Generic[Noun]):
 
     def _write(self, line: bytes) -> None:
         with folder_lock(self.path.parent, wait_s=WAIT_SECONDS):
-            try:
-                file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-                try:
-                    size = os.fstat(file).st_size
-                    if size == 0:
-                        sync_folder(self.path.parent)
-                    # A writer may have been killed in the middle of a row.
-                    elif os.pread(file, 1, size - 1) != b"\n":
-                        set_torn_line_aside(file, self.path)
-                    append_line(file, line, self.path)
-                finally:
-                    os.close(file)
-            except OSError as error:
-                raise store_error("write", self.path, error) from None
+            add_line(self.path, line)

@@ -58,6 +58,31 @@ def append_line(file: int, line: bytes, path: Path) -> None:
         raise
 
 
+def add_line(path: Path, line: bytes) -> None:
+    """Appends a line to a file that may be there, behind its last whole line; what a killed writer left is set aside.
+
+    Args:
+        path: of the file, in a folder that exists and whose lock the caller holds.
+        line: with its newline; b"" only sets aside what is torn.
+
+    Raises:
+        StoreError: the disk is full or refuses; the file is as it was before.
+    """
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            size = os.fstat(file).st_size
+            if size == 0:
+                sync_folder(path.parent)
+            elif os.pread(file, 1, size - 1) != b"\n":
+                set_torn_line_aside(file, path)
+            append_line(file, line, path)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise store_error("write", path, error) from None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
     """A line of a file.

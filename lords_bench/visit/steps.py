@@ -20,8 +20,9 @@ from typing import Literal
 from lords_bench.errors import StoreError, reason_of
 from lords_bench.isolate import ProcessGroup
 from lords_bench.records.codec import from_plain
-from lords_bench.records.lines import append_line, read_limited, store_error
+from lords_bench.records.lines import add_line, read_limited
 from lords_bench.strict_json import parse_json
+from lords_bench.text import one_line
 
 Ending = Literal["ok", "failed", "cut", "skipped"]
 
@@ -35,6 +36,8 @@ KILL_SECONDS = 8.0
 MEANWHILE_SECONDS = 20.0
 LOG_NAME = "visit.jsonl"
 MOST_LOG_BYTES = 4 * 2**20
+# Of what a step printed, as much of the end as its last line is looked for in.
+_WORDS_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,7 +154,7 @@ def log_lines(path: Path) -> tuple[tuple[bytes, StepResult], ...]:
     if not path.is_file():
         return ()
     found = []
-    for line in read_limited(path, MOST_LOG_BYTES).splitlines():
+    for line in read_limited(path, MOST_LOG_BYTES).split(b"\n"):
         try:
             result: StepResult = from_plain(StepResult, parse_json(line), path="step")
         except ValueError:  # a line that a kill tore; the step counts as not done
@@ -181,7 +184,7 @@ def _run(
         why = f"its time was up; what it had finished is kept ({log.name})"
         return StepResult(name=step.name, ending="cut", seconds=spent, exit_code=code, why=why)
     if code:
-        return StepResult(name=step.name, ending="failed", seconds=spent, exit_code=code, why=_last_line(log))
+        return StepResult(name=step.name, ending="failed", seconds=spent, exit_code=code, why=last_line(log))
     return StepResult(name=step.name, ending="ok", seconds=spent, exit_code=0, why=None)
 
 
@@ -207,14 +210,13 @@ def _wait(
         return False
 
 
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it said nothing"
+def last_line(log: Path) -> str:
+    """The last line of a log that says something, visible and of bounded length."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _WORDS_BYTES))
+        lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    return one_line(lines[-1], most=300) if lines else "it said nothing"
 
 
 def _append(log: Path, result: StepResult) -> None:
-    try:
-        with log.open("ab") as file:
-            append_line(file.fileno(), f"{json.dumps(asdict(result))}\n".encode(), log)
-    except OSError as error:
-        raise store_error("write", log, error) from None
+    add_line(log, f"{json.dumps(asdict(result))}\n".encode())

@@ -146,6 +146,24 @@ def test_a_torn_line_of_the_log_counts_as_not_done(tmp_path: Path) -> None:
     assert endings(go(one, tmp_path)) == ["ok"]
 
 
+def test_what_a_kill_tore_costs_no_other_line_of_the_log(tmp_path: Path) -> None:
+    go((step("check", "write", tmp_path, once=True),), tmp_path)
+    log = tmp_path / LOG_NAME
+    log.write_text(log.read_text()[:-20])
+
+    go((step("env", "write", tmp_path),), tmp_path)
+
+    assert [result.name for result in read_log(log)] == ["env"]
+    assert log.with_name(f"{LOG_NAME}.rejected").exists()
+
+
+def test_why_a_step_failed_is_the_end_of_what_it_printed_on_one_bounded_line(tmp_path: Path) -> None:
+    log = tmp_path / "env.log"
+    log.write_bytes(b"first\n" * 100_000 + b"\x1b[31m" + b"x" * 1000 + b"\n \n")
+
+    assert steps.last_line(log) == "�[31m" + "x" * 294 + "…"
+
+
 def test_what_is_found_is_kept_while_a_step_runs_and_after_it(tmp_path: Path, clock: Clock) -> None:
     clock.tick = lambda: 0.1
     kept: list[float] = []
