@@ -11,6 +11,7 @@ from lords_bench.gate.static_belief import contradictions
 from lords_bench.gate_cli.output import write
 from lords_bench.records.codec import encode_line
 from lords_bench.records.fingerprint import Fingerprint
+from lords_bench.records.lines import folder_lock, store_error
 from lords_bench.records.store import read_nouns
 
 FOLDER = "static"
@@ -47,21 +48,34 @@ def pin(arguments: argparse.Namespace) -> int:
     for fingerprint in head:
         for what in contradictions(fingerprint):
             raise UsageError(f"nothing was pinned: {fingerprint.name} cannot be true: {what}; mend lords_bench/static")
+    folder = arguments.out / FOLDER
+    if not folder.is_dir():
+        _refuse_nothing(arguments, (), head)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise store_error("write", folder, error) from None
+    # From reading to writing: another command's new pins lie between them, or would.
+    with folder_lock(folder):
+        changes = _renew(folder, arguments, head)
+    console.print("\n".join(changes))
+    write_predictions(arguments.out)
+    return 0
+
+
+def _renew(folder: Path, arguments: argparse.Namespace, head: Sequence[Fingerprint]) -> list[str]:
+    """Put the head's fingerprints in the place of the selection's pins; gives what that changes, in words."""
     names = _targets(arguments)
-    pins, unusable = _pins(arguments.out / FOLDER, names)
+    pins, unusable = _pins(folder, names)
     old = [pin.record for pin in pins if arguments.only in f"{pin.record.kernel} {pin.record.variant}"]
     _refuse_nothing(arguments, old, head)
     kept = [pin.record for pin in pins if arguments.only not in f"{pin.record.kernel} {pin.record.variant}"]
-    for finding in unusable:
-        console.print(f"replaced: {finding.what}")
-    changes = pin_changes(old, head)
-    console.print("\n".join(changes) if changes else "the pins are as they were")
     for name in names:
         members = [fingerprint for fingerprint in (*kept, *head) if fingerprint.target == name]
         lines = [encode_line(member) for member in sorted(members, key=lambda member: (member.kernel, member.variant))]
-        write(arguments.out / FOLDER / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
-    write_predictions(arguments.out)
-    return 0
+        write(folder / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
+    changes = pin_changes(old, head) or ["the pins are as they were"]
+    return [*(f"replaced: {finding.what}" for finding in unusable), *changes]
 
 
 def write_predictions(out: Path) -> Path:

@@ -6,17 +6,19 @@ stands in `FREE` with the reason.
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from architecture.import_map import ROOT
 from lords_bench.cli.parser import build_parser
-from lords_bench.errors import RecordError, UsageError
+from lords_bench.errors import RecordError, StoreError, UsageError
 from lords_bench.gate.finding import LayerResult, Level, Located, exit_code
 from lords_bench.gate.static import compare_static
 from lords_bench.gate_cli import static_layer
 from lords_bench.records.fingerprint import Fingerprint, MachineCode
+from lords_bench.records.lines import folder_lock
 from lords_bench.records.status import Status
 from lords_bench.records.store import read_nouns
 from mutants import mutants
@@ -154,6 +156,21 @@ def test_what_cannot_be_is_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(UsageError, match=r"nothing was pinned: .* on sm_90 cannot be true: 0 registers per thread"):
         static_layer.pin(build_parser().parse_args(["gate", "--static", "--pin", "--targets", "sm_90"]))
+
+
+def test_a_folder_of_pins_that_another_process_renews_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "static").mkdir()
+    monkeypatch.setattr(static_layer, "collect", lambda _arguments: (pin(NVIDIA),))
+    command = ["gate", "--static", "--pin", "--targets", "sm_90", "--out", str(tmp_path)]
+
+    with folder_lock(tmp_path / "static"), pytest.raises(StoreError, match="is being written by process"):
+        static_layer.pin(build_parser().parse_args(command))
+
+    assert not (tmp_path / "static" / "sm_90.jsonl").exists()
+    assert static_layer.pin(build_parser().parse_args(command)) == 0
+    assert (tmp_path / "static" / "sm_90.jsonl").exists()
 
 
 # Fields that other code may change without anything but a note or a warning.
