@@ -1,7 +1,8 @@
 """JSON that another program or a person wrote, read without surprises.
 
-The standard parser accepts NaN and infinity, which are no JSON, takes the last of two fields of one name, and ends in a
-`RecursionError` for a text that is nested deeply. All three are a `ValueError` here, with one line that says why.
+The standard parser accepts NaN and infinity, which are no JSON, takes the last of two fields of one name, ends in a
+`RecursionError` for a text that is nested deeply, and makes of a few bytes for each value some hundred. All four are a
+`ValueError` here, with one line that says why.
 """
 
 import json
@@ -11,6 +12,8 @@ from typing import Any
 from lords_bench.errors import reason_of
 from lords_bench.text import one_line
 
+# The largest committed record has 2,000. So many of `[]` take 400 MB, and a text of 64 MiB could hold ten times more.
+MOST_VALUES = 5_000_000
 _DIGITS = re.compile(r"value has (\d+) digits")
 
 
@@ -20,6 +23,10 @@ def parse_json(text: str | bytes) -> Any:
     Raises:
         ValueError: it is no JSON, or none that can be believed; one line.
     """
+    # Every value but the first follows one of these; those inside of strings are counted too, which errs on one side.
+    marks = (",", "[", "{") if isinstance(text, str) else (b",", b"[", b"{")
+    if sum(map(text.count, marks)) > MOST_VALUES:  # type: ignore[arg-type]
+        raise ValueError(f"it holds more than {MOST_VALUES:,} values")
     try:
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_each_once)
     except RecursionError:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lords_bench import strict_json
 from lords_bench.strict_json import parse_json
 
 
@@ -30,3 +31,15 @@ def test_what_is_no_json_is_refused(text: str | bytes, message: str) -> None:
 
     assert len(str(error.value).splitlines()) == 1
     assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("kind", [str, bytes])
+def test_more_values_than_anything_here_has_are_refused_before_they_take_room(
+    kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strict_json, "MOST_VALUES", 10)
+    fits, more = (text if kind is str else text.encode() for text in ("[" + "1," * 9 + "1]", "[" + "[]," * 9 + "1]"))
+
+    assert parse_json(fits) == [1] * 10
+    with pytest.raises(ValueError, match="it holds more than 10 values"):
+        parse_json(more)
