@@ -78,7 +78,8 @@ def _documents(file: str) -> Iterator[str]:
     if path.suffix not in JSON_SUFFIXES:
         yield content
         return
-    for number, line in enumerate(content.splitlines(), start=1):
+    # Not `splitlines`: a text in JSON may hold every separator of Unicode, and none but the newline ends a line.
+    for number, line in enumerate(content.split("\n"), start=1):
         if not line.strip():
             continue
         try:
