@@ -33,7 +33,8 @@ def cost_report(records: Iterable[CostRecord], rejected: Iterable[RejectedLine] 
     Raises:
         RecordError: there is no cost record.
     """
-    found = tuple(records)
+    # A line that is there twice is one record, and no older one.
+    found = tuple(dict.fromkeys(records))
     if not found:
         raise RecordError("there is no cost record to report; run 'lords-bench bench ptq' or 'bench step'")
     lines = ["# What quantizing and fine-tuning cost"]

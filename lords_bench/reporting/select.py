@@ -53,7 +53,8 @@ def select_evaluations(records: Iterable[BenchRecord], *, suite: str) -> tuple[E
         RecordError: there is no record of the suite.
     """
     groups: dict[str, list[BenchRecord]] = {}
-    for record in records:
+    # A line that is there twice is one record, and no older one.
+    for record in dict.fromkeys(records):
         if record.suite == suite:
             groups.setdefault(record.comparison_key, []).append(record)
     if not groups:

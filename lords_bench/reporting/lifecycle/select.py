@@ -93,7 +93,8 @@ def select_lifecycle(records: Iterable[LifecycleRecord]) -> tuple[LifecycleEvalu
         RecordError: there is no record.
     """
     found: dict[str, list[LifecycleRecord]] = {}
-    for record in records:
+    # A line that is there twice is one record, and no older one.
+    for record in dict.fromkeys(records):
         found.setdefault(record.comparison_key, []).append(record)
     if not found:
         raise RecordError("no lifecycle record; run 'lords-bench bench lifecycle' first")

@@ -71,6 +71,12 @@ def test_peak_memory_is_compared_in_words(held: int, word: str) -> None:
     assert f"Its peak memory is {word}: " in text
 
 
+def test_a_record_that_is_there_twice_is_one_and_no_older_one() -> None:
+    records = make_step("lords", 90.0), make_step("qlora-peft", 100.0)
+
+    assert cost_page(*records, *records) == cost_page(*records)
+
+
 def test_steps_of_different_runs_are_not_compared() -> None:
     run = make_cost_run(run_id="earlier", model="llama-3.2-1b")
     earlier = make_step("qlora-peft", 100.0, run=run, created_utc="2026-01-30T12:00:00Z")

@@ -23,6 +23,12 @@ def test_the_order_of_records_does_not_matter() -> None:
     assert select_evaluations(shuffled, suite="accuracy") == select_evaluations(records, suite="accuracy")
 
 
+def test_a_record_that_is_there_twice_is_one_and_no_older_one() -> None:
+    records = study()
+
+    assert select_evaluations([*records, *records], suite="accuracy") == select_evaluations(records, suite="accuracy")
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -24,6 +24,12 @@ def swapped(first: str, second: str) -> list[LifecycleRecord]:
     return [changed_run(record, samples=samples.get(record.case_id, record.samples)) for record in records.values()]
 
 
+def test_a_record_that_is_there_twice_is_one_and_no_older_one() -> None:
+    records = study()
+
+    assert select_lifecycle([*records, *records]) == select_lifecycle(records)
+
+
 def test_the_answer_follows_the_records_whichever_way_it_falls() -> None:
     asked = PAPER_QUESTIONS[1]
 
