@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, register_random, settings
 
 THREADS = 2
 
@@ -26,6 +28,34 @@ settings.register_profile(
 )  # fmt: skip
 settings.register_profile("slow", settings.get_profile("default"), max_examples=300, derandomize=False)
 settings.load_profile("default")  # --hypothesis-profile overrides it
+
+
+class TorchRandom:
+    """torch's own generator, for hypothesis to seed before each example and to put back; nothing before an import."""
+
+    def seed(self, value: int) -> None:
+        """Seed it."""
+        if "torch" in sys.modules:
+            sys.modules["torch"].manual_seed(value)
+
+    def getstate(self) -> Any:
+        """Its state."""
+        return sys.modules["torch"].get_rng_state() if "torch" in sys.modules else None
+
+    def setstate(self, state: Any) -> None:
+        """Put a state back."""
+        if state is not None:
+            sys.modules["torch"].set_rng_state(state)
+
+
+# hypothesis holds it weakly. Without it an example's tensors would hang on what ran before, and not come back.
+TORCH_RANDOM = TorchRandom()
+register_random(TORCH_RANDOM)
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_in_every_order() -> None:
+    TORCH_RANDOM.seed(0)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
