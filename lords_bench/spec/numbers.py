@@ -42,7 +42,7 @@ class _Range(ABC, Generic[Number]):
             UsageError: it is no such number, or out of range.
         """
         if not self.allows(value):
-            raise UsageError(f"{name}={_shown(value)} is no {self.wanted}")
+            raise UsageError(f"{name}={shown(value)} is no {self.wanted}")
 
     @abstractmethod
     def allows(self, value: object) -> bool:
@@ -175,6 +175,7 @@ COUNTS = Wholes(each=COUNT)
 BIT_COUNTS = Wholes(each=BIT_COUNT)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value in a message: of 60 characters at most, also a number that Python refuses to write."""
     text = repr(value) if not isinstance(value, int) or abs(value) < 10**40 else "a number of more than 40 digits"
     return text[:60]

@@ -19,15 +19,19 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from lords_bench.errors import SpecError
+from lords_bench.errors import SpecError, UsageError
 from lords_bench.spec.codebook import CODEBOOK_NAMES, Codebook, named_codebook
-from lords_bench.spec.numbers import SEED
+from lords_bench.spec.numbers import COUNT, SEED, Whole, shown
 
 Scales = Literal["absmax", "optimised", "affine", "low-rank", "low-rank-paper"]
 Assignment = Literal["nearest", "feedback"]
 ScaleDtype = Literal["float16", "bfloat16", "float32"]
 
 BITS = (4, 3, 2)
+
+
+# Fits that get better have ended after some ten; this many take days.
+_MOST_REFIT_ROUNDS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,9 +112,8 @@ class QuantSpec:
         _require_member("assignment", self.assignment, get_args(Assignment))
         _require_member("scale_dtype", self.scale_dtype, get_args(ScaleDtype))
         _require_integer("block", self.block, minimum=1)
-        _require_integer("refit_rounds", self.refit_rounds, minimum=0)
-        if not SEED.allows(self.seed):
-            raise SpecError(f"seed={self.seed!r:.60} is no {SEED.wanted}")
+        _require_integer("refit_rounds", self.refit_rounds, minimum=0, most=_MOST_REFIT_ROUNDS)
+        _require_integer("seed", self.seed, minimum=SEED.least, most=SEED.most)
         _require_member("double_quant", self.double_quant, (False, True))
         if self.rank is not None:
             _require_integer("rank", self.rank, minimum=1)
@@ -191,9 +194,11 @@ def require_spec(spec: object) -> QuantSpec:
 def _require_member(name: str, value: object, allowed: tuple[object, ...]) -> None:
     # 4.0 equals 4, and is no name of a codebook.
     if value not in allowed or type(value) is not type(allowed[0]):
-        raise SpecError(f"{name}={value!r} is not offered; choose one of {', '.join(map(str, allowed))}")
+        raise SpecError(f"{name}={shown(value)} is not offered; choose one of {', '.join(map(str, allowed))}")
 
 
-def _require_integer(name: str, value: object, *, minimum: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        raise SpecError(f"{name}={value!r} must be an integer of at least {minimum}")
+def _require_integer(name: str, value: object, *, minimum: int, most: int = COUNT.most) -> None:
+    try:
+        Whole(least=minimum, most=most).check(name, value)
+    except UsageError as error:
+        raise SpecError(str(error)) from None

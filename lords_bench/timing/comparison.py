@@ -5,9 +5,15 @@ from dataclasses import dataclass, field
 from lords_bench.errors import UsageError
 from lords_bench.records.measurement import Measurement, Peaks, Regime
 from lords_bench.records.status import Status
-from lords_bench.spec.numbers import NOT_NEGATIVE, POSITIVE
+from lords_bench.spec.numbers import NOT_NEGATIVE, POSITIVE, Whole
 from lords_bench.stats.median import LEAST
 from lords_bench.stats.verdict import Judgement, Verdict, judge_measurements
+
+# Of a microsecond each these would take seconds, of a second each a fortnight.
+_MOST_ROUNDS = 10**6
+_ROUNDS = Whole(least=LEAST, most=_MOST_ROUNDS)
+_BORDER_ROUNDS = Whole(least=2, most=_MOST_ROUNDS)
+_LAYOUTS = Whole(most=1000)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,12 +47,13 @@ class Policy:
             POSITIVE.check(f"policy.{name}", getattr(self, name))
         for name in ("warm_up_s", "warm_up_limit_s"):
             NOT_NEGATIVE.check(f"policy.{name}", getattr(self, name))
-        if not LEAST <= self.min_rounds <= self.max_rounds:
+        for name, limits in (("min_rounds", _ROUNDS), ("max_rounds", _ROUNDS), ("layouts", _LAYOUTS)):
+            limits.check(f"policy.{name}", getattr(self, name))
+        if self.min_rounds > self.max_rounds:
             raise UsageError(f"policy.min_rounds is {self.min_rounds}; give {LEAST} to max_rounds {self.max_rounds}")
-        if self.border_rounds < 2 or self.border_rounds % 2:
+        _BORDER_ROUNDS.check("policy.border_rounds", self.border_rounds)
+        if self.border_rounds % 2:
             raise UsageError(f"policy.border_rounds is {self.border_rounds}; a batch is a whole number of round pairs")
-        if self.layouts < 1:
-            raise UsageError(f"policy.layouts is {self.layouts}; a candidate has at least 1")
 
 
 FULL = Policy()
