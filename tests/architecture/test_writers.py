@@ -22,7 +22,6 @@ WRITING_MODES = set("wax+")
 # Where a writer stands outside of such a block, and why that is right.
 KNOWN = {
     "benchmarks/gate_drill.py drill": "breaks a source file of a copy of the tree, and mends it",
-    "lords_bench/cli/task_results.py append": "appends",
     "lords_bench/cli/output.py prepare_output": "opens /dev/null",
     "lords_bench/files.py settle_folder": "is part of such a block",
     "lords_bench/files.py whole_file": "is such a block",
@@ -38,7 +37,6 @@ KNOWN = {
     "lords_bench/training/checkpoints.py publish": "writes into a folder that takes its place by a rename",
     "lords_bench/visit/archive.py unpack": "into a folder of its caller's own",
     "lords_bench/visit/pack.py _archive": "packs into memory",
-    "lords_bench/visit/steps.py _append": "appends",
     "lords_bench/visit/steps.py _run": "appends what a program prints",
 }
 
