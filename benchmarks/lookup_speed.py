@@ -12,20 +12,21 @@ from unittest.mock import patch
 
 import torch
 
-from lords_bench import route
 from lords_bench.kernel_check import make_case
-from lords_bench.prepared import PreparedWeight, prepare
+from lords_bench.kernels.common.prepared import PreparedWeight, prepare
+from lords_bench.products import route, tables
+from lords_bench.products.active import active_entries
+from lords_bench.products.keys import key_of, problem_of
+from lords_bench.products.routes import preferred
+from lords_bench.products.sources import source_sha256
+from lords_bench.products.tables import write_entry
 from lords_bench.records.tuned import M_BUCKETS, Choice, Machine, Speedup, Summary, TunedEntry
 from lords_bench.suites.op_overhead import time_calls
-from lords_bench.tuning import tables
-from lords_bench.tuning.active import active_entries
-from lords_bench.tuning.keys import key_of, problem_of
-from lords_bench.tuning.sources import source_sha256
-from lords_bench.tuning.tables import write_entry
 
 MACHINE = Machine(gpu="A GPU", capability=(9, 0), multiprocessors=132, driver="570", triton="3.6.0")
 SHAPES = 100
 GOAL_US = 2.0
+KERNEL = preferred("lords", 8)[0]
 
 
 def weight_of(n: int, k: int) -> PreparedWeight:
@@ -40,11 +41,11 @@ def write_table(folder: Path) -> None:
     summary = Summary(samples=30, median_ns=8e3, low_ns=7.9e3, high_ns=8.1e3)
     for bucket in M_BUCKETS:
         for number in range(SHAPES):
-            key = key_of("scale_tile", replace(problem, m_bucket=bucket, n=64 * (number + 1)), MACHINE)
+            key = key_of(KERNEL, replace(problem, m_bucket=bucket, n=64 * (number + 1)), MACHINE)
             entry = TunedEntry(
                 key=key,
-                choice=Choice(kernel="scale_tile", settings=(("block_n", 128),)),
-                default=Choice(kernel="scale_tile"),
+                choice=Choice(kernel=KERNEL, settings=(("block_n", 128),)),
+                default=Choice(kernel=KERNEL),
                 measured=summary,
                 default_measured=replace(summary, median_ns=1e4, high_ns=1.1e4),
                 speedup=Speedup(median=1.25, low=1.2, high=1.3),

@@ -22,6 +22,8 @@ from rich.progress import Progress
 
 import lords_bench
 from lords_bench.files import whole_file
+from lords_bench.products.keys import kernel_source
+from lords_bench.products.routes import preferred
 from lords_bench.records.bench import CREATED_FORMAT
 from lords_bench.records.journal import Journal
 from lords_bench.records.status import Status
@@ -33,7 +35,6 @@ from lords_bench.timing.probe import cpu_model, git_state
 from lords_bench.tuning import cpu_product
 from lords_bench.tuning.code import compile_configs
 from lords_bench.tuning.kernel_spaces import kernel_space
-from lords_bench.tuning.keys import kernel_source
 from lords_bench.tuning.model import from_machine_code
 from lords_bench.tuning.source import files_sha256
 
@@ -41,7 +42,7 @@ ROOT = Path(lords_bench.__file__).resolve().parent.parent
 CPU_PROBLEMS = ((1, 1024, 1024), (8, 512, 2048), (64, 768, 768))
 ROUNDS = 25
 PREDICTED_GPUS = ("H200", "RTX 4090")
-PREDICTED_KERNELS = (("rank_expanded", (1,)), ("scale_tile", (8, 16)))
+PREDICTED_KERNELS = tuple((preferred("lords", tokens[0])[0], tokens) for tokens in ((1,), (8, 16)))
 PREDICTED_LAYERS = ((4096, 4096), (14336, 4096), (4096, 14336))
 
 

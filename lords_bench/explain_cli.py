@@ -11,8 +11,8 @@ from lords_bench.spec.numbers import BIT_COUNT, COUNT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lords_bench.products.lookup import Entries
     from lords_bench.records.tuned import Choice, Machine, Problem
-    from lords_bench.tuning.lookup import Entries
 
 _DTYPES = ("bfloat16", "float16", "float32")
 
@@ -52,13 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: a GPU that no table is for.
         StoreError: a table cannot be read.
     """
+    from lords_bench.products.active import entries_of
+    from lords_bench.products.keys import key_of
+    from lords_bench.products.lookup import choose
+    from lords_bench.products.registry import KERNELS
+    from lords_bench.products.tables import read_tables
     from lords_bench.terminal import Console
-    from lords_bench.tuning.active import entries_of
     from lords_bench.tuning.explain import explanation, set_aside
-    from lords_bench.tuning.kernel_spaces import SPACES
-    from lords_bench.tuning.keys import key_of
-    from lords_bench.tuning.lookup import choose
-    from lords_bench.tuning.tables import read_tables
+    from lords_bench.tuning.kernel_spaces import kernel_space
 
     if arguments.tables is not None and not arguments.tables.is_dir():
         raise UsageError(f"no folder {str(arguments.tables)!r} of tables; leave --tables out for the shipped ones")
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         problem=problem,
         machine=machine,
         key_of=lambda kernel: key_of(kernel, problem, machine),
-        rule=lambda kernel: SPACES[kernel](problem, machine).default if kernel in SPACES else (),
+        rule=lambda kernel: kernel_space(kernel, problem, machine).default if KERNELS[kernel].tuning else (),
     )
     console = Console()
     for line in (*lines, *set_aside(tables)):
@@ -83,9 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _asked(arguments: argparse.Namespace) -> "tuple[Problem, Choice, Callable[[str], bool]]":
     """The problem, what the formula takes for it, and which kernels take it."""
-    from lords_bench.kernel_registry.without_memory import blocks_without_memory, weight_without_memory
+    from lords_bench.kernels.common.without_memory import any_without_memory
+    from lords_bench.products.route import formula_kernel, takes, tokens_of
     from lords_bench.records.tuned import Choice
-    from lords_bench.route import formula_kernel, takes, tokens_of
     from lords_bench.tuning.problems import block_problems, lords_problem
 
     m, n, k, bits = arguments.m, arguments.n, arguments.k, arguments.bits
@@ -100,15 +101,15 @@ def _asked(arguments: argparse.Namespace) -> "tuple[Problem, Choice, Callable[[s
         problem = next(found for found in both if found.zero_points == arguments.zero_points)
         problem = replace(problem, scale_dtype=arguments.scale_dtype)
     tokens = tokens_of(problem.m_bucket)
-    weight = weight_without_memory(problem) if problem.block is None else blocks_without_memory(problem)
+    weight = any_without_memory(problem)
     return problem, Choice(kernel=formula_kernel(tokens, weight)), lambda kernel: takes(kernel, tokens, weight)
 
 
 def _machine(name: str | None, entries: "Entries") -> "Machine":
     import torch
 
+    from lords_bench.products.keys import machine_of
     from lords_bench.tuning.explain import named_machine
-    from lords_bench.tuning.keys import machine_of
 
     if name is not None:
         return named_machine(entries, name)

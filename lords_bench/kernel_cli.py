@@ -83,10 +83,9 @@ def run_static(
     """
     from rich.progress import Progress
 
+    from lords_bench.kernels.common.budget import COUNTED_WITH_TRITON
     from lords_bench.static import tables
-    from lords_bench.static.budget import COUNTED_WITH_TRITON
-    from lords_bench.static.cases import shipped_cases
-    from lords_bench.static.exceptions import known_exceptions
+    from lords_bench.static.cases import known_exceptions, shipped_cases
     from lords_bench.static.suite import static_reports
     from lords_bench.static.target import TARGETS, named_target
     from lords_bench.terminal import Console

@@ -1,8 +1,8 @@
 """What computes `LordsWeight.matmul`. The reference knows no kernels, so the part that has them installs itself here.
 
-Importing `lords_bench.ops` installs its operator, which runs the reference arithmetic on a CPU and kernels on a GPU. A
-program that never imports it multiplies with the dequantized weight: the definition of the product, right everywhere,
-but slow on a GPU, which is said once.
+Importing `lords_bench.products.ops` installs its operator, which runs the reference arithmetic on a CPU and kernels on
+a GPU. A program that never imports it multiplies with the dequantized weight: the definition of the product, right
+everywhere, but slow on a GPU, which is said once.
 """
 
 import warnings
@@ -45,7 +45,8 @@ def dense_product(x: Tensor, weight: Dense, bias_N: Tensor | None) -> Tensor:
         raise UsageError(f"bias {tuple(bias_N.shape)} does not fit; the weight takes ({n},)")
     if x.device.type == "cuda":
         warnings.warn(
-            "a LoRDS product runs through the dense weight, which is slow; `import lords_bench.ops` for the kernels",
+            "a LoRDS product runs through the dense weight, which is slow; "
+            "`import lords_bench.products.ops` for the kernels",
             stacklevel=4,
         )
     dtype = compute_dtype(x.dtype)

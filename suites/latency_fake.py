@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from lords_bench.products.routes import preferred
 from lords_bench.records.measurement import Peaks, Regime
 from lords_bench.records.status import Status
 from lords_bench.spec.latency import DENSE, SUBJECT, LatencyCase
@@ -111,7 +112,7 @@ def _built(case: LatencyCase, method: str) -> Built:
     kernel, origin = f"made-up {method}", None
     config: tuple[tuple[str, str | int | float | bool | None], ...] = ()
     if method.startswith(SUBJECT):
-        kernel = "rank_expanded" if case.m == 1 else "scale_tile" if case.m <= 32 else "dequantize_matmul"
+        kernel = preferred("lords", case.m)[0]
         origin, config = ("exact", (("block_n", 64), ("num_warps", 4))) if case.m < 256 else ("formula", ())
     return Built(
         kernel=kernel,

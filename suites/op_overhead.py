@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from lords_bench import route
 from lords_bench.kernel_check import make_case
-from lords_bench.ops import lords_matmul, operator_arguments
-from lords_bench.prepared import PreparedWeight, prepare
+from lords_bench.kernels.common.prepared import PreparedWeight, prepare
+from lords_bench.products import route
+from lords_bench.products.ops import lords_matmul, operator_arguments
 
 GOAL_US = 8.0
 N, K = 64, 128

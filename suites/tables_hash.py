@@ -2,7 +2,7 @@
 
 import hashlib
 
-from lords_bench.tuning.tables import read_tables
+from lords_bench.products.tables import read_tables
 
 
 def tables_sha256() -> str | None:

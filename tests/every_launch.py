@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+from lords_bench.kernels.common.static_case import Launched
 from lords_bench.records.trial import Settings
 from lords_bench.records.tuned import M_BUCKETS, Machine, Problem
-from lords_bench.static.launches import SM_COUNTS, Launched
+from lords_bench.static.launches import SM_COUNTS
 from lords_bench.static.target import Target
 from lords_bench.tuning.kernel_spaces import kernel_space
 

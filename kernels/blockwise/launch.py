@@ -8,8 +8,8 @@ import triton
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.blockwise.kernel import blockwise_dequantize_kernel, blockwise_kernel
-from lords_bench.kernels.blockwise.operands import BlockwiseOperands
 from lords_bench.kernels.blockwise.space import MAX_TOKENS, BlockwiseConfig, block_m, default_config
+from lords_bench.kernels.common.block_operands import BlockwiseOperands
 from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.split_k import launch_sum

@@ -8,9 +8,9 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
-from lords_bench.kernels.blockwise.operands import BlockwiseOperands
 from lords_bench.kernels.blockwise_gemm.kernel import blockwise_gemm_kernel
 from lords_bench.kernels.blockwise_gemm.space import BlockwiseGemmConfig, default_config
+from lords_bench.kernels.common.block_operands import BlockwiseOperands
 from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import padded_rank

@@ -1,12 +1,15 @@
 """`Support`: whether a kernel takes a problem, and if not why, in words for the user."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.gpu import is_compiled_on
-from lords_bench.kernels.common.operands import LevelTable
+
+if TYPE_CHECKING:
+    from lords_bench.kernels.common.operands import LevelTable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +28,7 @@ def no(reason: str) -> Support:
     return Support(ok=False, reason=reason)
 
 
-def activation_support(dtype: torch.dtype, levels: LevelTable) -> Support:
+def activation_support(dtype: torch.dtype, levels: "LevelTable") -> Support:
     """Activations of the dtype that the weight was prepared for; float32 through the portable decoder only."""
     if dtype not in (torch.float16, torch.bfloat16, torch.float32):
         return no(f"activations are {dtype}; use float16, bfloat16 or float32")
@@ -36,7 +39,7 @@ def activation_support(dtype: torch.dtype, levels: LevelTable) -> Support:
     return YES
 
 
-def tensor_core_support(dtype: torch.dtype, levels: LevelTable, device: torch.device) -> Support:
+def tensor_core_support(dtype: torch.dtype, levels: "LevelTable", device: torch.device) -> Support:
     """As `activation_support`; float32 activations in the interpreter only."""
     if dtype == torch.float32 and is_compiled_on(device):
         return no("float32 products have no tensor core to run on; use dequantize and a dense matmul")

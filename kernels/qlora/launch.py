@@ -3,10 +3,10 @@
 import torch
 
 from lords_bench.kernels.blockwise import launch as blockwise
-from lords_bench.kernels.blockwise.operands import BlockwiseOperands
 from lords_bench.kernels.blockwise.space import FEW_TOKENS
 from lords_bench.kernels.blockwise_gemm import launch as blockwise_gemm
 from lords_bench.kernels.blockwise_gemm.launch import LoraTerm
+from lords_bench.kernels.common.block_operands import BlockwiseOperands
 from lords_bench.kernels.common.operands import MAX_RANK
 
 

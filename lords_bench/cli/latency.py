@@ -74,7 +74,7 @@ def bench_latency(arguments: argparse.Namespace) -> int:
 
     regimes = _regimes(arguments.regimes)
     if arguments.kernels:
-        from lords_bench.kernel_registry import named_kernel
+        from lords_bench.products.registry import named_kernel
 
         for kernel in arguments.kernels:
             named_kernel(kernel)

@@ -1,7 +1,7 @@
 """Whether two trees run the same code, proven from their source: what is equal need not be measured again.
 
 From the modules that a measurement starts in, every module of this project that they import is followed, inside
-functions too, and so is every string that names a module (`"scale_tile.launch"`), because kernels are imported by name.
+functions too, and so is every string that names a module (`"common.gpu"`), because kernels are imported by name.
 Compared are syntax trees without comments, docstrings and the words of errors, and the bytes of data files. Both sides
 run in one interpreter on one machine, hence with the same compiler, libraries and tuned tables of the user. Equal is
 then a proof that the machine code and the code that launches it are equal; unequal proves nothing, and is measured.
@@ -16,9 +16,13 @@ from functools import cache, partial
 from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from lords_bench.tuning.sources import normalised
-from lords_bench.tuning.tables import user_folder
+from lords_bench.products.sources import normalised
+from lords_bench.products.tables import user_folder
+
+if TYPE_CHECKING:
+    from lords_bench.products.routes import RoutedKind
 
 PACKAGE = "lords_bench"
 KERNELS = f"{PACKAGE}.kernels"
@@ -27,16 +31,16 @@ _MODULE_NAME = re.compile(r"[a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)+")
 # What times a benchmark of the latency suite, whatever the method.
 LATENCY_ROOTS = (f"{PACKAGE}.suites.collector", f"{PACKAGE}.suites.conftest", f"{PACKAGE}.suites.test_latency")
 LATENCY_DATA = ("pyproject.toml", f"{PACKAGE}/tuned")
-# Kernels that a method may run; everything else that it runs is on every method's path. A method that is not here is
-# always timed.
-METHOD_KERNELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+# Weights that a method multiplies with, and so the kernels that it may run; everything else that it runs is on every
+# method's path. A method that is not here is always timed.
+METHOD_WEIGHTS: Mapping[str, "RoutedKind"] = MappingProxyType(
     {
-        "lords": ("rank_expanded", "scale_tile", "scale_tile_gemm", "dequantize"),
-        "nf-block": ("blockwise",),
-        "nf-dequantize": ("blockwise",),
-        "int-block": ("blockwise",),
-        "qlora-fused": ("blockwise",),
-        "qlora-merged": ("blockwise",),
+        "lords": "lords",
+        "nf-block": "blockwise",
+        "nf-dequantize": "blockwise",
+        "int-block": "blockwise",
+        "qlora-fused": "blockwise",
+        "qlora-merged": "blockwise",
     }
 )
 
@@ -61,9 +65,23 @@ def same_methods(head: Path, baseline: Path) -> tuple[str, ...]:
     # A relative folder of tuned tables is another one in each tree.
     if not user_folder().is_absolute() or not _equal(head, baseline, latency_path_sha256):
         return ()
-    kernels = {name for names in METHOD_KERNELS.values() for name in names}
-    same = {name for name in kernels if _equal(head, baseline, partial(kernel_sha256, kernel=name))}
-    return tuple(method for method, names in METHOD_KERNELS.items() if same.issuperset(names))
+    kernels = folders()
+    same = {
+        kind
+        for kind, names in kernels.items()
+        if all(_equal(head, baseline, partial(kernel_sha256, kernel=name)) for name in names)
+    }
+    return tuple(method for method, kind in METHOD_WEIGHTS.items() if kind in same)
+
+
+def folders() -> Mapping[str, frozenset[str]]:
+    """Kind of weight to the folders of the kernels that multiply with it."""
+    from lords_bench.products.registry import ENTRIES
+
+    return {
+        kind: frozenset(entry.name for entry in ENTRIES if any(kernel.weight == kind for kernel in entry.kernels))
+        for kind in METHOD_WEIGHTS.values()
+    }
 
 
 def same_accuracy(head: Path, baseline: Path) -> bool:
@@ -73,7 +91,7 @@ def same_accuracy(head: Path, baseline: Path) -> bool:
 
 def latency_path_sha256(tree: Path) -> str:
     """Hash of all that times a method and all that a method runs, its own kernels apart."""
-    apart = frozenset(f"{KERNELS}.{name}" for names in METHOD_KERNELS.values() for name in names)
+    apart = frozenset(f"{KERNELS}.{name}" for names in folders().values() for name in names)
     beside = {
         name
         for kernel in apart

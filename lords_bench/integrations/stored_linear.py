@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lords_bench.ops import lords_matmul
-from lords_bench.prepared import PreparedWeight, prepare
+from lords_bench.kernels.common.prepared import PreparedWeight, prepare
+from lords_bench.products.ops import lords_matmul
 from lords_bench.reference.checkpoint import checked_weight, expected_tensors
 from lords_bench.reference.tensor_files import DtypeAndShape
 from lords_bench.reference.weights import LordsWeight, QuantizedWeight, weight_from_tensors

@@ -4,7 +4,7 @@ Read `cases.py` (what is computed), then `check.py` (when a product is right) an
 quantization), then `isolated.py` (all of it in processes of their own, so that no failure hides another).
 """
 
-from lords_bench.kernel_check.cases import CheckCase, all_cases, case_grid, make_case, prepared_for
+from lords_bench.kernel_check.cases import all_cases, case_grid, make_case, prepared_for
 from lords_bench.kernel_check.check import (
     CHECKED,
     CheckResult,
@@ -14,6 +14,7 @@ from lords_bench.kernel_check.check import (
     check_named,
     expected_and_bound,
 )
+from lords_bench.kernels.common.check_case import CheckCase
 
 __all__ = [
     "CHECKED",

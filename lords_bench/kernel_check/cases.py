@@ -1,15 +1,15 @@
 """Random problems for the check: one set of codes with low-rank scales, block scales and an adapter."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from lords_bench.kernel_registry import Kernel, LoraAdapter, prepare_blockwise
-from lords_bench.prepared import prepare
+from lords_bench.kernels.common.check_case import CheckCase
+from lords_bench.kernels.common.entry import Kernel
+from lords_bench.kernels.common.prepared import prepare
+from lords_bench.kernels.common.prepared_blocks import LoraAdapter, prepare_blockwise
 from lords_bench.reference.packing import pack_codes
 from lords_bench.spec.codebook import named_codebook
 
@@ -32,31 +32,6 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 BLOCKS = (64, 128)
 SCALING = 0.5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class CheckCase:
-    """A random weight in every format, with activations; the fields of a stored LoRDS weight are among its own.
-
-    Attributes:
-        scale_NG, zero_NG: block scales of `block` inputs, and zero points in units of the levels; None where only the
-            low-rank scale is asked for.
-        adapter: a LoRA adapter in the dtype of x; None likewise.
-    """
-
-    name: str
-    codes_NK: Tensor
-    packed: Tensor
-    b_NR: Tensor
-    a_RK: Tensor
-    levels_L: Tensor
-    bits: int
-    x_MK: Tensor
-    bias_N: Tensor
-    block: int = BLOCKS[0]
-    scale_NG: Tensor | None = None
-    zero_NG: Tensor | None = None
-    adapter: LoraAdapter | None = None
 
 
 def make_case(  # noqa: PLR0913  (what a product is, flat)

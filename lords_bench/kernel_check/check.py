@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 from lords_bench.errors import LordsBenchError, kind_and_ends
-from lords_bench.kernel_check.cases import SCALING, CheckCase, prepared_for
+from lords_bench.kernel_check.cases import SCALING, prepared_for
 from lords_bench.kernel_check.training import TRAINING_CHECKS, outcome
-from lords_bench.kernel_registry import KERNELS, Kernel, PreparedBlockwise, named_kernel
-from lords_bench.prepared import DECODERS, PreparedWeight
+from lords_bench.kernels.common.check_case import CheckCase
+from lords_bench.kernels.common.entry import Kernel, Roundings
+from lords_bench.kernels.common.prepared import DECODERS, TABLE_DECODERS, PreparedWeight
+from lords_bench.kernels.common.prepared_blocks import PreparedBlockwise
+from lords_bench.products.registry import KERNELS, named_kernel
 from lords_bench.records.status import Status
 from lords_bench.reference.error_bounds import Magnitudes, error_bound, in_units_of_bound
 from lords_bench.reference.poison import nan_filled_allocations
@@ -119,14 +122,15 @@ def expected_and_bound(
     kernel: str, case: CheckCase, weight: PreparedWeight | PreparedBlockwise
 ) -> tuple[Tensor, Tensor]:
     """y_MN in float64, and how far each element of the kernel's result may lie from it."""
+    roundings = named_kernel(kernel).roundings
     if isinstance(weight, PreparedBlockwise):
-        return _blockwise_bound(kernel, case, weight)
-    return _lords_bound(kernel, case, weight)
+        return _blockwise_bound(roundings, case, weight)
+    return _lords_bound(roundings, case, weight)
 
 
-def _lords_bound(kernel: str, case: CheckCase, weight: PreparedWeight) -> tuple[Tensor, Tensor]:
+def _lords_bound(roundings: Roundings, case: CheckCase, weight: PreparedWeight) -> tuple[Tensor, Tensor]:
     x_MK, b_NR, a_RK = case.x_MK.double(), case.b_NR.double(), case.a_RK.double()
-    values_NK = case.levels_L.double()[case.codes_NK.long()]
+    values_NK = case.values_NK
     expected_MN = x_MK @ (values_NK * (b_NR @ a_RK)).t() + case.bias_N.double()
     factors_NK = values_NK.abs() * (b_NR.abs() @ a_RK.abs())
     magnitudes = Magnitudes(
@@ -135,34 +139,24 @@ def _lords_bound(kernel: str, case: CheckCase, weight: PreparedWeight) -> tuple[
         inputs=x_MK.abs().sum(1, keepdim=True).expand(-1, case.packed.shape[0]),
     )
     dtype, k, rank = case.x_MK.dtype, x_MK.shape[1], b_NR.shape[1]
-    if kernel == "rank_expanded":
+    if roundings.fixed_point:
         magnitudes = replace(
             magnitudes,
             terms=magnitudes.factors + case.bias_N.double().abs(),
             fixed_point=_fixed_point_error(x_MK, b_NR, a_RK, values_NK),
         )
-        bound = error_bound(
-            expected_MN, magnitudes, steps=8 + k // 128, rank=rank, roundings=0, compute=torch.float32, result=dtype
-        )
-    else:
-        roundings = {"reference": 0, "dequantize_matmul": 1}.get(kernel, _operand_roundings(weight))
-        bound = error_bound(
-            expected_MN, magnitudes, steps=k, rank=rank, roundings=roundings, compute=dtype, result=dtype
-        )
+    bound = error_bound(
+        expected_MN, magnitudes, steps=8 + k // 128 if roundings.fixed_point else k, rank=rank,
+        roundings=roundings.count + (roundings.of_table and DECODERS[weight.decoder] in TABLE_DECODERS),
+        compute=torch.float32 if roundings.fixed_point else dtype, result=dtype,
+    )  # fmt: skip
     return expected_MN, bound
 
 
-# Roundings to the dtype of x on the way to y: of the scale and of level · scale, or of W; of the product before it
-# meets the adapter's, of x Aᵀ, of the adapter's product, of that times its scale.
-_BLOCKWISE_ROUNDINGS = {
-    "blockwise": 0, "blockwise_gemm": 2, "blockwise_dequantize_matmul": 1, "qlora_fused": 4, "qlora_as_peft": 5,
-}  # fmt: skip
-
-
-def _blockwise_bound(kernel: str, case: CheckCase, weight: PreparedBlockwise) -> tuple[Tensor, Tensor]:
+def _blockwise_bound(roundings: Roundings, case: CheckCase, weight: PreparedBlockwise) -> tuple[Tensor, Tensor]:
     assert case.scale_NG is not None
     k = case.codes_NK.shape[1]
-    x_MK, values_NK = case.x_MK.double(), case.levels_L.double()[case.codes_NK.long()]
+    x_MK, values_NK = case.x_MK.double(), case.values_NK
     scale_NK = case.scale_NG.double().repeat_interleave(case.block, 1)[:, :k]
     zero_NK = torch.zeros_like(scale_NK)
     if case.zero_NG is not None:
@@ -176,20 +170,13 @@ def _blockwise_bound(kernel: str, case: CheckCase, weight: PreparedBlockwise) ->
         expected_MN = expected_MN + SCALING * (x_MK @ a_RK.t()) @ b_NR.t()
         terms_MN = terms_MN + SCALING * (x_MK.abs() @ a_RK.abs().t()) @ b_NR.abs().t()
         inputs_MN = inputs_MN + b_NR.abs().sum(1)
-    # Levels of a table and zero points are rounded to the compute dtype; where weights are scaled one by one, so are
-    # their differences. Levels on the grid are exact.
-    table = weight.operands.levels.decoder in ("table", "table16")
-    zero = 0 if case.zero_NG is None else 2 if kernel in ("blockwise_gemm", "qlora_fused") else 1
+    table = roundings.of_table and weight.operands.levels.decoder in TABLE_DECODERS
+    zero = 0 if case.zero_NG is None else roundings.of_zero
     bound_MN = error_bound(
         expected_MN, Magnitudes(terms=terms_MN, factors=terms_MN, inputs=inputs_MN), steps=k, rank=1,
-        roundings=_BLOCKWISE_ROUNDINGS[kernel] + table + zero, compute=case.x_MK.dtype, result=case.x_MK.dtype,
+        roundings=roundings.count + table + zero, compute=case.x_MK.dtype, result=case.x_MK.dtype,
     )  # fmt: skip
     return expected_MN, bound_MN
-
-
-def _operand_roundings(weight: PreparedWeight) -> int:
-    """S and the product with a level are rounded; a table's levels are rounded to the compute dtype as well."""
-    return 3 if DECODERS[weight.decoder] in ("table", "table16") else 2
 
 
 def _fixed_point_error(x_MK: Tensor, b_NR: Tensor, a_RK: Tensor, values_NK: Tensor) -> Tensor:

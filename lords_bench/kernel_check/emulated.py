@@ -16,8 +16,8 @@ import torch
 from lords_bench.emulator import EmulatedDevice, Fault, FaultKind, emulated
 from lords_bench.emulator.target import emulated_gpu
 from lords_bench.kernel_check import isolated
-from lords_bench.kernel_check.cases import CheckCase
 from lords_bench.kernel_check.check import CheckResult, check_named
+from lords_bench.kernels.common.check_case import CheckCase
 from lords_bench.kernels.common.gpu import Gpu, pretended_gpu
 from lords_bench.records.status import Status
 

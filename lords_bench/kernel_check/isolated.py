@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lords_bench.isolate import LostWorkerError, Worker, side_by_side
-from lords_bench.kernel_check.cases import SHAPES, CheckCase, case_grid, make_case
+from lords_bench.kernel_check.cases import SHAPES, case_grid, make_case
 from lords_bench.kernel_check.check import CheckResult, check_named
 from lords_bench.kernel_check.training import TRAINING_CHECKS
+from lords_bench.kernels.common.check_case import CheckCase
 from lords_bench.records.status import Status
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lords_bench.errors import UsageError
+from lords_bench.kernels.common.static_case import StaticCase
 from lords_bench.records.fingerprint import Fingerprint, MachineCode, Toolchain
 from lords_bench.static.amdgcn import parse_amdgcn, pipe_of, resident_waves
-from lords_bench.static.cases import StaticCase
 from lords_bench.static.compile import CompiledLaunch, CompileResult, compile_all
-from lords_bench.static.launches import weights_per_turn
+from lords_bench.static.launches import compile_request, weights_per_turn
 from lords_bench.static.sass import LoopCounts, Pipe, main_loop, parse_resources, parse_sass
 from lords_bench.static.target import REGISTER_GRANULE, REGISTERS_PER_SM, Target, named_target
 
@@ -44,7 +44,7 @@ def fingerprints(
     Raises:
         UsageError: an unknown target, or no Triton to compile with.
     """
-    requests = [case.request for case in cases]
+    requests = [compile_request(case.launched, named_target(case.target)) for case in cases]
     chains = {name: toolchain(named_target(name)) for name in {case.target for case in cases}}
     compiled = compile_all(requests, cache_dir=cache_dir, workers=workers, on_result=on_result)
     return tuple(

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from lords_bench.kernels.common.static_case import BLOCK, LAYER, RANK
 from lords_bench.records.fingerprint import Fingerprint
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.status import Status
 from lords_bench.static.bounds import GpuModel
-from lords_bench.static.cases import BLOCK, LAYER, RANK
 
 _LORDS = re.compile(r"(?P<bits>\d) bit M(?P<sign>[=≤])(?P<m>\d+)(?P<more>.*)")
 _BLOCKS = re.compile(r"(?P<kind>nf|int)(?P<bits>\d) G=\d+ M≤(?P<m>\d+)")

@@ -8,11 +8,11 @@ tail and no imperfect overlap: a lower bound.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lords_bench.kernels.common.static_case import LAYER, MANY_ROWS
 from lords_bench.markdown import line, row
 from lords_bench.records.fingerprint import Fingerprint, MachineCode
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.static.bounds import GPU_MODELS, GpuModel, PredictedBound, predict
-from lords_bench.static.cases import LAYER, MANY_ROWS
 from lords_bench.static.measured import errors_in_words, measured_us, rows_of
 from lords_bench.static.sass import Instruction, LoopCounts
 

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from lords_bench.kernels.common.budget import Budget
 from lords_bench.records.status import Status
 from lords_bench.static.amdgcn import AmdFacts, parse_amdgcn
 from lords_bench.static.bounds import GPU_MODELS, PredictedBound, predict
-from lords_bench.static.budget import Budget
 from lords_bench.static.compile import CompiledLaunch, CompileResult
 from lords_bench.static.sass import LoopCounts, Pipe, Resources, main_loop, parse_resources, parse_sass
 from lords_bench.static.target import warps_per_sm

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lords_bench.errors import UsageError
-from lords_bench.ops import lords_matmul
-from lords_bench.prepared import PreparedWeight, prepare
+from lords_bench.kernels.common.prepared import PreparedWeight, prepare
+from lords_bench.products.ops import lords_matmul
 from lords_bench.reference.codebooks import assign_nearest, normalise_levels
 from lords_bench.reference.fields import LowRankField
 from lords_bench.reference.methods import quantize

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lords_bench.kernel_registry.kernel import kernel_module
+from lords_bench.products.registry import fake_quantized as fake_quantized_by_kernel
 from lords_bench.reference.qat import Gradient, Grid, fake_quantize, fake_quantize_gradient
 
 _LIBRARY = torch.library.Library("lords_bench", "FRAGMENT")
@@ -75,10 +75,7 @@ def fake_quantize_by_kernel(weight_NK: Tensor, grid: Grid) -> tuple[Tensor, Tens
     """What `reference.qat.fake_quantize` gives, by the Triton kernel."""
     assert grid.a_RK is not None
     storage = grid.scale_dtype or torch.float32
-    found = kernel_module("fake_quantize.launch").launch(
-        weight_NK, grid.first.to(storage), grid.a_RK.to(storage), grid.levels_L
-    )
-    return found.weight_NK, found.flagged_codes_NK
+    return fake_quantized_by_kernel(weight_NK, grid.first.to(storage), grid.a_RK.to(storage), grid.levels_L)
 
 
 def _forward_fake(weight: Tensor, *_arguments: Any) -> tuple[Tensor, Tensor]:

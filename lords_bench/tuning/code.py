@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lords_bench.kernels.common.static_case import Launched
 from lords_bench.records.status import Status
 from lords_bench.records.trial import MachineCode, Settings
 from lords_bench.records.tuned import Problem
 from lords_bench.static.compile import CompiledLaunch, CompileResult, compile_all
-from lords_bench.static.launches import Launched, weights_per_turn
+from lords_bench.static.launches import compile_request, weights_per_turn
 from lords_bench.static.request import CompileRequest
 from lords_bench.static.sass import LoopCounts, Pipe, main_loop, parse_resources, parse_sass
 from lords_bench.static.target import Target
@@ -59,7 +60,7 @@ def compile_configs(
 
 def request_of(kernel: str, config: Settings, problem: Problem, target: Target) -> CompileRequest:
     """What a try of the configuration launches on the problem."""
-    return Launched(kernel=kernel, problem=problem, settings=config).on(target)
+    return compile_request(Launched(kernel=kernel, problem=problem, settings=config), target)
 
 
 def _facts(result: CompileResult) -> Compiled:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from lords_bench.errors import UsageError
+from lords_bench.products.lookup import Entries, Found, closest, differences
+from lords_bench.products.tables import TableFile
 from lords_bench.records.environment import slug
 from lords_bench.records.tuned import ROUTE, Choice, Machine, Problem, Setting, Summary, TunedKey
 from lords_bench.static.bounds import GPU_MODELS, GpuModel
-from lords_bench.tuning.lookup import Entries, Found, closest, differences
-from lords_bench.tuning.tables import TableFile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from lords_bench.kernel_check import expected_and_bound, make_case, prepared_for
-from lords_bench.kernel_registry import PreparedBlockwise, config_of, named_kernel
-from lords_bench.prepared import PreparedWeight
+from lords_bench.kernels.common.prepared import PreparedWeight
+from lords_bench.kernels.common.prepared_blocks import PreparedBlockwise
+from lords_bench.products.registry import config_of, named_kernel
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.records.trial import Settings

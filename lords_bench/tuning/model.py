@@ -8,6 +8,7 @@ its latency, and what summing split-K partials adds. For the CPU workload: calls
 
 from dataclasses import dataclass
 from math import ceil
+from typing import TYPE_CHECKING
 
 from lords_bench.errors import UsageError
 from lords_bench.records.trial import Settings
@@ -17,6 +18,9 @@ from lords_bench.static.target import named_target, warps_per_sm
 from lords_bench.tuning import cpu_product
 from lords_bench.tuning.code import Compiled
 from lords_bench.tuning.strategies.protocol import Guess
+
+if TYPE_CHECKING:
+    from lords_bench.kernels.common.entry import WorkForm
 
 # Round figures of NVIDIA GPUs since 2020, for ranking only.
 _MEMORY_LATENCY_NS = 700.0
@@ -126,21 +130,27 @@ def work_of(kernel: str, settings: Settings, problem: Problem) -> Work:
     Raises:
         UsageError: a kernel that the model does not know.
     """
-    if kernel in ("rank_expanded", "scale_tile", "blockwise"):
-        return _split_k_work(kernel, settings, problem)
-    if kernel in ("scale_tile_gemm", "dequantize_matmul", "blockwise_gemm", "blockwise_dequantize_matmul"):
-        return _tile_work(kernel, settings, problem)
-    raise UsageError(f"no model of kernel {kernel!r}; search it with --strategy random or exhaustive")
+    form = _form_of(kernel)
+    return _split_k_work(form, settings, problem) if form.grid == "split-k" else _tile_work(form, settings, problem)
 
 
-def _split_k_work(kernel: str, settings: Settings, problem: Problem) -> Work:
+def _form_of(kernel: str) -> "WorkForm":
+    from lords_bench.products.registry import named_kernel
+
+    tuning = named_kernel(kernel).tuning
+    if tuning is None:
+        raise UsageError(f"no model of kernel {kernel!r}; it has nothing to tune")
+    return tuning.work
+
+
+def _split_k_work(form: "WorkForm", settings: Settings, problem: Problem) -> Work:
     config = dict(settings)
     m, n, k, rank = problem.m_bucket, problem.n, problem.k, problem.rank or 0
-    tokens = m if kernel == "rank_expanded" else 8 if m <= 8 else 16 if m <= 16 else 32
+    tokens = m if form.integer else 8 if m <= 8 else 16 if m <= 16 else 32
     block_n, tiles = int(config["block_n"]), int(config["tiles_per_program"])
     chunk = int(config["blocks_k"]) * _k_block(problem.bits)
     splits, groups = ceil(k / chunk), ceil(n / (block_n * tiles))
-    token_tiles = m if kernel == "rank_expanded" else ceil(m / tokens)
+    token_tiles = m if form.integer else ceil(m / tokens)
     setup_bytes = chunk * rank * 2 + chunk * m * 2
     partial_bytes = splits * m * n * 4
     packed_bytes = n * k * problem.bits // 8
@@ -163,11 +173,11 @@ def _split_k_work(kernel: str, settings: Settings, problem: Problem) -> Work:
     )
 
 
-def _tile_work(kernel: str, settings: Settings, problem: Problem) -> Work:
+def _tile_work(form: "WorkForm", settings: Settings, problem: Problem) -> Work:
     config = dict(settings)
     m, n, k, rank = problem.m_bucket, problem.n, problem.k, problem.rank or 0
     block_n, block_k = int(config["block_n"]), _k_block(problem.bits)
-    fused = kernel in ("scale_tile_gemm", "blockwise_gemm")
+    fused = form.grid == "tiles"
     tokens = int(config["block_m"]) if fused else 16
     token_tiles, row_tiles, chunks = ceil(m / tokens) if fused else 1, ceil(n / block_n), ceil(k / block_k)
     packed_bytes = n * k * problem.bits // 8
@@ -207,17 +217,15 @@ def _expected_code(kernel: str, settings: Settings, work: Work, problem: Problem
     # Half a register per weight that a thread decodes in a turn, beside 32 for addresses and sums.
     registers = 32 + work.weights_per_turn / (32 * work.num_warps) / 2
     staged = work.weights_per_turn * problem.bits / 8 + work.weights_per_turn / chunk * 32 * ranks
-    if kernel == "rank_expanded":
-        issue = {4: 2.7, 3: 2.2, 2: 1.7}[problem.bits]
+    form = _form_of(kernel)
+    if form.integer:
         tensor = rates.imma * 0.25 * ranks * (1 + 32 / chunk)
         setup, kept = max(960, 500 + 8.2 * chunk / work.num_warps), 0
     else:
-        # A scale that is read instead of multiplied saves its conversion; the small kernel scales sums, not weights.
-        issue = {"blockwise": 3.0, "blockwise_gemm": 4.5}.get(kernel, 4.7)
         tensor = rates.hmma_fp32 * (0.25 * ranks + work.tokens / 64)
         setup, kept = 500, chunk * work.tokens * 2
     return Code(
-        cycles_per_32_weights=max(issue, tensor),
+        cycles_per_32_weights=max(form.issue[4 - problem.bits], tensor),
         registers=min(255, int(registers)),
         shared_bytes=int(work.num_stages * staged + kept),
         setup_instructions=int(setup),

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lords_bench.errors import UsageError
+from lords_bench.products.routes import routed
 from lords_bench.records.trial import Evidence, MachineCode, Settings
 from lords_bench.records.tuned import ROUTE, Machine, Problem, TunedKey
 from lords_bench.static.target import TARGETS
@@ -24,15 +25,7 @@ from lords_bench.tuning.tasks import Inspected, RouteTask, Task
 # baselines, since a baseline that is not tuned would lose for that; one stand-in elsewhere.
 DEFAULT_KERNELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "cuda": (
-            "rank_expanded",
-            "scale_tile",
-            "scale_tile_gemm",
-            "dequantize_matmul",
-            "blockwise",
-            "blockwise_gemm",
-            "blockwise_dequantize_matmul",
-        ),
+        "cuda": (*routed("lords"), *routed("blockwise")),
         "cpu": (cpu_product.NAME,),
         "fake": (fake.FAULTY,),
     }
@@ -58,7 +51,7 @@ def machine_for(device: str) -> Machine:
 
     if not torch.cuda.is_available():
         raise UsageError("no CUDA device to tune on; '--device fake' or '--device cpu' runs the tuner without one")
-    from lords_bench.tuning.keys import cuda_machine
+    from lords_bench.products.keys import cuda_machine
 
     return cuda_machine(torch.cuda.current_device())
 
@@ -89,7 +82,7 @@ def make_route(problem: Problem, members: Sequence[Task]) -> RouteTask:
         problem: that all of them are tuned for.
         members: the kernels' tasks, that of the formula first.
     """
-    from lords_bench.tuning.keys import key_of
+    from lords_bench.products.keys import key_of
 
     first = members[0]
     return RouteTask(key=key_of(ROUTE, problem, first.key.machine), evidence=first.evidence, members=tuple(members))
@@ -121,7 +114,7 @@ def _source(kernel: str) -> str:
         return files_sha256([Path(fake.__file__)])
     if kernel == cpu_product.NAME:
         return files_sha256([Path(cpu_product.__file__)])
-    from lords_bench.tuning.keys import kernel_source
+    from lords_bench.products.keys import kernel_source
 
     return kernel_source(kernel)
 

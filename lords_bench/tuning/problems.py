@@ -3,7 +3,7 @@
 import torch
 
 from lords_bench.errors import UsageError
-from lords_bench.prepared import forced_decoder
+from lords_bench.kernels.common.prepared import forced_decoder
 from lords_bench.records.tuned import Problem, m_bucket
 
 # Scales are stored in it; `prepare` keeps it.

@@ -13,8 +13,8 @@ from math import log2
 from typing import Any
 
 from lords_bench.errors import LordsBenchError, UsageError
+from lords_bench.products.tables import settings_of
 from lords_bench.records.trial import Settings
-from lords_bench.tuning.tables import settings_of
 
 Value = int | bool | str
 

@@ -75,9 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: arguments that do not fit together, or no such device.
         StoreError: rows or table cannot be written, or another process tunes on the device.
     """
+    from lords_bench.products.tables import user_folder
     from lords_bench.terminal import Console
     from lords_bench.tuning.plan import DEFAULT_KERNELS, check_kernel, machine_for, make_task
-    from lords_bench.tuning.tables import user_folder
 
     options = _options(arguments)
     device = arguments.device
@@ -110,14 +110,12 @@ def _routes(problem: "Problem", made: "dict[str, Task]", device: str) -> "list[R
 
     if not made or set(made) <= STAND_INS:
         return []
-    from lords_bench.kernel_registry.without_memory import blocks_without_memory, weight_without_memory
-    from lords_bench.route import kernels_for
-    from lords_bench.tuning.keys import routed
+    from lords_bench.kernels.common.without_memory import any_without_memory
+    from lords_bench.products.route import kernels_for
+    from lords_bench.products.routes import routed
 
-    is_lords = problem.block is None
-    weight = weight_without_memory(problem) if is_lords else blocks_without_memory(problem)
-    kernels = kernels_for(problem.m_bucket, weight)
-    if kernels[0] not in routed("lords" if is_lords else "blockwise") or not set(kernels) & set(made):
+    kernels = kernels_for(problem.m_bucket, any_without_memory(problem))
+    if kernels[0] not in routed("lords" if problem.block is None else "blockwise") or not set(kernels) & set(made):
         return []
     machine = next(iter(made.values())).key.machine
     return [make_route(problem, [made.get(name) or make_task(name, problem, machine, device) for name in kernels])]
@@ -133,9 +131,9 @@ def _is_no_contest(item: "Finished") -> bool:
 def _tune(
     tasks: "list[Task | RouteTask]", options: "Options", arguments: argparse.Namespace, out: Path, console: "Console"
 ) -> "list[Finished]":
+    from lords_bench.products.tables import table_path
     from lords_bench.tuning.process import EvaluationProcess
     from lords_bench.tuning.rows import device_lock, lock_path
-    from lords_bench.tuning.tables import table_path
     from lords_bench.tuning.tuner import tune
     from lords_bench.tuning_progress import TuneProgress
 
@@ -171,7 +169,7 @@ def _write(item: "Finished", out: Path) -> None:
     from dataclasses import replace
     from datetime import UTC, datetime
 
-    from lords_bench.tuning.tables import read_tables, write_entry
+    from lords_bench.products.tables import read_tables, write_entry
     from lords_bench.tuning.winner import table_entry
     from lords_bench.version import PACKAGE_FOLDER
 

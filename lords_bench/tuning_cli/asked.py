@@ -21,7 +21,7 @@ def problems_of(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "lis
     Raises:
         UsageError: sizes that cannot be read, or an unknown model.
     """
-    from lords_bench.tuning.keys import routed
+    from lords_bench.products.routes import routed
     from lords_bench.tuning.plan import STAND_INS
 
     dtype = arguments.dtype or _DEFAULT_DTYPE[arguments.device]
@@ -88,12 +88,11 @@ def _stand_in_problem(m: int, n: int, k: int, bits: int, rank: int, dtype: str) 
 
 def serves(kernel: str, problem: "Problem") -> bool:
     """Whether a kernel is worth tuning for that many tokens, as the kernels themselves say."""
-    from lords_bench.tuning.keys import routed
+    from lords_bench.kernels.common.without_memory import any_without_memory
+    from lords_bench.products.route import takes
+    from lords_bench.tuning.plan import STAND_INS
 
-    if (kernel in routed("blockwise")) != (problem.block is not None):
-        return False
-    most = {"rank_expanded": 4, "scale_tile": 64, "blockwise": 64}.get(kernel)
-    return most is None or problem.m_bucket <= most
+    return kernel in STAND_INS or takes(kernel, problem.m_bucket, any_without_memory(problem))
 
 
 def _shapes(text: str) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from lords_bench.products.routes import preferred
 from lords_bench.visit.steps import REPORT, REPORT_SECONDS, Step
 
 VisitDevice = Literal["cuda", "cpu", "fake"]
@@ -63,35 +64,36 @@ def _all(device: VisitDevice, out: Path) -> tuple[Step, ...]:
     on = {"cuda": ("--device", "cuda"), "cpu": ("--device", "cpu"), "fake": ("--fake",)}[device]
     timed = ("bench", "latency", *on, *reports, "--no-page", "--minutes", "{minutes}")
     layers = ("--models", "llama-3-8b") if device != "cpu" else ()
-    few = {"cuda": (), "cpu": ("--m", "1"), "fake": ("--m", "1,256")}[device]
+    sizes = {"cuda": (), "cpu": ("--m", "1"), "fake": ("--m", "1,256")}[device]
     tune = ("tune", "--device", device, "--out", str(out / "tuned"), "--budget", "{seconds}s", "--least", TUNE_LEAST)
     parity = ("--ranks", "parity", "--blocks", "64", "--shapes", "4096x4096,14336x4096,4096x14336,1024x4096")
     costs = ("--device", "cpu", "--scale", "32", "--layers", "1") if device != "cuda" else ("--device", "cuda")
     model = ("--model", str(out / MODEL_FOLDER), "--device", "cuda", *reports, "--no-page")
+    one, few, many, dense = (preferred("lords", m)[0] for m in (1, 16, 256, None))
     tuned = {
-        "tune-one": (*tune, "rank_expanded", "blockwise", "--m", "1", *parity),
-        "tune-few": (*tune, "scale_tile", "blockwise", "--m", "16", *parity),
-        "tune-many": (*tune, "scale_tile_gemm", "dequantize_matmul", "blockwise_gemm", "--m", "256", *parity),
+        "tune-one": (*tune, one, preferred("blockwise", 1)[0], "--m", "1", *parity),
+        "tune-few": (*tune, few, preferred("blockwise", 16)[0], "--m", "16", *parity),
+        "tune-many": (*tune, many, dense, preferred("blockwise", 256)[0], "--m", "256", *parity),
     }
     if device != "cuda":
         tuned["tune-one"] = tune
     # Where the fused product of many tokens gives way to a scratch matrix and cuBLAS.
-    crossing = ("--kernels", "scale_tile_gemm,dequantize_matmul") if device == "cuda" else ()
+    crossing = ("--kernels", f"{many},{dense}") if device == "cuda" else ()
     any_block = ("--full", "--policy", "quick")
     return (
         Step(name="env", arguments=("env",), nominal_s=20, most_s=60),
         Step(name="check", arguments=("kernels", "--check", *reports), nominal_s=180, most_s=330, once=True),
         Step(name="sanitize", arguments=("kernels", "--sanitize", *reports), nominal_s=70, most_s=150, once=True),
         Step(name="goals", arguments=(*timed, *any_block, *layers, "--blocks", "128", "--bits", "4", "--m", "1,8,16,64",
-             "--kernels", "scale_tile,scale_tile_gemm", "--regimes", "cold"), nominal_s=100, most_s=180, again=1),
+             "--kernels", f"{few},{many}", "--regimes", "cold"), nominal_s=100, most_s=180, again=1),
         Step(name="ptq", arguments=("bench", "ptq", *costs, *reports, "--no-page", "--minutes", "{minutes}"),
              nominal_s=140, most_s=300, once=True, again=1),
         Step(name="tune-one", arguments=tuned["tune-one"], nominal_s=80, again=1),
         Step(name="tune-few", arguments=tuned["tune-few"], nominal_s=80, again=1),
         Step(name="step", arguments=("bench", "step", *costs, *_tokens(device), *reports, "--no-page"), nominal_s=110,
              most_s=150, once=True),
-        Step(name="cold", arguments=(*timed, *few, *crossing, *_regimes(device, "cold")), nominal_s=180, again=3),
-        Step(name="eager", arguments=(*timed, *few, *_regimes(device, "eager")), nominal_s=60, again=3),
+        Step(name="cold", arguments=(*timed, *sizes, *crossing, *_regimes(device, "cold")), nominal_s=180, again=3),
+        Step(name="eager", arguments=(*timed, *sizes, *_regimes(device, "eager")), nominal_s=60, again=3),
         Step(name="testbed", arguments=("testbed", "train", "--out", str(out / MODEL_FOLDER), "--seconds", "{seconds}",
              "--size", "large"), nominal_s=200, most_s=480, once=True),
         Step(name="accuracy", arguments=("bench", "accuracy", *model), nominal_s=75, again=1),
@@ -100,7 +102,7 @@ def _all(device: VisitDevice, out: Path) -> tuple[Step, ...]:
         Step(name="large", arguments=(*timed, *any_block, "--models", "llama-3-70b", "--blocks", "128", "--bits", "4",
              "--m", "1,16,1024", "--regimes", "cold"), nominal_s=45, again=1),
         Step(name="narrow", arguments=(*timed, *any_block, *layers, "--blocks", "128", "--bits", "3,2", "--m", "1,8",
-             "--kernels", "rank_expanded,scale_tile", "--regimes", "cold"), nominal_s=40, again=1),
+             "--kernels", f"{one},{few}", "--regimes", "cold"), nominal_s=40, again=1),
         Step(name="hot", arguments=(*timed, *_regimes(device, "hot")), nominal_s=30, again=1),
         Step(name=REPORT, arguments=("report", *reports), nominal_s=REPORT_SECONDS),
     )  # fmt: skip

@@ -13,13 +13,15 @@ from torch.nn.functional import linear
 
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import CheckCase, expected_and_bound
-from lords_bench.kernel_registry import PreparedBlockwise, config_of, named_kernel, prepare_blockwise
-from lords_bench.ops import lords_matmul
-from lords_bench.prepared import MAX_KERNEL_RANK, PreparedWeight, forced_decoder, prepare
+from lords_bench.kernels.common.prepared import MAX_KERNEL_RANK, PreparedWeight, forced_decoder, prepare
+from lords_bench.kernels.common.prepared_blocks import LoraAdapter, PreparedBlockwise, prepare_blockwise
+from lords_bench.products.lookup import Found
+from lords_bench.products.ops import lords_matmul
+from lords_bench.products.registry import KERNELS, config_of, named_kernel
+from lords_bench.products.route import served_by
+from lords_bench.products.routes import preferred
 from lords_bench.records.tuned import Choice
-from lords_bench.route import served_by
 from lords_bench.suites.baselines.problem import Expected, LordsTensors, Problem, Way, expected_of
-from lords_bench.tuning.lookup import Found
 
 
 def dense(problem: Problem) -> Way:
@@ -115,7 +117,7 @@ def nf_dequantize(problem: Problem) -> Way:
             stored_bytes=_stored_bytes(problem.blocks),
         )
     return _block_way(
-        Found(choice=Choice(kernel="blockwise_dequantize_matmul"), origin="formula"),
+        Found(choice=Choice(kernel=preferred("blockwise", None)[0]), origin="formula"),
         _nf_weight(problem),
         _nf_expected(problem),
         _stored_bytes(problem.blocks),
@@ -128,24 +130,23 @@ def qlora_fused(problem: Problem) -> Way:
     The GEMM takes the second half of the adapter with it; elsewhere an `addmm` adds it.
     """
     base, (a_RK, b_NR) = _best_blocks(problem), problem.draw_adapter()
-    apply = base.apply
+    apply, kernel = base.apply, KERNELS.get(base.kernel)
 
     def fused(operands: Any, x_MK: Tensor) -> Tensor:
         weight, a, b = operands
         return torch.addmm(apply(weight, x_MK), x_MK @ a.t(), b.t(), alpha=LORA_SCALING)
 
-    def in_the_gemm(operands: Any, x_MK: Tensor) -> Tensor:
-        from lords_bench.kernels.blockwise_gemm import launch
-
+    def in_one(operands: Any, x_MK: Tensor) -> Tensor:
+        assert with_adapter is not None
         weight, a, b = operands
-        lora = launch.LoraTerm(a_RK=a, b_NR=b, scaling=LORA_SCALING)
-        return launch.launch(x_MK, weight.operands, config=config_of(base.kernel, base.config), lora=lora)
+        adapted = dataclasses.replace(weight, adapter=LoraAdapter(a_RK=a, b_NR=b, scaling=LORA_SCALING))
+        return with_adapter(x_MK, adapted, None, config_of(base.kernel, base.config))
 
-    with_gemm = base.kernel == "blockwise_gemm" and b_NR.shape[1] <= MAX_KERNEL_RANK
+    with_adapter = None if kernel is None or b_NR.shape[1] > MAX_KERNEL_RANK else kernel.with_adapter
     return Way(
-        kernel="matmul + blockwise_gemm with adapter" if with_gemm else f"{base.kernel} + matmul + addmm",
+        kernel=f"matmul + {base.kernel} with adapter" if with_adapter else f"{base.kernel} + matmul + addmm",
         operands=(base.operands, a_RK, b_NR),
-        apply=in_the_gemm if with_gemm else fused,
+        apply=in_one if with_adapter else fused,
         expected=adapter_expected(problem, problem.blocks.dequantize, a_RK, b_NR),
         stored_bytes=base.stored_bytes + a_RK.nbytes + b_NR.nbytes,
         config=base.config,

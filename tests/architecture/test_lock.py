@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from architecture.import_map import ROOT
-from lords_bench.static.budget import COUNTED_WITH_TRITON
+from lords_bench.kernels.common.budget import COUNTED_WITH_TRITON
 
 PYTHONS = ("3.11", "3.12", "3.13")
 LOCK = (ROOT / "requirements.lock").read_text()

@@ -5,8 +5,8 @@ import torch
 
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import all_cases, check_kernels, expected_and_bound, make_case
-from lords_bench.ops import lords_matmul
-from lords_bench.prepared import prepare
+from lords_bench.kernels.common.prepared import prepare
+from lords_bench.products.ops import lords_matmul
 from lords_bench.records.status import Status
 
 DEVICE = torch.device("cuda")

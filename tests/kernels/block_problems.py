@@ -7,7 +7,7 @@ from bounds import Magnitudes, error_bound
 from hypothesis import strategies as st
 from problems import LEVELS_OF_DECODER, levels_of
 
-from lords_bench.kernels.blockwise.operands import BlockwiseOperands, blockwise_operands
+from lords_bench.kernels.common.block_operands import BlockwiseOperands, blockwise_operands
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.reference.packing import pack_codes
 

@@ -10,8 +10,8 @@ from problems import dtype_for, make_x
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.blockwise import launch
-from lords_bench.kernels.blockwise.operands import blockwise_operands
 from lords_bench.kernels.blockwise.space import BlockwiseConfig
+from lords_bench.kernels.common.block_operands import blockwise_operands
 
 
 def check(problem: BlockProblem, decoder: str, x_MK: torch.Tensor, *, config: BlockwiseConfig) -> None:

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import dtype_for, make_x
 
-from lords_bench.blockwise_product import block_matmul
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import expected_and_bound, make_case, prepared_for
-from lords_bench.kernel_registry import KERNELS
 from lords_bench.kernels.blockwise_gemm import launch
 from lords_bench.kernels.blockwise_gemm.space import BlockwiseGemmConfig, default_config, space
 from lords_bench.kernels.common.gpu import Gpu
 from lords_bench.kernels.scale_tile_gemm import space as scale_tile_gemm
+from lords_bench.products.block_matmul import block_matmul
+from lords_bench.products.registry import KERNELS
 
 
 def check(

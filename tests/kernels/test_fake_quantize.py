@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from problems import DTYPES, Problem, make_problem, problems
 
 from lords_bench.errors import UsageError
-from lords_bench.kernel_check.bounds import fake_quantize_errors
 from lords_bench.kernels.fake_quantize import launch
+from lords_bench.kernels.fake_quantize.check import fake_quantize_errors
 from lords_bench.kernels.fake_quantize.space import FakeQuantizeConfig
 from lords_bench.reference.codebooks import assign_nearest
 from lords_bench.reference.qat import CODE_MASK, INSIDE, Grid, fake_quantize

@@ -19,14 +19,15 @@ from lords_bench.kernel_check import (
     isolated,
     make_case,
 )
-from lords_bench.kernel_check.bounds import Expected
 from lords_bench.kernel_check.cases import DTYPES, RANKS
-from lords_bench.kernel_check.training import TRAINING_CHECKS, Trial, outcome
-from lords_bench.kernel_registry import KERNELS
-from lords_bench.ops import lords_matmul
-from lords_bench.prepared import PreparedWeight, prepare
+from lords_bench.kernel_check.training import TRAINING_CHECKS, outcome
+from lords_bench.kernels.common.check_case import Trial
+from lords_bench.kernels.common.prepared import PreparedWeight, prepare
+from lords_bench.kernels.peft_backward.check import Expected
+from lords_bench.products.ops import lords_matmul
+from lords_bench.products.registry import KERNELS
+from lords_bench.products.route import kernel_name
 from lords_bench.records.status import Status
-from lords_bench.route import kernel_name
 
 CPU = torch.device("cpu")
 

@@ -12,10 +12,10 @@ from problems import Problem, make_problem, make_x
 from triton.runtime import interpreter
 
 from lords_bench.kernels.blockwise import launch as blockwise
-from lords_bench.kernels.blockwise.operands import BlockwiseOperands
 from lords_bench.kernels.blockwise.space import BlockwiseConfig
 from lords_bench.kernels.blockwise_gemm import launch as blockwise_gemm
 from lords_bench.kernels.blockwise_gemm.space import BlockwiseGemmConfig
+from lords_bench.kernels.common.block_operands import BlockwiseOperands
 from lords_bench.kernels.common.operands import LordsOperands
 from lords_bench.kernels.dequantize import launch as dequantize
 from lords_bench.kernels.fake_quantize import launch as fake_quantize

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from problems import Problem, dtype_for, make_problem, make_x, problems
 
 from lords_bench.errors import UsageError
-from lords_bench.kernel_check.bounds import Factored, expected_factor_gradients, expected_input_gradient
 from lords_bench.kernels.peft_backward import launch
+from lords_bench.kernels.peft_backward.check import Factored, expected_factor_gradients, expected_input_gradient
 from lords_bench.kernels.peft_backward.space import FactorGradientsConfig, InputGradientConfig
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lords_bench.products.lookup import Entries, choose, differences
 from lords_bench.records.codec import decode_noun, encode_line
 from lords_bench.records.tuned import M_BUCKETS, ROUTE, Choice, Machine, Problem, TunedEntry, TunedKey
-from lords_bench.tuning.lookup import Entries, choose, differences
 from tuned_builders import KEY, make_entry
 
 problems = st.builds(

@@ -9,10 +9,10 @@ import torch
 
 from lords_bench import explain_cli
 from lords_bench.errors import UsageError
+from lords_bench.products.keys import key_of
+from lords_bench.products.tables import write_entry
 from lords_bench.records.tuned import ROUTE, Choice, Machine, TunedEntry
-from lords_bench.tuning.keys import key_of
 from lords_bench.tuning.problems import block_problems
-from lords_bench.tuning.tables import write_entry
 from tuned_builders import MACHINE, PROBLEM, make_entry
 
 

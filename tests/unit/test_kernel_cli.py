@@ -13,11 +13,10 @@ from lords_bench.kernel_check import CheckResult
 from lords_bench.kernel_check.cases import case_name
 from lords_bench.kernel_check.isolated import cases_of
 from lords_bench.kernel_cli import run_check
+from lords_bench.kernels.common.budget import Budget
 from lords_bench.records.check import CheckRecord
 from lords_bench.records.status import Status
 from lords_bench.records.store import read_nouns
-from lords_bench.static import suite
-from lords_bench.static.budget import BUDGETS, Budget
 from record_builders import make_environment
 
 STATUSES = (Status.OK, Status.CRASH)
@@ -55,8 +54,7 @@ def test_a_broken_budget_gives_exit_code_1_and_its_reason(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "240")
-    tight = {name: Budget(max_instructions_per_32_weights=0.01) for name in BUDGETS}
-    monkeypatch.setattr(suite, "named_budget", lambda name, **_: tight[name])
+    monkeypatch.setattr(Budget, "with_triton", lambda *_: Budget(max_instructions_per_32_weights=0.01))
 
     code = run("--static", "--only", "rank_expanded 2 bit", "--targets", "sm_80")
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from lords_bench.kernel_check import make_case
-from lords_bench.kernel_registry import KERNELS, LoraAdapter, PreparedBlockwise, prepare_blockwise
-from lords_bench.prepared import prepare
+from lords_bench.kernels.common.prepared import prepare
+from lords_bench.kernels.common.prepared_blocks import LoraAdapter, PreparedBlockwise, prepare_blockwise
+from lords_bench.products.registry import KERNELS
 from lords_bench.records.measurement import Measurement, Peaks
 from lords_bench.timing.candidate import Candidate
 from lords_bench.timing.ceiling import impossible

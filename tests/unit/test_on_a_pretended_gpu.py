@@ -6,9 +6,9 @@ import torch
 from lords_bench.kernel_check import make_case
 from lords_bench.kernel_check.cases import case_grid, prepared_for
 from lords_bench.kernel_check.check import expected_and_bound
-from lords_bench.kernel_registry import KERNELS
 from lords_bench.kernels.common.gpu import ANY_GPU
-from lords_bench.prepared import prepare
+from lords_bench.kernels.common.prepared import prepare
+from lords_bench.products.registry import KERNELS
 from lords_bench.reference.fields import BlockField
 from lords_bench.reference.lowrank import truncated_svd
 from lords_bench.reference.methods import quantize
@@ -102,7 +102,7 @@ def test_weights_are_prepared_for_kernels_on_the_device(kernel: str, monkeypatch
 
 
 def test_every_way_of_this_project_is_built_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lords_bench.tuning.keys.cuda_machine", lambda _index: FAKE_MACHINE)
+    monkeypatch.setattr("lords_bench.products.keys.cuda_machine", lambda _index: FAKE_MACHINE)
     monkeypatch.setattr("lords_bench.kernels.common.gpu.gpu_of", lambda _device: ANY_GPU)
     case = LatencyCase(model="toy", layer="layer", m=3, n=N, k=K, bits=4, block=64)
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from lords_bench import ops
 from lords_bench.errors import ModelError, SpecError, UsageError
+from lords_bench.products import ops
 from lords_bench.records.lines import store_error
 from lords_bench.reference.checkpoint import load_weights, save_weights
 from lords_bench.reference.methods import quantize

@@ -10,12 +10,12 @@ from architecture.import_map import ROOT
 from gate_builders import pinned
 from lords_bench.gate.finding import LayerResult, Level, exit_code
 from lords_bench.gate.static import compare_static
+from lords_bench.kernels.common.static_case import Launched
 from lords_bench.records.codec import to_plain
 from lords_bench.records.fingerprint import Fingerprint
 from lords_bench.static.cases import shipped_cases
 from lords_bench.static.compile import compile_all
 from lords_bench.static.fingerprint import fingerprint_of, toolchain
-from lords_bench.static.launches import Launched
 from lords_bench.static.request import CompileRequest, request_for
 from lords_bench.static.target import named_target
 

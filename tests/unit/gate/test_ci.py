@@ -15,10 +15,10 @@ from architecture.import_map import ROOT
 from architecture.test_lock import LOCK, pins
 from lords_bench.cli.parser import build_parser
 from lords_bench.gate_cli.static_layer import predicted_text
+from lords_bench.kernels.common.budget import COUNTED_WITH_TRITON
 from lords_bench.records import read_records
 from lords_bench.records.fingerprint import Fingerprint
 from lords_bench.records.store import read_nouns
-from lords_bench.static.budget import COUNTED_WITH_TRITON
 
 WORKFLOW = ROOT / ".github" / "workflows" / "gate.yml"
 WORKFLOWS = sorted(WORKFLOW.parent.glob("*.yml"))

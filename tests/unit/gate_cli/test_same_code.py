@@ -10,11 +10,12 @@ import pytest
 from architecture.import_map import ROOT, part_of
 from lords_bench.gate.benchmarks import gated_methods
 from lords_bench.gate_cli import same_code
-from lords_bench.gate_cli.same_code import METHOD_KERNELS, reached_modules, same_accuracy, same_methods
-from lords_bench.tuning.keys import routed
+from lords_bench.gate_cli.same_code import METHOD_WEIGHTS, folders, reached_modules, same_accuracy, same_methods
+from lords_bench.products.registry import KERNELS
+from lords_bench.products.routes import routed
 from tiny_models import save_tiny_llama
 
-ALL = frozenset(METHOD_KERNELS)
+ALL = frozenset(METHOD_WEIGHTS)
 # A few lines of text are enough to load what measures.
 SMALL_TEXT = (
     "import sys; from lords_bench.suites import evaluation_text as t; t.QUICK = t.EvaluationSize("
@@ -22,8 +23,7 @@ SMALL_TEXT = (
 )
 # What computes numbers; everything else is commands, and what only reads records.
 COMPUTES = frozenset(
-    {"kernels", "kernel_registry", "prepared", "route", "ops", "reference", "spec", "integrations", "training"}
-    | {"tuning", "suites", "runner"}
+    {"kernels", "products", "reference", "spec", "integrations", "training"} | {"tuning", "suites", "runner"}
 )
 LORDS_ONLY = frozenset({"lords"})
 
@@ -59,7 +59,8 @@ def edited(head: Path, file: str, old: str, new: str) -> str:
 
 def test_every_gated_method_has_its_kernels_and_lords_all_that_a_route_may_choose() -> None:
     assert gated_methods() == ALL
-    assert {name.removesuffix("_matmul") for name in routed("lords")} == set(METHOD_KERNELS["lords"])
+    for kind, names in folders().items():
+        assert {root.split(".")[1] for name in routed(kind) for root in KERNELS[name].roots} == names
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_every_gated_method_has_its_kernels_and_lords_all_that_a_route_may_choos
         ("kernels/blockwise/space.py", "MAX_TOKENS = ", "MAX_TOKENS = 1 + ", LORDS_ONLY),
         ("kernels/common/gpu.py", "@dataclass", "OTHER = 1\n\n\n@dataclass", frozenset()),
         ("kernels/common/split_k.py", "@triton.jit", "OTHER = 1\n\n\n@triton.jit", frozenset()),
-        ("lords_bench/route.py", "import warnings", "import warnings\nOTHER = 1", frozenset()),
+        ("lords_bench/products/route.py", "import warnings", "import warnings\nOTHER = 1", frozenset()),
         ("lords_bench/timing/protocol.py", '"""\n\n', '"""\n\nOTHER = 1\n', frozenset()),
         ("suites/baselines/own.py", "LORA_SCALING = 2.0", "LORA_SCALING = 3.0", frozenset()),
         ("reports/tuned/README.md", "\n", "\n\n", frozenset()),

@@ -21,8 +21,10 @@ from lords_bench.kernel_check import CHECKED, CheckResult, emulated, make_case, 
 from lords_bench.kernel_check.check import expected_and_bound
 from lords_bench.kernel_check.emulated import check_emulated, counted_faults, emulated_target, excuse, main
 from lords_bench.kernel_check.isolated import cases_of
-from lords_bench.kernel_registry import KERNELS, lords_operands
-from lords_bench.kernel_registry.kernel import kernel_module
+from lords_bench.kernels.common.entry import kernel_module
+from lords_bench.kernels.common.prepared import operands_of
+from lords_bench.products.keys import problem_of
+from lords_bench.products.registry import KERNELS
 from lords_bench.records.status import Status
 from ptx_texts import run
 
@@ -66,17 +68,18 @@ def test_every_case_of_the_check_is_right(target: str, kernel: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", [name for name in KERNELS if KERNELS[name].config is not None])
+@pytest.mark.parametrize("kernel", [name for name in KERNELS if KERNELS[name].tuning is not None])
 @pytest.mark.parametrize("target", TARGETS)
 def test_samples_of_every_search_space_are_right(target: str, kernel: str) -> None:
     tokens, found = TOKENS.get(kernel, 40), KERNELS[kernel]
+    assert found.tuning is not None
     wrong = []
     for bits in (4, 3, 2):
         case = make_case(tokens, 130, 700, bits=bits, rank=16, dtype=torch.bfloat16, device=CPU, seed=2)
         with emulated_target(target) as device:
             weight = prepared_for(found, case)
             expected, bound = expected_and_bound(kernel, case, weight)
-            configs = found.space(weight)
+            configs = found.tuning.space(problem_of(tokens, weight))
             for place in np.random.default_rng(bits).choice(len(configs), min(6, len(configs)), replace=False):
                 device.launches.clear()
                 y_MN = found.launch(case.x_MK, weight, case.bias_N, configs[place])
@@ -138,7 +141,7 @@ def test_a_result_may_be_asked_into_rows_beyond_two_to_the_31(kernel: str) -> No
     with emulated_target("sm_90") as device:
         weight = prepared_for(KERNELS[kernel], case)
         launch = kernel_module(f"{kernel}.launch").launch
-        launch(case.x_MK, lords_operands(weight), bias_N=case.bias_N, out=out)
+        launch(case.x_MK, operands_of(weight), bias_N=case.bias_N, out=out)
         expected, bound = expected_and_bound(kernel, case, weight)
 
     assert counted_faults(device) == ()

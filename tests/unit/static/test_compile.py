@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lords_bench.errors import StoreError
+from lords_bench.kernels.common.budget import Budget
 from lords_bench.records.status import Status
 from lords_bench.static import compile as compile_module
-from lords_bench.static.budget import Budget
 from lords_bench.static.compile import CompiledLaunch, CompileResult, compile_all
 from lords_bench.static.report import StaticReport, analyse
 from lords_bench.static.request import CompileRequest, request_for, request_from_json

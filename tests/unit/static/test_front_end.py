@@ -12,7 +12,8 @@ import pytest
 
 from every_launch import KERNELS, configurations, every_problem, launch_of, launches
 from lords_bench.errors import UsageError
-from lords_bench.static.launches import Launched
+from lords_bench.kernels.common.static_case import Launched
+from lords_bench.static.launches import compile_request
 from lords_bench.static.target import TARGETS, Target, named_target
 from lords_bench.static.worker import launches_of
 
@@ -27,7 +28,7 @@ def distinct(asked: Iterable[Launched], target: Target) -> Iterator[Launched]:
     seen: set[tuple[str, ...]] = set()
     for launched in asked:
         try:
-            keys = tuple(launch.hash for launch in launches_of(launched.on(target), until="nothing"))
+            keys = tuple(launch.hash for launch in launches_of(compile_request(launched, target), until="nothing"))
         except UsageError:
             continue
         if keys not in seen:
@@ -38,7 +39,7 @@ def distinct(asked: Iterable[Launched], target: Target) -> Iterator[Launched]:
 def faults_of(launched: Launched, target: Target) -> Iterator[str]:
     """What keeps a launch from running."""
     try:
-        compiled = launches_of(launched.on(target), until="ttgir")
+        compiled = launches_of(compile_request(launched, target), until="ttgir")
     # A compiler can fail with any exception; the test tells of which launch.
     except Exception as error:  # noqa: BLE001
         yield f"{launched}: {type(error).__name__}: {error}"
@@ -97,4 +98,4 @@ def test_a_rank_that_no_kernel_takes_is_refused_with_its_reason(kernel: str, rea
     asked = next(launched for launched in launches(kernel, target) if launched.problem.rank == 128)
 
     with pytest.raises(UsageError, match=reason):
-        launches_of(asked.on(target), until="nothing")
+        launches_of(compile_request(asked, target), until="nothing")

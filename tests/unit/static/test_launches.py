@@ -8,9 +8,10 @@ import torch
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.gpu import ANY_GPU, Gpu, gpu_of, is_compiled_on, pretended_gpu
+from lords_bench.kernels.common.static_case import Launched
 from lords_bench.records.tuned import Problem
 from lords_bench.static.compile import CompiledLaunch
-from lords_bench.static.launches import SM_COUNTS, Launched, weights_per_turn
+from lords_bench.static.launches import SM_COUNTS, compile_request, weights_per_turn
 from lords_bench.static.pretended import Launch
 from lords_bench.static.stored import StoredCode
 from lords_bench.static.target import TARGETS, named_target
@@ -31,7 +32,7 @@ NO_CODE = StoredCode(
 
 
 def launches(launched: Launched, target: str = "sm_90") -> list[Launch]:
-    return launches_of(launched.on(named_target(target)), until="nothing")
+    return launches_of(compile_request(launched, named_target(target)), until="nothing")
 
 
 def test_a_layer_of_hundreds_of_megabytes_takes_no_memory() -> None:

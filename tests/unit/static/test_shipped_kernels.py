@@ -10,14 +10,16 @@ from importlib.metadata import version
 
 import pytest
 
+from lords_bench.kernels.common.budget import COUNTED_WITH_TRITON, FLOAT32, Budget
+from lords_bench.kernels.common.static_case import MANY_ROWS, StaticCase
 from lords_bench.static.bounds import GPU_MODELS
-from lords_bench.static.budget import BUDGETS, COUNTED_WITH_TRITON, named_budget
-from lords_bench.static.cases import MANY_ROWS, StaticCase, shipped_cases
-from lords_bench.static.exceptions import known_exceptions
+from lords_bench.static.cases import known_exceptions, shipped_cases
+from lords_bench.static.launches import compile_request
 from lords_bench.static.report import StaticReport
+from lords_bench.static.request import CompileRequest
 from lords_bench.static.sass import Pipe
 from lords_bench.static.suite import static_reports
-from lords_bench.static.target import AMD_TARGETS, NVIDIA_TARGETS
+from lords_bench.static.target import AMD_TARGETS, NVIDIA_TARGETS, named_target
 from lords_bench.static.worker import launches_of
 
 Found = Mapping[tuple[str, str], tuple[StaticCase, StaticReport]]
@@ -52,10 +54,19 @@ def excused(found: Found, words: str = "") -> dict[tuple[str, str], str]:
     return {key: text for key, text in EXCEPTIONS.items() if key in found and words in text}
 
 
+def request(case: StaticCase) -> CompileRequest:
+    return compile_request(case.launched, named_target(case.target))
+
+
 def with_a_loop(found: Found, label: str, target: str) -> StaticReport:
     """The report of a case whose programs walk over tiles: of more rows where the layer leaves each of them one."""
     case, report = found[label, target]
-    return found[f"{label} N={MANY_ROWS}", target][1] if case.budget.startswith("one-tile") else report
+    return found[f"{label} N={MANY_ROWS}", target][1] if case.one_tile else report
+
+
+def limit_of(found: Found, report: StaticReport) -> float | None:
+    """Instructions per 32 weights that the report's case is held to."""
+    return found[report.label, report.target][0].budget.max_instructions_per_32_weights
 
 
 def reports_of(found: Found, kernel: str, targets: tuple[str, ...] = NVIDIA_TARGETS) -> Iterator[StaticReport]:
@@ -69,7 +80,10 @@ def test_no_kernel_is_outside_its_budget_but_the_known_exceptions_which_still_ar
 
 
 def test_another_compiler_is_held_to_everything_but_counts_of_instructions() -> None:
-    budget, elsewhere = named_budget("decode-3bit"), named_budget("decode-3bit", triton="3.6.0")
+    budget = Budget(max_instructions_per_32_weights=1.9, memory_bound=True)
+    elsewhere = budget.with_triton("3.6.0")
+
+    assert budget.with_triton(COUNTED_WITH_TRITON) == budget
 
     assert (elsewhere.max_instructions_per_32_weights, elsewhere.memory_bound) == (None, False)
     assert (elsewhere.tensor_core, elsewhere.code_load_bytes) == (budget.tensor_core, budget.code_load_bytes)
@@ -112,34 +126,32 @@ def test_nothing_spills_and_nothing_has_a_stack(found: Found) -> None:
     assert spilling == excused(found, "spill").keys()
 
 
-@pytest.mark.parametrize(("levels", "budget", "limit"), [
-    ("4 bit", "decode-4bit", 2.3), ("3 bit", "decode-3bit", 1.9), ("2 bit", "decode-2bit", 1.4),
-    ("int4", "decode-int4", 1.45), ("int3", "decode-int3", 1.9), ("int2", "decode-int2", 1.13),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("levels", "limit"),
+    [("4 bit", 2.3), ("3 bit", 1.9), ("2 bit", 1.4), ("int4", 1.45), ("int3", 1.9), ("int2", 1.13)],
+)
 def test_decoding_one_token_takes_no_more_instructions_than_the_prototype(
-    found: Found, levels: str, budget: str, limit: float
+    found: Found, levels: str, limit: float
 ) -> None:
     for target in among(found, NVIDIA_TARGETS):
         report = with_a_loop(found, f"rank_expanded {levels} M=1", target)
 
+        assert limit_of(found, report) == limit
         assert report.loop is not None
         assert report.loop.instructions_per_32_weights <= limit or (report.label, target) in EXCEPTIONS, target
-    assert BUDGETS[budget].max_instructions_per_32_weights == limit
 
 
 @pytest.mark.parametrize("m", [8, 16])
-@pytest.mark.parametrize(("name", "budget", "limit"), [
-    ("bfloat16", "small-m-4bit-bf16", 4.4), ("fp16 scale", "small-m-4bit-fp16-scale", 3.8),
-])  # fmt: skip
+@pytest.mark.parametrize(("name", "limit"), [("bfloat16", 4.4), ("fp16 scale", 3.8)])
 def test_eight_and_sixteen_tokens_take_no_more_instructions_than_the_prototype_did_for_eight(
-    found: Found, name: str, budget: str, limit: float, m: int
+    found: Found, name: str, limit: float, m: int
 ) -> None:
     for target in among(found, NVIDIA_TARGETS):
         report = with_a_loop(found, f"scale_tile 4 bit M≤{m} {name}", target)
 
+        assert limit_of(found, report) == limit
         assert report.loop is not None
         assert report.loop.instructions_per_32_weights <= limit or (report.label, target) in EXCEPTIONS, target
-    assert BUDGETS[budget].max_instructions_per_32_weights == limit
 
 
 # One scale a K block is half of a 32-bit word, and which half changes from turn to turn: with its products in flight
@@ -177,7 +189,7 @@ def test_one_token_is_predicted_to_wait_for_memory_on_every_gpu_where_programs_w
 
 def test_with_one_tile_per_program_one_token_misses_that_aim_by_name(found: Found) -> None:
     """When this fails for a good reason, the kernel has become better: the budgets of one tile say so."""
-    one_tile = [report for case, report in found.values() if case.budget.startswith("one-tile") and report.bounds]
+    one_tile = [report for case, report in found.values() if case.one_tile and report.bounds]
     tokens = [bound for report in one_tile if report.label.startswith("rank_expanded") for bound in report.bounds]
 
     assert {bound.bound_by for bound in tokens if bound.gpu in ("H100", "H200")} == {"issue"}
@@ -185,7 +197,7 @@ def test_with_one_tile_per_program_one_token_misses_that_aim_by_name(found: Foun
 
 def test_a_case_launches_its_kernel_with_the_constants_of_its_launch_and_at_most_a_sum(found: Found) -> None:
     cases = [case for case, _ in found.values() if case.target in ("sm_90", "gfx942")]
-    launched = {(case.label, case.target): launches_of(case.request, until="nothing") for case in cases}
+    launched = {(case.label, case.target): launches_of(request(case), until="nothing") for case in cases}
 
     assert {launch.name for _, *rest in launched.values() for launch in rest} == {"sum_partials_kernel"}
     (one_token,) = launched["rank_expanded 4 bit M=1", "sm_90"]
@@ -199,7 +211,7 @@ def test_the_integer_path_multiplies_in_int8_and_everything_else_in_16_bits(foun
     for report in reports_of(found, "rank_expanded"):
         assert report.tensor_opcodes[0].startswith("IMMA.16832.S8.S8"), report.target
     for case, report in found.values():
-        if case.kernel == "scale_tile" and case.target in NVIDIA_TARGETS and case.budget != "float32":
+        if case.kernel == "scale_tile" and case.target in NVIDIA_TARGETS and case.budget != FLOAT32:
             assert all(opcode.startswith("HMMA.16816") for opcode in report.tensor_opcodes), report.target
 
 
@@ -221,7 +233,7 @@ def test_every_product_of_every_kernel_runs_on_tensor_cores_but_those_of_float32
     scalar = {
         key
         for key, (case, report) in found.items()
-        if case.budget != "float32" and report.layouts and report.layouts.scalar_products
+        if case.budget != FLOAT32 and report.layouts and report.layouts.scalar_products
     }
 
     assert scalar == excused(found, "without tensor cores").keys()
@@ -236,7 +248,7 @@ def test_the_byte_decoder_meets_four_consecutive_columns_everywhere(found: Found
 
 def test_packed_codes_are_loaded_16_bytes_at_a_time(found: Found) -> None:
     for (label, target), (case, report) in found.items():
-        if target in NVIDIA_TARGETS and case.kernel != "fake_quantize" and case.budget != "float32":
+        if target in NVIDIA_TARGETS and case.kernel != "fake_quantize" and case.budget != FLOAT32:
             assert report.layouts is not None
             assert report.layouts.code_load_bytes, (label, target)
             assert min(report.layouts.code_load_bytes) >= 16 or (label, target) in EXCEPTIONS, (label, target)

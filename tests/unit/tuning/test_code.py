@@ -10,8 +10,8 @@ import torch
 
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import make_case, prepared_for
-from lords_bench.kernel_registry import config_of, named_kernel
 from lords_bench.kernels.common.gpu import Gpu, pretended_gpu
+from lords_bench.products.registry import config_of, named_kernel
 from lords_bench.records.status import Status
 from lords_bench.records.trial import Settings
 from lords_bench.records.tuned import Problem

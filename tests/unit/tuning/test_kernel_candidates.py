@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lords_bench.kernel_registry import KERNELS
+from lords_bench.products.registry import KERNELS
 from lords_bench.records.tuned import Problem
 from lords_bench.timing.cpu import CpuDevice
 from lords_bench.tuning import kernel_candidates

@@ -8,10 +8,14 @@ import torch
 
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import make_case
-from lords_bench.kernel_registry import PreparedBlockwise, config_of
-from lords_bench.kernel_registry.without_memory import blocks_without_memory, weight_without_memory
 from lords_bench.kernels.common.operands import level_table
-from lords_bench.prepared import forced_decoder, prepare
+from lords_bench.kernels.common.prepared import forced_decoder, prepare
+from lords_bench.kernels.common.prepared_blocks import PreparedBlockwise
+from lords_bench.kernels.common.without_memory import blocks_without_memory, weight_without_memory
+from lords_bench.products.keys import block_problem_of, key_of, problem_of
+from lords_bench.products.lookup import Entries, Found
+from lords_bench.products.registry import config_of
+from lords_bench.products.routes import routed
 from lords_bench.records.tuned import ROUTE, Choice, Problem, Summary, TunedEntry
 from lords_bench.spec.latency import LatencyCase
 from lords_bench.static.target import TARGETS
@@ -21,8 +25,6 @@ from lords_bench.suites.baselines.problem import Problem as SuiteProblem
 from lords_bench.tuning import fake
 from lords_bench.tuning.code import request_of
 from lords_bench.tuning.kernel_candidates import candidate_maker
-from lords_bench.tuning.keys import block_problem_of, key_of, problem_of, routed
-from lords_bench.tuning.lookup import Entries, Found
 from lords_bench.tuning.plan import DEFAULT_KERNELS, FAKE_MACHINE, make_task
 from lords_bench.tuning.problems import block_problems, lords_problem
 from lords_bench.tuning_cli import _routes

@@ -9,11 +9,12 @@ import pytest
 
 from lords_bench import explain_cli
 from lords_bench.errors import DeviceError
-from lords_bench.kernel_registry.without_memory import weight_without_memory
+from lords_bench.kernels.common.without_memory import weight_without_memory
+from lords_bench.products.route import kernels_for
+from lords_bench.products.tables import write_entry
 from lords_bench.records.journal import read_journal
 from lords_bench.records.trial import RunOff, Settings, Trial, choice_of
 from lords_bench.records.tuned import ROUTE, Problem
-from lords_bench.route import kernels_for
 from lords_bench.timing.candidate import Candidate
 from lords_bench.timing.fake import FakeDevice
 from lords_bench.tuning.bench import Attempt, Bench, Duel
@@ -22,7 +23,6 @@ from lords_bench.tuning.plan import FAKE_MACHINE, make_route, make_task
 from lords_bench.tuning.problems import lords_problem
 from lords_bench.tuning.process import EvaluationProcess
 from lords_bench.tuning.rows import Rows
-from lords_bench.tuning.tables import write_entry
 from lords_bench.tuning.tasks import Finished, Options, RouteTask, Task
 from lords_bench.tuning.tuner import tune
 from lords_bench.tuning.winner import table_entry

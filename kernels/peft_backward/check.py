@@ -1,11 +1,20 @@
-"""Float64 results of the training kernels, and how far a right kernel may lie from them (`reference.error_bounds`)."""
+"""Gradients in float64, how far a right kernel may lie from them (`reference.error_bounds`), and the trials of both."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lords_bench.reference.error_bounds import Magnitudes, error_bound, nearest_level_bound
+from lords_bench.kernels.common.check_case import CheckCase, Trial
+from lords_bench.kernels.common.entry import kernel_module
+from lords_bench.kernels.common.gpu import gpu_of
+from lords_bench.kernels.common.prepared import DECODERS, TABLE_DECODERS, PreparedWeight, operands_of, prepare
+from lords_bench.reference.error_bounds import Magnitudes, error_bound, in_units_of_bound
+
+if TYPE_CHECKING:
+    from lords_bench.kernels.common.ptx import Decoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -77,40 +86,43 @@ def expected_factor_gradients(
     return found[0], found[1]
 
 
-def fake_quantize_errors(
-    weight_NK: Tensor,
-    fake_NK: Tensor,
-    codes_NK: Tensor,
-    inside_NK: Tensor,
-    levels_L: Tensor,
-    b_NR: Tensor,
-    a_RK: Tensor,
-) -> dict[str, Tensor]:
-    """Errors of a fake quantization by what is wrong, in units of their bounds; right is at most 1 everywhere.
+def factor_gradients(case: CheckCase, decoder: "Decoder | None", *, atomic: bool) -> Trial:
+    """Of the padded factors, by the rule's configuration; sums by atomics or in a fixed order."""
+    weight, dy_MN = prepare(case, case.x_MK.dtype, decoder=decoder), case.output_gradient()
+    kernel = kernel_module("peft_backward.launch")
+    config = replace(kernel.factor_gradients_default(bits=case.bits, gpu=gpu_of(dy_MN.device)), atomic=atomic)
+    rank = case.b_NR.shape[1]
 
-    code: how much farther from W its level lies than the nearest. Ties and what rounding makes of them are free.
-    value: Ŵ against S · level[code].
-    mask: how far W lies on the wrong side of the range's end.
-    """
-    b_NR, a_RK, levels, weight = b_NR.double(), a_RK.double(), levels_L.double(), weight_NK.double()
-    scale_NK, size_NK = b_NR @ a_RK, b_NR.abs() @ a_RK.abs()
-    rank = b_NR.shape[1]
-    allowed_NK = nearest_level_bound(weight, size_NK, rank=rank)
-    known_NK = codes_NK.long().clamp_max(len(levels) - 1)
-    value_NK = scale_NK * levels[known_NK]
-    nearest_NK = (weight[..., None] - scale_NK[..., None] * levels).abs().amin(-1)
-    excess_NK = ((weight - value_NK).abs() - nearest_NK) / allowed_NK
-    bound_NK = error_bound(
-        value_NK, Magnitudes(terms=value_NK.abs(), factors=size_NK, inputs=torch.zeros_like(size_NK)), steps=1,
-        rank=rank, roundings=1, compute=torch.float32, result=fake_NK.dtype,
-    )  # fmt: skip
-    # Distance of W to the nearer end of [S · lowest, S · highest], positive within.
-    sign_NK = torch.where(scale_NK < 0, -1.0, 1.0)
-    depth_NK = torch.minimum(
-        sign_NK * weight - scale_NK.abs() * levels[0], scale_NK.abs() * levels[-1] - sign_NK * weight
-    )
-    return {
-        "code": torch.where(codes_NK < len(levels), excess_NK, torch.inf),
-        "value": (fake_NK.double() - value_NK).abs() / bound_NK,
-        "mask": torch.where(inside_NK, -depth_NK, depth_NK) / allowed_NK,
-    }
+    def launch() -> tuple[Tensor, ...]:
+        found = kernel.factor_gradients(dy_MN, case.x_MK, operands_of(weight), config=config)
+        return found.da_RK[:rank], found.db_NR[:, :rank]
+
+    def errors(found: tuple[Tensor, ...]) -> Mapping[str, Tensor]:
+        da, db = expected_factor_gradients(dy_MN, case.x_MK, _factored(case), table=_has_table(weight))
+        return {"dA": _error(found[0], da), "dB": _error(found[1], db)}
+
+    return Trial(inputs=(case.x_MK, dy_MN), launch=launch, errors=errors)
+
+
+def input_gradient(
+    case: CheckCase, decoder: "Decoder | None", gradient: Callable[[Tensor, PreparedWeight], Tensor]
+) -> Trial:
+    """By one of the ways to compute it: (dY_MN, weight) to dX_MK."""
+    weight, dy_MN = prepare(case, case.x_MK.dtype, decoder=decoder), case.output_gradient()
+
+    def errors(found: tuple[Tensor, ...]) -> Mapping[str, Tensor]:
+        return {"dX": _error(found[0], expected_input_gradient(dy_MN, _factored(case), table=_has_table(weight)))}
+
+    return Trial(inputs=(dy_MN,), launch=lambda: (gradient(dy_MN, weight),), errors=errors)
+
+
+def _error(found: Tensor, expected: Expected) -> Tensor:
+    return in_units_of_bound(found, expected.value, expected.bound)
+
+
+def _factored(case: CheckCase) -> Factored:
+    return Factored(values_NK=case.values_NK, b_NR=case.b_NR.double(), a_RK=case.a_RK.double())
+
+
+def _has_table(weight: PreparedWeight) -> bool:
+    return DECODERS[weight.decoder] in TABLE_DECODERS

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from lords_bench.errors import UsageError
-from lords_bench.kernel_registry.blockwise import LoraAdapter, PreparedBlockwise, prepare_blockwise
-from lords_bench.prepared import PreparedWeight, prepare
+from lords_bench.kernels.common.prepared import MAX_KERNEL_RANK, REFERENCE, PreparedWeight, operands_of, prepare
+from lords_bench.kernels.common.prepared_blocks import LoraAdapter, PreparedBlockwise, prepare_blockwise
 from lords_bench.records.tuned import Problem
 from lords_bench.spec.codebook import named_codebook
 
 if TYPE_CHECKING:
+    from lords_bench.kernels.common.operands import LordsOperands
     from lords_bench.kernels.common.ptx import Decoder
 
 META = torch.device("meta")
@@ -37,6 +38,34 @@ class _Stored:
 def without_memory(*shape: int, dtype: torch.dtype) -> Tensor:
     """A contiguous tensor of that shape on the meta device."""
     return torch.empty(shape, dtype=dtype, device=META)
+
+
+def tokens_without_memory(problem: Problem, columns: int) -> Tensor:
+    """Activations of the problem's tokens, with that many columns."""
+    return without_memory(problem.m_bucket, columns, dtype=getattr(torch, problem.x_dtype))
+
+
+def any_without_memory(problem: Problem, *, lora_rank: int | None = None) -> PreparedWeight | PreparedBlockwise:
+    """The weight of a problem, of whichever kind.
+
+    Raises:
+        UsageError: a block size that no tile fits.
+    """
+    return weight_without_memory(problem) if problem.block is None else blocks_without_memory(
+        problem, lora_rank=lora_rank
+    )  # fmt: skip
+
+
+def kernel_operands(problem: Problem) -> "LordsOperands":
+    """A weight of a LoRDS problem as kernels take it.
+
+    Raises:
+        UsageError: no kernel takes its rank.
+    """
+    weight = weight_without_memory(problem)
+    if weight.decoder == REFERENCE:
+        raise UsageError(f"rank {problem.rank} is above {MAX_KERNEL_RANK}; no kernel takes it")
+    return operands_of(weight)
 
 
 # Preparing takes 20 ms, much of it in PyTorch's meta kernels, and a tuner asks for one problem a hundred times.

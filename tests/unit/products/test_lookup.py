@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from lords_bench.products.lookup import Entries, Found, choose, closest
 from lords_bench.records.tuned import ROUTE, Choice, TunedKey
-from lords_bench.tuning.lookup import Entries, Found, choose, closest
 from tuned_builders import KEY, MACHINE, make_entry, make_key
 
 FORMULA = Choice(kernel="scale_tile")

@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from lords_bench.errors import UsageError
-from lords_bench.kernel_registry import PreparedBlockwise
-from lords_bench.route import launcher
+from lords_bench.kernels.common.prepared_blocks import PreparedBlockwise
+from lords_bench.products.route import launcher
 
 
 def block_matmul(x: Tensor, weight: PreparedBlockwise, bias_N: Tensor | None = None) -> Tensor:

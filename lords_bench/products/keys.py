@@ -1,29 +1,21 @@
 """What a tuned choice is looked up by: the problem of a prepared weight, the machine, and the source of the kernels."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
 
-from lords_bench.kernel_registry import PreparedBlockwise, WeightKind, named_kernel
-from lords_bench.prepared import DECODERS, REFERENCE, PreparedWeight
+from lords_bench.kernels.common.prepared import DECODERS, REFERENCE, PreparedWeight
+from lords_bench.kernels.common.prepared_blocks import PreparedBlockwise
+from lords_bench.products.registry import named_kernel
+from lords_bench.products.routes import routed
+from lords_bench.products.sources import source_sha256
 from lords_bench.records.tuned import ROUTE, Machine, Problem, TunedKey, m_bucket
-from lords_bench.tuning.sources import source_sha256
 
 if TYPE_CHECKING:
-    from lords_bench.kernels.blockwise.operands import BlockwiseOperands
-
-# Kernels that a route may choose, of a LoRDS and of a block-wise product: a change of one of them makes every
-# comparison between them void.
-_ROUTED: Mapping[WeightKind, tuple[str, ...]] = MappingProxyType(
-    {
-        "lords": ("rank_expanded", "scale_tile", "scale_tile_gemm", "dequantize_matmul"),
-        "blockwise": ("blockwise", "blockwise_gemm", "blockwise_dequantize_matmul"),
-    }
-)
+    from lords_bench.kernels.common.block_operands import BlockwiseOperands
 
 
 def problem_of(m: int, weight: PreparedWeight | PreparedBlockwise) -> Problem:
@@ -79,14 +71,8 @@ def kernel_source(kernel: str) -> str:
 
 
 def route_source(problem: Problem) -> str:
-    """Hash of the source of all kernels that a route may choose for the problem."""
-    kind: WeightKind = "lords" if problem.block is None else "blockwise"
-    return _joined(named_kernel(name).roots for name in routed(kind))
-
-
-def routed(kind: WeightKind) -> tuple[str, ...]:
-    """The kernels that a route may choose for a kind of weight, those for fewer tokens first."""
-    return _ROUTED[kind]
+    """Hash of the source of all kernels that a route may choose: a change of one voids every comparison of them."""
+    return _joined(named_kernel(name).roots for name in routed("lords" if problem.block is None else "blockwise"))
 
 
 def _joined(all_roots: Iterable[tuple[str, ...]]) -> str:

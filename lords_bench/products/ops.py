@@ -23,12 +23,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lords_bench.errors import UsageError
-from lords_bench.kernel_registry import factor_gradients, input_gradient
-from lords_bench.prepared import REFERENCE, PreparedWeight, StoredLords, prepare
+from lords_bench.kernels.common.prepared import REFERENCE, PreparedWeight, StoredLords, prepare
+from lords_bench.products.registry import factor_gradients, input_gradient
+from lords_bench.products.route import launcher
 from lords_bench.reference import engine
 from lords_bench.reference.panels import compute_dtype
 from lords_bench.reference.weights import LordsWeight
-from lords_bench.route import launcher
 
 _LIBRARY = torch.library.Library("lords_bench", "DEF")
 _LIBRARY.define(

@@ -8,18 +8,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from lords_bench import route
-from lords_bench.blockwise_product import block_matmul
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import make_case, prepared_for
-from lords_bench.kernel_registry import KERNELS, PreparedBlockwise
-from lords_bench.kernel_registry.kernel import kernel_module
-from lords_bench.ops import lords_matmul
-from lords_bench.prepared import PreparedWeight, prepare
+from lords_bench.kernels.common.gpu import Gpu
+from lords_bench.kernels.common.prepared import PreparedWeight, prepare
+from lords_bench.kernels.common.prepared_blocks import PreparedBlockwise
+from lords_bench.products import route
+from lords_bench.products.block_matmul import block_matmul
+from lords_bench.products.keys import key_of, problem_of
+from lords_bench.products.lookup import Entries
+from lords_bench.products.ops import lords_matmul
+from lords_bench.products.registry import KERNELS
+from lords_bench.products.route import Weight, check_capability, kernels_for, launcher, served_by
+from lords_bench.products.routes import ROUTES, routed
 from lords_bench.records.tuned import M_BUCKETS, ROUTE, Choice, TunedEntry
-from lords_bench.route import ROUTES, Weight, check_capability, kernels_for, launcher, served_by
-from lords_bench.tuning.keys import key_of, problem_of, routed
-from lords_bench.tuning.lookup import Entries
 from tuned_builders import MACHINE, make_entry
 
 CUDA_QUERIES = ("get_device_properties", "get_device_name", "get_device_capability", "current_device", "is_available")
@@ -114,15 +116,13 @@ def test_one_token_leaves_a_kernel_that_lacks_registers_above_rank_16(rank: int,
 def test_the_formula_leaves_a_kernel_that_spills_on_rdna(
     monkeypatch: pytest.MonkeyPatch, arch: str, m: int, kernel: str
 ) -> None:
-    gpu = kernel_module("common.gpu").Gpu(arch=arch, sm_count=96)
-    monkeypatch.setattr(kernel_module("common.gpu"), "gpu_of", lambda _device: gpu)
+    monkeypatch.setattr(route, "gpu_of", lambda _device: Gpu(arch=arch, sm_count=96))
 
     assert served_by(m, kernel_weight()).choice == Choice(kernel=kernel)
 
 
 def test_the_formula_leaves_a_kernel_that_spills_at_3_bits_on_rdna(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = kernel_module("common.gpu").Gpu(arch="gfx1100", sm_count=96)
-    monkeypatch.setattr(kernel_module("common.gpu"), "gpu_of", lambda _device: gpu)
+    monkeypatch.setattr(route, "gpu_of", lambda _device: Gpu(arch="gfx1100", sm_count=96))
 
     assert served_by(8, replace(kernel_weight(), bits=3)).choice == Choice(kernel="scale_tile_gemm")
 

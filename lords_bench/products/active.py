@@ -6,8 +6,8 @@ What was set aside, and an entry that serves a problem without being exact, are 
 import warnings
 from functools import cache
 
-from lords_bench.tuning.lookup import Entries
-from lords_bench.tuning.tables import TableFile, read_tables
+from lords_bench.products.lookup import Entries
+from lords_bench.products.tables import TableFile, read_tables
 
 
 def entries_of(tables: tuple[TableFile, ...]) -> Entries:

@@ -1,58 +1,32 @@
 """Which kernel serves a product on a GPU, LoRDS or block-wise: one look-up by M bucket, resolved once per weight.
 
-A tuned table decides where it holds the problem (`tuning.lookup`); elsewhere `ROUTES`, the formula: an order of
-preference whose limits on M come from the static bounds (where a kernel stops being bound by memory), not from
-measurements. A kernel that refuses a problem passes it on to the next, and the first time that ends in plain PyTorch a
+A tuned table decides where it holds the problem (`lookup.py`); elsewhere the formula, an order of preference
+(`routes.py`). A kernel that refuses a problem passes it on to the next, and the first time that ends in plain PyTorch a
 warning says so. Baselines take the same route, so where one changes from its fused kernels to dequantize + matmul is
 data on a tuned machine, and a comparison does not punish it for a switch point that was chosen for LoRDS.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lords_bench.errors import RecordError, UsageError
-from lords_bench.kernel_registry import KERNELS, PreparedBlockwise, config_of
-from lords_bench.kernel_registry.kernel import WeightKind, kernel_module
-from lords_bench.prepared import REFERENCE, PreparedWeight
+from lords_bench.kernels.common.gpu import gpu_of
+from lords_bench.kernels.common.prepared import REFERENCE, PreparedWeight
+from lords_bench.kernels.common.prepared_blocks import PreparedBlockwise
+from lords_bench.products.active import active_entries
+from lords_bench.products.keys import key_of, machine_of, problem_of
+from lords_bench.products.lookup import Found, choose
+from lords_bench.products.registry import KERNELS, config_of
+from lords_bench.products.routes import RoutedKind, preferred, routed
 from lords_bench.records.tuned import M_BUCKETS, Choice
-from lords_bench.tuning.active import active_entries
-from lords_bench.tuning.keys import key_of, machine_of, problem_of, routed
-from lords_bench.tuning.lookup import Found, choose
 
 Weight = PreparedWeight | PreparedBlockwise
 Launch = Callable[[Tensor, Any, Tensor | None], Tensor]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Route:
-    """Kernels in order of preference for up to `max_m` tokens (None: any number)."""
-
-    max_m: int | None
-    kernels: tuple[str, ...]
-
-
-# The switch points of block-wise products are those of LoRDS, whose kernels have the same tiles.
-ROUTES: Mapping[WeightKind, tuple[Route, ...]] = MappingProxyType(
-    {
-        "lords": (
-            Route(max_m=1, kernels=("rank_expanded", "scale_tile", "dequantize_matmul", "reference")),
-            Route(max_m=32, kernels=("scale_tile", "dequantize_matmul", "reference")),
-            Route(max_m=512, kernels=("scale_tile_gemm", "dequantize_matmul", "reference")),
-            Route(max_m=None, kernels=("dequantize_matmul", "reference")),
-        ),
-        "blockwise": (
-            Route(max_m=32, kernels=("blockwise", "blockwise_gemm", "blockwise_dequantize_matmul")),
-            Route(max_m=512, kernels=("blockwise_gemm", "blockwise_dequantize_matmul")),
-            Route(max_m=None, kernels=("blockwise_dequantize_matmul",)),
-        ),
-    }
-)
 
 MIN_CAPABILITY = (8, 0)
 
@@ -113,8 +87,7 @@ def formula_kernel(m: int, weight: Weight) -> str:
     Raises:
         UsageError: no kernel takes the weight, which may happen to a block-wise one.
     """
-    kind: WeightKind = "lords" if isinstance(weight, PreparedWeight) else "blockwise"
-    kernels = next(route.kernels for route in ROUTES[kind] if route.max_m is None or m <= route.max_m)
+    kernels = preferred(_kind(weight), m)
     if isinstance(weight, PreparedWeight):
         kernels = _without_spills(m, weight, kernels)
     found = next((name for name in kernels if takes(name, m, weight)), None)
@@ -131,7 +104,7 @@ def _without_spills(m: int, weight: PreparedWeight, kernels: tuple[str, ...]) ->
     if (
         (m > _RDNA_FEW_TOKENS or weight.bits == _RDNA_WIDE_BITS)
         and kernels[0] == "scale_tile"
-        and kernel_module("common.gpu").gpu_of(weight.device).is_rdna
+        and gpu_of(weight.device).is_rdna
     ):
         kernels = ("scale_tile_gemm", *kernels)
     return kernels
@@ -141,8 +114,7 @@ def kernels_for(bucket: int, weight: Weight) -> tuple[str, ...]:
     """Every kernel that takes all of an M bucket, that of the formula first, then those of smaller M first."""
     tokens = tokens_of(bucket)
     first = formula_kernel(tokens, weight)
-    others = routed("lords" if isinstance(weight, PreparedWeight) else "blockwise")
-    return (first, *(name for name in others if name != first and takes(name, tokens, weight)))
+    return (first, *(name for name in routed(_kind(weight)) if name != first and takes(name, tokens, weight)))
 
 
 def tokens_of(bucket: int) -> int:
@@ -200,9 +172,12 @@ def bound_launch(choice: Choice) -> Launch:
 
 def takes(kernel: str, m: int, weight: Weight) -> bool:
     """Whether a registered kernel takes M tokens times the weight."""
-    kind: WeightKind = "lords" if isinstance(weight, PreparedWeight) else "blockwise"
     known = KERNELS.get(kernel)
-    return known is not None and known.weight == kind and known.supports(m, weight, _dtype_of(weight)).ok
+    return known is not None and known.weight == _kind(weight) and known.supports(m, weight, _dtype_of(weight)).ok
+
+
+def _kind(weight: Weight) -> RoutedKind:
+    return "lords" if isinstance(weight, PreparedWeight) else "blockwise"
 
 
 def _dtype_of(weight: Weight) -> torch.dtype:

@@ -14,16 +14,22 @@ from torch.nn.functional import pad
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.gpu import is_compiled_on
+from lords_bench.kernels.common.support import YES, Support, no
 
 if TYPE_CHECKING:
+    from lords_bench.kernels.common.operands import LordsOperands
     from lords_bench.kernels.common.ptx import Decoder
 
 # Decoders by number, because an operator's arguments are tensors and numbers; REFERENCE has no kernel.
 DECODERS: tuple["Decoder", ...] = ("grid7", "table16", "uniform", "table")
 REFERENCE = -1
+# Those whose levels have the dtype of the activations, and so are rounded.
+TABLE_DECODERS = ("table", "table16")
 
 MAX_KERNEL_RANK = 64
 _ROWS_PER_COUNTER = 16
+# Key of `PreparedWeight.memo`.
+_OPERANDS = "operands"
 
 
 class StoredLords(Protocol):
@@ -98,6 +104,21 @@ class PreparedWeight:
         ):
             object.__setattr__(self, name, value)
 
+    @property
+    def read_tensors(self) -> tuple[Tensor, ...]:
+        """Codes and factors."""
+        return self.packed, self.b_NR, self.a_RK
+
+    def fits(self, kind: str) -> Support:
+        """Whether kernels of that kind take it."""
+        if kind != "lords":
+            return no(f"the weight is a LoRDS weight, not a {kind} one; use its own kernels")
+        if self.decoder == REFERENCE:
+            return no(
+                f"the weight is prepared for the reference: on a CPU, in float64, or of a rank above {MAX_KERNEL_RANK}"
+            )
+        return YES
+
     def with_factors(self, b_NR: Tensor, a_RK: Tensor) -> "PreparedWeight":
         """The same codes with other factors, differentiable in them: one training step, or another adapter.
 
@@ -160,6 +181,38 @@ def prepare(weight: StoredLords, dtype: torch.dtype, *, decoder: "Decoder | None
         decoder=DECODERS.index(levels.decoder),
         unit=levels.unit,
         dtype=dtype,
+    )
+
+
+def operands_of(weight: PreparedWeight) -> "LordsOperands":
+    """The weight as Triton kernels take it; no tensor is touched, and a weight's are made once."""
+    found: LordsOperands | None = weight.memo.get(_OPERANDS)
+    if found is None:
+        found = weight.memo[_OPERANDS] = _make_operands(weight)
+    return found
+
+
+def _make_operands(weight: PreparedWeight) -> "LordsOperands":
+    from lords_bench.kernels.common.operands import LevelTable, LordsOperands
+
+    assert weight.words is not None
+    assert weight.dtype is not None
+    levels = LevelTable(
+        decoder=DECODERS[weight.decoder],
+        words=weight.words,
+        dtype=weight.dtype,
+        integer_levels=weight.grid_bytes,
+        unit=weight.unit,
+    )
+    return LordsOperands(
+        packed=weight.packed,
+        b_NR=weight.b_NR,
+        a_RK=weight.a_RK,
+        levels=levels,
+        n=weight.n,
+        k=weight.k,
+        bits=weight.bits,
+        rank=weight.b_NR.shape[1],
     )
 
 

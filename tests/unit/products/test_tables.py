@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lords_bench.errors import StoreError
+from lords_bench.products.tables import read_tables, settings_of, shipped_folder, user_folder, write_entry
 from lords_bench.records.codec import encode_line
-from lords_bench.tuning.tables import read_tables, settings_of, shipped_folder, user_folder, write_entry
 from tuned_builders import make_entry
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lords_bench import ops
 from lords_bench.errors import UsageError
-from lords_bench.ops import lords_matmul
-from lords_bench.prepared import REFERENCE, PreparedWeight, prepare
+from lords_bench.kernels.common.prepared import REFERENCE, PreparedWeight, prepare
+from lords_bench.products import ops
+from lords_bench.products.ops import lords_matmul
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.packing import pack_codes
 from lords_bench.reference.weights import LordsWeight

@@ -4,10 +4,10 @@ import ast
 
 import pytest
 
-from lords_bench.kernel_registry import KERNELS
-from lords_bench.tuning import sources
-from lords_bench.tuning.keys import kernel_source
-from lords_bench.tuning.sources import Source, normalised, reached_definitions, source_sha256
+from lords_bench.products import sources
+from lords_bench.products.keys import kernel_source
+from lords_bench.products.registry import KERNELS
+from lords_bench.products.sources import Source, normalised, reached_definitions, source_sha256
 
 ROOTS = ("kernels.one.launch:launch",)
 
