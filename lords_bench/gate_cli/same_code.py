@@ -96,7 +96,7 @@ def latency_path_sha256(tree: Path) -> str:
         name
         for kernel in apart
         for path in reached_modules(tree, _modules_of(tree, kernel), within=KERNELS).values()
-        for name in module_of(path.read_text("utf-8")).mentions
+        for name in _mentioned(tree, module_of(path.read_text("utf-8")))
         if not _is_below(name, KERNELS)
     }
     return code_sha256(tree, reached_modules(tree, (*LATENCY_ROOTS, *beside), leave_out=apart), data=LATENCY_DATA)
@@ -129,6 +129,9 @@ def reached_modules(
 ) -> Mapping[str, Path]:
     """Module name to file for everything that the roots import, packages above a module included.
 
+    Of a package that nobody asked for but by a module in it, only the imports are followed: a kernel that shares the
+    configurations of another does not run what the other's entry names in strings.
+
     Args:
         tree: top of the checkout.
         roots: modules to start from.
@@ -136,16 +139,21 @@ def reached_modules(
         within: package that a module must be of or below to count and to be followed.
     """
     found: dict[str, Path] = {}
-    waiting = list(roots)
+    asked: set[str] = set()
+    waiting = [(module, True) for module in roots]
     while waiting:
-        module = waiting.pop()
-        if module in found or not _is_below(module, within) or any(_is_below(module, name) for name in leave_out):
+        module, is_asked = waiting.pop()
+        known = asked if is_asked else found
+        if module in known or not _is_below(module, within) or any(_is_below(module, name) for name in leave_out):
             continue
         path = _path(tree, module)
         if path is not None:
             found[module] = path
-            waiting += accumulate(module.split(".")[:-1], "{}.{}".format)
-            waiting += module_of(path.read_text("utf-8")).mentions
+            read = module_of(path.read_text("utf-8"))
+            if is_asked:
+                asked.add(module)
+            waiting += [(package, False) for package in accumulate(module.split(".")[:-1], "{}.{}".format)]
+            waiting += [(name, True) for name in _mentioned(tree, read, with_strings=is_asked)]
     return found
 
 
@@ -155,22 +163,25 @@ class Module:
 
     Attributes:
         statements: without what does not change what they do.
-        mentions: names that could be modules of this project.
+        imports: what it imports of this project, modules and names in modules.
+        strings: those of its strings that could be modules of this project.
     """
 
     statements: str
-    mentions: tuple[str, ...]
+    imports: tuple[str, ...]
+    strings: tuple[str, ...]
 
 
 @cache
 def module_of(source: str) -> Module:
     """What a module's source says; most modules are the same on both sides, and read once."""
     syntax = ast.parse(source)
-    mentions = tuple(name for name in dict.fromkeys(_mentioned(syntax)) if _is_below(name, PACKAGE))
+    imports = tuple(name for name in dict.fromkeys(_imported(syntax)) if _is_below(name, PACKAGE))
+    strings = tuple(name for name in dict.fromkeys(_in_strings(syntax)) if _is_below(name, PACKAGE))
     body = syntax.body
     if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         body = body[1:]
-    return Module(statements="\n".join(map(normalised, body)), mentions=mentions)
+    return Module(statements="\n".join(map(normalised, body)), imports=imports, strings=strings)
 
 
 def _equal(head: Path, baseline: Path, sha256_of: Callable[[Path], str]) -> bool:
@@ -182,6 +193,12 @@ def _modules_of(tree: Path, package: str) -> list[str]:
     return [package, *(f"{package}.{path.stem}" for path in sorted(folder.glob("*.py")))]
 
 
+def _mentioned(tree: Path, module: "Module", *, with_strings: bool = True) -> list[str]:
+    """Modules that a module names; `from a import b` is of a.b where that is a module, else of a."""
+    imported = [name if _path(tree, name) else name.rpartition(".")[0] for name in module.imports]
+    return [*imported, *module.strings] if with_strings else imported
+
+
 def _is_below(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
@@ -191,15 +208,19 @@ def _path(tree: Path, module: str) -> Path | None:
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
-def _mentioned(syntax: ast.Module) -> Iterator[str]:
-    """Names that could be modules: `from a import b` is a and a.b, a string with a dot is itself or below a package."""
+def _imported(syntax: ast.Module) -> Iterator[str]:
+    """What is imported: `from a import b` is a.b."""
     for node in ast.walk(syntax):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+
+
+def _in_strings(syntax: ast.Module) -> Iterator[str]:
+    """A string with a dot is a module itself, or one below a package."""
+    for node in ast.walk(syntax):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
             name = node.value.partition(":")[0]
             if _MODULE_NAME.fullmatch(name):
                 yield from (name, f"{PACKAGE}.{name}", f"{KERNELS}.{name}")

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from lords_bench.errors import UsageError
 from lords_bench.records.tuned import Machine, Problem
 from lords_bench.tuning import cpu_product, fake
 from lords_bench.tuning.space import SearchSpace, listed_space
+
+if TYPE_CHECKING:
+    from lords_bench.kernels.common.gpu import Gpu
 
 # What can be tuned without being a kernel of the registry.
 _STAND_INS: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
@@ -22,13 +26,18 @@ def kernel_space(kernel: str, problem: Problem, machine: Machine) -> SearchSpace
     """
     if kernel in _STAND_INS:
         return _STAND_INS[kernel]()
-    from lords_bench.kernels.common.gpu import Gpu
     from lords_bench.products.registry import KERNELS
 
     tuning = KERNELS[kernel].tuning if kernel in KERNELS else None
     if tuning is None:
         known = (*(name for name, known in KERNELS.items() if known.tuning), *_STAND_INS)
         raise UsageError(f"kernel {kernel!r} has nothing to tune; known: {', '.join(known)}")
+    return listed_space(tuning.space(problem), default=tuning.rule(problem, gpu_of_machine(machine)))
+
+
+def gpu_of_machine(machine: Machine) -> "Gpu":
+    """The machine as the kernels' rules know it."""
+    from lords_bench.kernels.common.gpu import Gpu
+
     major, minor = machine.capability
-    gpu = Gpu(arch=f"sm_{major}{minor}", sm_count=machine.multiprocessors)
-    return listed_space(tuning.space(problem), default=tuning.rule(problem, gpu))
+    return Gpu(arch=f"sm_{major}{minor}", sm_count=machine.multiprocessors)
