@@ -6,20 +6,10 @@ from typing import Any
 import torch
 
 from lords_bench.kernels import dequantize
+from lords_bench.kernels.common import static_case as static
 from lords_bench.kernels.common.budget import ELEMENTWISE, FUSED, one_tile
 from lords_bench.kernels.common.entry import Entry, Kernel, Roundings, Tuning, WorkForm, kernel_module
 from lords_bench.kernels.common.gpu import Gpu
-from lords_bench.kernels.common.static_case import (
-    BITS,
-    BLOCK,
-    BLOCK_SCALE_BITS,
-    Launched,
-    StaticCase,
-    block_format,
-    layer_problem,
-    rows_named,
-    with_a_loop,
-)
 
 TUNING = Tuning(
     config=lambda: kernel_module("blockwise.space").BlockwiseConfig,
@@ -32,35 +22,37 @@ TUNING = Tuning(
 )
 
 
-def _cases(gpu: Gpu) -> Iterator[StaticCase]:
-    for bits in BITS:
+def _cases(gpu: Gpu) -> Iterator[static.StaticCase]:
+    for bits in static.BITS:
         yield from _fused_cases(gpu, bits)
     if not gpu.is_amd:
         yield from _fused_cases(gpu, 4, decoder="uniform", zero_points=True)
-    for bits in BITS:
-        yield StaticCase(
+    for bits in static.BITS:
+        yield static.StaticCase(
             kernel="blockwise",
-            variant=f"dequantize nf{bits} G={BLOCK}",
+            variant=f"dequantize nf{bits} G={static.BLOCK}",
             target=gpu.arch,
             budget=ELEMENTWISE,
-            launched=Launched(kernel="blockwise_dequantize_matmul", problem=layer_problem(gpu, 8, bits, block=BLOCK)),
+            launched=static.Launched(
+                kernel="blockwise_dequantize_matmul", problem=static.layer_problem(gpu, 8, bits, block=static.BLOCK)
+            ),
         )
 
 
-def _fused_cases(gpu: Gpu, bits: int, **fields: Any) -> Iterator[StaticCase]:
-    def case(n: int, one: bool) -> StaticCase:
-        problem = layer_problem(gpu, 8, bits, n=n, block=BLOCK, **fields)
-        return StaticCase(
+def _fused_cases(gpu: Gpu, bits: int, **fields: Any) -> Iterator[static.StaticCase]:
+    def case(n: int, one: bool) -> static.StaticCase:
+        problem = static.layer_problem(gpu, 8, bits, n=n, block=static.BLOCK, **fields)
+        return static.StaticCase(
             kernel="blockwise",
-            variant=f"{block_format(problem)} M≤8{rows_named(n)}",
+            variant=f"{static.block_format(problem)} M≤8{static.rows_named(n)}",
             target=gpu.arch,
             budget=one_tile() if one else FUSED,
-            launched=Launched(kernel="blockwise", problem=problem),
-            bits_per_weight=problem.bits + BLOCK_SCALE_BITS * (1 + problem.zero_points),
+            launched=static.Launched(kernel="blockwise", problem=problem),
+            bits_per_weight=problem.bits + static.BLOCK_SCALE_BITS * (1 + problem.zero_points),
             one_tile=one,
         )
 
-    return with_a_loop(gpu, case, TUNING.rule)
+    return static.with_a_loop(gpu, case, TUNING.rule)
 
 
 KERNEL = Entry(

@@ -6,19 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from lords_bench.kernels.common import static_case as static
 from lords_bench.kernels.common.budget import FUSED
 from lords_bench.kernels.common.entry import Entry, Kernel, Roundings, Tuning, WorkForm, kernel_module
 from lords_bench.kernels.common.gpu import Gpu
 from lords_bench.kernels.common.prepared_blocks import PreparedBlockwise
-from lords_bench.kernels.common.static_case import (
-    BITS,
-    BLOCK,
-    BLOCK_SCALE_BITS,
-    Launched,
-    StaticCase,
-    block_format,
-    layer_problem,
-)
 
 TUNING = Tuning(
     config=lambda: kernel_module("blockwise_gemm.space").BlockwiseGemmConfig,
@@ -39,23 +31,23 @@ def _with_adapter(x_MK: Tensor, weight: PreparedBlockwise, bias_N: Tensor | None
     return y_MN
 
 
-def _cases(gpu: Gpu) -> Iterator[StaticCase]:
-    def case(m: int, bits: int, *, block: int = BLOCK, **fields: Any) -> StaticCase:
-        problem = layer_problem(gpu, m, bits, block=block, **fields)
+def _cases(gpu: Gpu) -> Iterator[static.StaticCase]:
+    def case(m: int, bits: int, *, block: int = static.BLOCK, **fields: Any) -> static.StaticCase:
+        problem = static.layer_problem(gpu, m, bits, block=block, **fields)
         exact = " exact levels" if problem.decoder == "table16" else ""
-        return StaticCase(
+        return static.StaticCase(
             kernel="blockwise_gemm",
-            variant=f"{block_format(problem)} M={m} {TUNING.rule(problem, gpu).form}{exact}",
+            variant=f"{static.block_format(problem)} M={m} {TUNING.rule(problem, gpu).form}{exact}",
             target=gpu.arch,
             budget=FUSED,
-            launched=Launched(kernel="blockwise_gemm", problem=problem),
-            bits_per_weight=bits + BLOCK_SCALE_BITS * BLOCK / block * (1 + problem.zero_points),
+            launched=static.Launched(kernel="blockwise_gemm", problem=problem),
+            bits_per_weight=bits + static.BLOCK_SCALE_BITS * static.BLOCK / block * (1 + problem.zero_points),
         )
 
-    yield from (case(64, bits) for bits in BITS)
+    yield from (case(64, bits) for bits in static.BITS)
     if not gpu.is_amd:
         yield case(64, 4, decoder="uniform", zero_points=True)
-        yield case(64, 4, block=2 * BLOCK)
+        yield case(64, 4, block=2 * static.BLOCK)
         # The exact levels of a checkpoint of other libraries, off the 7-bit grid.
         yield case(128, 4, decoder="table16")
 

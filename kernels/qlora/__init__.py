@@ -6,20 +6,11 @@ from types import MappingProxyType
 from torch import Tensor
 
 from lords_bench.kernels import blockwise_gemm
+from lords_bench.kernels.common import static_case as static
 from lords_bench.kernels.common.budget import FUSED
 from lords_bench.kernels.common.entry import Entry, Kernel, Roundings, kernel_module
 from lords_bench.kernels.common.gpu import Gpu
 from lords_bench.kernels.common.prepared_blocks import PreparedBlockwise
-from lords_bench.kernels.common.static_case import (
-    BLOCK,
-    BLOCK_SCALE_BITS,
-    FACTOR_BITS,
-    RANK,
-    Launched,
-    StaticCase,
-    block_format,
-    layer_problem,
-)
 
 
 def _forward(form: str, x_MK: Tensor, weight: PreparedBlockwise, bias_N: Tensor | None) -> Tensor:
@@ -30,17 +21,17 @@ def _forward(form: str, x_MK: Tensor, weight: PreparedBlockwise, bias_N: Tensor 
     return y_MN
 
 
-def _cases(gpu: Gpu) -> Iterator[StaticCase]:
+def _cases(gpu: Gpu) -> Iterator[static.StaticCase]:
     """The forward of many tokens; that of few is the block-wise kernel and two products of the library."""
-    problem = layer_problem(gpu, 64, 4, block=BLOCK)
+    problem = static.layer_problem(gpu, 64, 4, block=static.BLOCK)
     form = blockwise_gemm.TUNING.rule(problem, gpu).form
-    yield StaticCase(
+    yield static.StaticCase(
         kernel="qlora",
-        variant=f"fused {block_format(problem)} R={RANK} M=64 {form}",
+        variant=f"fused {static.block_format(problem)} R={static.RANK} M=64 {form}",
         target=gpu.arch,
         budget=FUSED,
-        launched=Launched(kernel="qlora_fused", problem=problem, lora_rank=RANK),
-        bits_per_weight=4 + BLOCK_SCALE_BITS + FACTOR_BITS,
+        launched=static.Launched(kernel="qlora_fused", problem=problem, lora_rank=static.RANK),
+        bits_per_weight=4 + static.BLOCK_SCALE_BITS + static.FACTOR_BITS,
     )
 
 

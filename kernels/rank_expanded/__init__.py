@@ -7,20 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lords_bench.kernels.common import static_case as static
 from lords_bench.kernels.common.budget import Budget, one_tile
 from lords_bench.kernels.common.entry import Entry, Kernel, Roundings, Tuning, WorkForm, kernel_module
 from lords_bench.kernels.common.gpu import Gpu
 from lords_bench.kernels.common.prepared import PreparedWeight, operands_of
-from lords_bench.kernels.common.static_case import (
-    BITS,
-    FACTOR_BITS,
-    Launched,
-    StaticCase,
-    layer_problem,
-    rows_named,
-    too_many_instructions,
-    with_a_loop,
-)
 from lords_bench.kernels.common.support import Support, no
 
 
@@ -59,26 +50,26 @@ _LIMITS = MappingProxyType(
 )  # fmt: skip
 
 
-def _cases(gpu: Gpu) -> Iterator[StaticCase]:
-    for bits in BITS:
+def _cases(gpu: Gpu) -> Iterator[static.StaticCase]:
+    for bits in static.BITS:
         for levels in (f"{bits} bit",) if gpu.is_amd else (f"{bits} bit", f"int{bits}"):
 
-            def case(n: int, one: bool, *, bits: int = bits, levels: str = levels) -> StaticCase:
+            def case(n: int, one: bool, *, bits: int = bits, levels: str = levels) -> static.StaticCase:
                 fields = {"decoder": "uniform"} if levels.startswith("int") else {}
+                problem = static.layer_problem(gpu, 1, bits, n=n, **fields)
                 in_loop, in_all = _LIMITS[levels]
-                return StaticCase(
+                in_many = Budget(max_instructions_per_32_weights=in_loop, memory_bound=True)
+                return static.StaticCase(
                     kernel="rank_expanded",
-                    variant=f"{levels} M=1{rows_named(n)}",
+                    variant=f"{levels} M=1{static.rows_named(n)}",
                     target=gpu.arch,
-                    budget=one_tile(in_all) if one else Budget(
-                        max_instructions_per_32_weights=in_loop, memory_bound=True
-                    ),
-                    launched=Launched(kernel="rank_expanded", problem=layer_problem(gpu, 1, bits, n=n, **fields)),
-                    bits_per_weight=bits + FACTOR_BITS,
+                    budget=one_tile(in_all) if one else in_many,
+                    launched=static.Launched(kernel="rank_expanded", problem=problem),
+                    bits_per_weight=bits + static.FACTOR_BITS,
                     one_tile=one,
-                )  # fmt: skip
+                )
 
-            yield from with_a_loop(gpu, case, TUNING.rule)
+            yield from static.with_a_loop(gpu, case, TUNING.rule)
 
 
 KERNEL = Entry(
@@ -98,11 +89,11 @@ KERNEL = Entry(
         {
             # The rule's tiles per program (3 of 64 on sm_86, 3 to 6 of 224 elsewhere) do not divide N, so the last
             # program's tiles are ragged and every row number is clamped, for a few per cent more instructions.
-            ("int4 M=1", "sm_86"): too_many_instructions(1.531, 1.45),
-            ("int4 M=1 N=14336", "sm_90"): too_many_instructions(1.484, 1.45),
-            ("int2 M=1 N=14336", "sm_86"): too_many_instructions(1.160, 1.13),
-            ("int2 M=1 N=14336", "sm_89"): too_many_instructions(1.166, 1.13),
-            ("int2 M=1 N=14336", "sm_90"): too_many_instructions(1.158, 1.13),
+            ("int4 M=1", "sm_86"): static.too_many_instructions(1.531, 1.45),
+            ("int4 M=1 N=14336", "sm_90"): static.too_many_instructions(1.484, 1.45),
+            ("int2 M=1 N=14336", "sm_86"): static.too_many_instructions(1.160, 1.13),
+            ("int2 M=1 N=14336", "sm_89"): static.too_many_instructions(1.166, 1.13),
+            ("int2 M=1 N=14336", "sm_90"): static.too_many_instructions(1.158, 1.13),
         }
     ),
     loops=("rank_expanded_kernel",),

@@ -4,20 +4,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from types import MappingProxyType
 
+from lords_bench.kernels.common import static_case as static
 from lords_bench.kernels.common.budget import FLOAT32, FUSED, Budget, one_tile
 from lords_bench.kernels.common.entry import Entry, Kernel, Roundings, Tuning, WorkForm, kernel_module
 from lords_bench.kernels.common.gpu import Gpu
 from lords_bench.kernels.common.prepared import operands_of
-from lords_bench.kernels.common.static_case import (
-    BITS,
-    FACTOR_BITS,
-    Launched,
-    StaticCase,
-    layer_problem,
-    rows_named,
-    too_many_instructions,
-    with_a_loop,
-)
 
 TUNING = Tuning(
     config=lambda: kernel_module("scale_tile.space").ScaleTileConfig,
@@ -32,9 +23,9 @@ TUNING = Tuning(
 _LIMITS = MappingProxyType({False: (4.4, 6.5), True: (3.8, 6.0)})
 
 
-def _cases(gpu: Gpu) -> Iterator[StaticCase]:
+def _cases(gpu: Gpu) -> Iterator[static.StaticCase]:
     # On RDNA the GEMM serves few tokens at 3 bits: here 108 registers would spill.
-    for bits in BITS:
+    for bits in static.BITS:
         if not (gpu.is_rdna and bits == 3):
             yield from _cases_of(gpu, bits, 8, "bfloat16")
     if not gpu.is_amd:
@@ -44,26 +35,26 @@ def _cases(gpu: Gpu) -> Iterator[StaticCase]:
         yield from _cases_of(gpu, 4, 8, "float32")
 
 
-def _cases_of(gpu: Gpu, bits: int, m: int, dtype: str, *, scale_in_fp16: bool = False) -> Iterator[StaticCase]:
-    def case(n: int, one: bool) -> StaticCase:
+def _cases_of(gpu: Gpu, bits: int, m: int, dtype: str, *, scale_in_fp16: bool = False) -> Iterator[static.StaticCase]:
+    def case(n: int, one: bool) -> static.StaticCase:
         fields = {"decoder": "table"} if dtype == "float32" else {}
-        problem = layer_problem(gpu, m, bits, n=n, x_dtype=dtype, **fields)
+        problem = static.layer_problem(gpu, m, bits, n=n, x_dtype=dtype, **fields)
         rule = {**asdict(TUNING.rule(problem, gpu)), "scale_in_fp16": True} if scale_in_fp16 else None
         in_loop, in_all = _LIMITS[scale_in_fp16] if bits == 4 else (None, None)
         budget = one_tile(in_all) if one else Budget(max_instructions_per_32_weights=in_loop) if in_loop else FUSED
-        return StaticCase(
+        return static.StaticCase(
             kernel="scale_tile",
-            variant=f"{bits} bit M≤{m} {'fp16 scale' if scale_in_fp16 else dtype}{rows_named(n)}",
+            variant=f"{bits} bit M≤{m} {'fp16 scale' if scale_in_fp16 else dtype}{static.rows_named(n)}",
             target=gpu.arch,
             budget=FLOAT32 if dtype == "float32" else budget,
-            launched=Launched(
+            launched=static.Launched(
                 kernel="scale_tile", problem=problem, settings=None if rule is None else tuple(rule.items())
             ),
-            bits_per_weight=bits + FACTOR_BITS,
+            bits_per_weight=bits + static.FACTOR_BITS,
             one_tile=one and dtype != "float32",
         )
 
-    return with_a_loop(gpu, case, TUNING.rule)
+    return static.with_a_loop(gpu, case, TUNING.rule)
 
 
 KERNEL = Entry(
@@ -86,9 +77,9 @@ KERNEL = Entry(
         {
             # The rule's tiles per program (3 to 6 of 224) do not divide N, so the last program's tiles are ragged and
             # every row number is clamped, for a few per cent more instructions.
-            ("4 bit M≤16 fp16 scale N=14336", "sm_90"): too_many_instructions(3.824, 3.8),
-            ("4 bit M≤16 fp16 scale N=14336", "sm_100"): too_many_instructions(3.816, 3.8),
-            ("4 bit M≤16 fp16 scale N=14336", "sm_120"): too_many_instructions(3.832, 3.8),
+            ("4 bit M≤16 fp16 scale N=14336", "sm_90"): static.too_many_instructions(3.824, 3.8),
+            ("4 bit M≤16 fp16 scale N=14336", "sm_100"): static.too_many_instructions(3.816, 3.8),
+            ("4 bit M≤16 fp16 scale N=14336", "sm_120"): static.too_many_instructions(3.832, 3.8),
             # With one tile per program; the assembler stays at 96 registers for the price of 8 bytes.
             ("4 bit M≤8 fp16 scale", "sm_100"): "2 spill instructions, 8 B of stack, 0 B local",
         }
