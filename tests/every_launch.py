@@ -1,19 +1,23 @@
 """Every launch that the kernels can be asked for: kernel × search space × decoder × bits × rank × dtype × tokens."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import product
 from typing import Any
 
 from lords_bench.kernels.common.static_case import Launched
+from lords_bench.products.registry import KERNELS as KERNELS_BY_NAME
+from lords_bench.products.registry import PARTS
 from lords_bench.records.trial import Settings
 from lords_bench.records.tuned import M_BUCKETS, Machine, Problem
 from lords_bench.static.launches import SM_COUNTS
 from lords_bench.static.target import Target
 from lords_bench.tuning.kernel_spaces import kernel_space
 
-LORDS = ("rank_expanded", "scale_tile", "scale_tile_gemm", "dequantize_matmul")
-BLOCKS = ("blockwise", "blockwise_gemm", "blockwise_dequantize_matmul")
-TRAINING = ("factor_gradients", "input_gradient", "dequantize", "fake_quantize")
+TUNED = {name: kernel for name, kernel in KERNELS_BY_NAME.items() if kernel.tuning is not None}
+LORDS = tuple(name for name, kernel in TUNED.items() if kernel.weight == "lords")
+BLOCKS = tuple(name for name, kernel in TUNED.items() if kernel.weight == "blockwise")
+TRAINING = tuple(PARTS)
 KERNELS = (*LORDS, *BLOCKS, "qlora_fused", *TRAINING)
 
 # Ranks as kernels pad them, and one that none takes.
@@ -26,7 +30,7 @@ LAYERS = ((4096, 4096), (4100, 4028))
 def every_problem(kernel: str, target: Target) -> Iterator[Problem]:
     """Every problem that differs in what may matter to a compiler."""
     portable = target.backend == "hip"
-    few = kernel in ("rank_expanded", "scale_tile", "blockwise")
+    few = kernel in TUNED and TUNED[kernel].tuning.work.grid == "split-k"
     tokens = [m for m in M_BUCKETS if m <= 64] if few else [1, 16, 32, 64, 128, 4096]
     in_blocks = kernel in (*BLOCKS, "qlora_fused")
     for dtype, bits, m, (n, k) in product(("bfloat16", "float16", "float32"), (4, 3, 2), tokens, LAYERS):
@@ -48,26 +52,15 @@ def every_problem(kernel: str, target: Target) -> Iterator[Problem]:
 
 def configurations(kernel: str, problem: Problem, target: Target) -> tuple[Settings | None, ...]:
     """The kernel's own rule, then its search space."""
-    from dataclasses import asdict
-
-    from lords_bench.kernels.fake_quantize import space as fake_quantize
-    from lords_bench.kernels.peft_backward import space as peft_backward
-
     if kernel == "qlora_fused":
         return (None,)
-    if kernel in ("factor_gradients", "fake_quantize", "input_gradient"):
-        listed: tuple[Any, ...] = {
-            "factor_gradients": lambda: peft_backward.factor_gradients_space(bits=problem.bits),
-            "input_gradient": peft_backward.input_gradient_space,
-            "fake_quantize": fake_quantize.space,
-        }[kernel]()
-        return (None, *(tuple(asdict(config).items()) for config in listed))
-    name = "dequantize_matmul" if kernel == "dequantize" else kernel
+    if kernel in PARTS:
+        return (None, *(tuple(asdict(config).items()) for config in PARTS[kernel].space(problem)))
     major_minor = (9, 0) if target.backend == "hip" else divmod(int(target.arch), 10)
     machine = Machine(
         gpu=target.name, capability=major_minor, multiprocessors=SM_COUNTS[target.name], driver=None, triton=""
     )
-    return (None, *kernel_space(name, problem, machine).configs)
+    return (None, *kernel_space(kernel, problem, machine).configs)
 
 
 def launches(kernel: str, target: Target) -> Iterator[Launched]:

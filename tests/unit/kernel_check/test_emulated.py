@@ -21,6 +21,7 @@ from lords_bench.kernel_check import CHECKED, CheckResult, emulated, make_case, 
 from lords_bench.kernel_check.check import expected_and_bound
 from lords_bench.kernel_check.emulated import check_emulated, counted_faults, emulated_target, excuse, main
 from lords_bench.kernel_check.isolated import cases_of
+from lords_bench.kernel_check.training import TRAINING_CHECKS
 from lords_bench.kernels.common.entry import kernel_module
 from lords_bench.kernels.common.prepared import operands_of
 from lords_bench.products.keys import problem_of
@@ -31,7 +32,7 @@ from ptx_texts import run
 pytest.importorskip("triton")
 
 CPU = torch.device("cpu")
-COMPILED = tuple(name for name in CHECKED if name not in ("reference", "input_gradient_dense"))
+COMPILED = tuple(name for name in CHECKED if (TRAINING_CHECKS.get(name) or KERNELS[name]).is_compiled)
 TARGETS = ("sm_80", "sm_90")
 # Few tokens for the kernels of few; a ragged tile for the others.
 TOKENS = {"rank_expanded": 2, "scale_tile": 5, "blockwise": 5}
