@@ -94,7 +94,9 @@ def check_kernel(kernel: str, device: str) -> None:
     Raises:
         UsageError: naming both, and what the device can run.
     """
-    real = DEFAULT_KERNELS["cuda"]
+    from lords_bench.products.registry import KERNELS
+
+    real = tuple(name for name, known in KERNELS.items() if known.tuning is not None)
     known = {"cuda": real, "cpu": (cpu_product.NAME,), "fake": (*fake.FAKE_KERNELS, *real)}[device]
     if kernel not in known:
         raise UsageError(f"kernel {kernel!r} cannot be tuned on device {device!r}; known there: {', '.join(known)}")
