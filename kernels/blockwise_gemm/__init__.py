@@ -16,7 +16,7 @@ TUNING = Tuning(
     config=lambda: kernel_module("blockwise_gemm.space").BlockwiseGemmConfig,
     space=lambda _problem: kernel_module("blockwise_gemm.space").space(),
     rule=lambda problem, gpu: kernel_module("blockwise_gemm.space").default_config(
-        problem.m_bucket, decoder=problem.decoder, gpu=gpu
+        problem.m_bucket, bits=problem.bits, decoder=problem.decoder, gpu=gpu
     ),
     # A scale that is read instead of multiplied saves its conversion.
     work=WorkForm(grid="tiles", issue=(4.5, 4.5, 4.5)),

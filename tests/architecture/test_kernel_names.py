@@ -32,6 +32,8 @@ ELSEWHERE = {
     ("lords_bench/timing/peaks.py", "device_probe"): "no kernel of a weight: it reads memory as fast as can be",
     ("benchmarks/gate_drill.py", "fake_quantize"): "takes a case out of one kernel's entry",
     ("benchmarks/gate_drill.py", "scale_tile"): "edits the text of one kernel to see the gate find it",
+    ("benchmarks/gate_drill.py", "scale_tile_gemm"): "edits what it shares, and asks for its check",
+    ("benchmarks/gate_drill.py", "rank_expanded"): "edits what it shares, and asks for its check",
     ("kernels/blockwise/__init__.py", "dequantize"): "its dequantize kernel has the configurations of that of LoRDS",
     ("kernels/blockwise/launch.py", "dequantize"): "its dequantize kernel has the configurations of that of LoRDS",
     ("kernels/blockwise_gemm/space.py", "scale_tile_gemm"): "its space is that of the LoRDS GEMM, so tuning is equal",
