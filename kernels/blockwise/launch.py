@@ -18,8 +18,6 @@ from lords_bench.kernels.common.workspace import arrival_counters, partial_buffe
 from lords_bench.kernels.dequantize.space import DequantizeConfig
 from lords_bench.kernels.dequantize.space import default_config as default_dequantize_config
 
-CONFIG = BlockwiseConfig
-
 
 def supports(m: int, operands: BlockwiseOperands, dtype: torch.dtype) -> Support:
     """Up to 64 tokens; float32 activations through the portable decoder only."""

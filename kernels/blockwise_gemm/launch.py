@@ -16,8 +16,6 @@ from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import padded_rank
 from lords_bench.kernels.common.support import Support, require_matrix, tensor_core_support
 
-CONFIG = BlockwiseGemmConfig
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LoraTerm:

@@ -8,16 +8,8 @@ import triton
 from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
-from lords_bench.kernels.common.support import YES, Support
 from lords_bench.kernels.dequantize.kernel import dequantize_kernel
 from lords_bench.kernels.dequantize.space import DequantizeConfig, default_config
-
-CONFIG = DequantizeConfig
-
-
-def supports(operands: LordsOperands) -> Support:  # noqa: ARG001 - every kernel is asked alike
-    """Any weight, on any GPU that Triton compiles for."""
-    return YES
 
 
 def dequantize(

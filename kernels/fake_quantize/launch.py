@@ -10,8 +10,6 @@ from lords_bench.kernels.common.gpu import gpu_of
 from lords_bench.kernels.fake_quantize.kernel import INSIDE_FLAG, fake_quantize_kernel
 from lords_bench.kernels.fake_quantize.space import FakeQuantizeConfig, default_config
 
-CONFIG = FakeQuantizeConfig
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FakeQuantized:

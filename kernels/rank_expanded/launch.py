@@ -17,8 +17,6 @@ from lords_bench.kernels.common.workspace import arrival_counters, partial_buffe
 from lords_bench.kernels.rank_expanded.kernel import rank_expanded_kernel
 from lords_bench.kernels.rank_expanded.space import MAX_TOKENS, RankExpandedConfig, default_config
 
-CONFIG = RankExpandedConfig
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RankExpandedOperands:

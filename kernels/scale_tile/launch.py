@@ -22,8 +22,6 @@ from lords_bench.kernels.scale_tile.space import (
     default_config,
 )
 
-CONFIG = ScaleTileConfig
-
 
 def supports(m: int, operands: LordsOperands, dtype: torch.dtype) -> Support:
     """Up to 64 tokens; of float32 16, through the portable decoder only."""

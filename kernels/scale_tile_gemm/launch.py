@@ -14,8 +14,6 @@ from lords_bench.kernels.common.support import Support, require_fp16_scale, requ
 from lords_bench.kernels.scale_tile_gemm.kernel import joined_gemm_kernel, split_gemm_kernel
 from lords_bench.kernels.scale_tile_gemm.space import ScaleTileGemmConfig, default_config
 
-CONFIG = ScaleTileGemmConfig
-
 
 def supports(operands: LordsOperands, dtype: torch.dtype) -> Support:
     """Any number of tokens; float32 activations in the interpreter only."""
