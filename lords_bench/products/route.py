@@ -125,7 +125,8 @@ def tokens_of(bucket: int) -> int:
 def served_by(m: int, weight: Weight) -> Found:
     """Kernel and settings that serve M tokens, and where they come from: a tuned table, or the formula.
 
-    The answer is that of the whole M bucket. Settings () are the kernel's own rule.
+    The answer is that of the whole M bucket. Settings () are the kernel's own rule. An entry with settings that its
+    kernel does not know serves nobody, which is said.
     """
     bucket = M_BUCKETS[min(_LAST_BUCKET, (m - 1).bit_length())]
     tokens = tokens_of(bucket)
@@ -135,12 +136,18 @@ def served_by(m: int, weight: Weight) -> Found:
     if machine is None or is_reference or not active_entries().all():
         return Found(choice=formula, origin="formula")
     problem = problem_of(bucket, weight)
-    return choose(
+    found = choose(
         active_entries(),
         formula,
         key_of=lambda kernel: key_of(kernel, problem, machine),
         takes=lambda kernel: takes(kernel, tokens, weight),
     )
+    try:
+        config_of(found.choice.kernel, found.choice.settings)
+    except RecordError as error:
+        warnings.warn(f"a tuned entry is not used: {error}", stacklevel=7)
+        return Found(choice=formula, origin="formula")
+    return found
 
 
 def kernel_name(m: int, dtype: torch.dtype, weight: Weight) -> str:
@@ -201,8 +208,4 @@ def _resolved(bucket: int, weight: Weight) -> Launch:
             f"similar problem ({changed}); `lords-bench tune` measures this one",
             stacklevel=6,
         )
-    try:
-        return bound_launch(found.choice)
-    except RecordError as error:
-        warnings.warn(f"a tuned entry is not used: {error}", stacklevel=6)
-        return bound_launch(Choice(kernel=formula_kernel(tokens_of(bucket), weight)))
+    return bound_launch(found.choice)

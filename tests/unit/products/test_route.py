@@ -166,15 +166,20 @@ def test_the_last_bucket_serves_any_number_of_tokens(monkeypatch: pytest.MonkeyP
     assert served_by(100_000, weight).choice.kernel == "dequantize_matmul"
 
 
+@pytest.mark.parametrize("kernel", ["scale_tile", "blockwise"])
 def test_settings_that_the_kernel_does_not_know_are_said_and_the_formula_serves(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, kernel: str
 ) -> None:
-    weight = kernel_weight()
-    choice = Choice(kernel="scale_tile", settings=(("colour", 1),))
-    use_tables(monkeypatch, entry_for(8, weight, choice, kernel="scale_tile"))
+    weight = kernel_weight() if kernel == "scale_tile" else block_weight()
+    choice = Choice(kernel=kernel, settings=(("colour", 1),))
+    use_tables(monkeypatch, entry_for(8, weight, choice, kernel=kernel))
 
-    with pytest.warns(UserWarning, match="a tuned entry is not used: settings do not fit scale_tile"):
+    with pytest.warns(UserWarning, match=f"a tuned entry is not used: settings do not fit {kernel}:"):
         launcher(8, weight)
+    with pytest.warns(UserWarning, match="a tuned entry is not used"):
+        found = served_by(8, weight)
+
+    assert (found.choice, found.origin) == (Choice(kernel=kernel), "formula")
 
 
 def test_a_nearest_entry_is_said_once_for_a_shape_and_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
