@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lords_bench.products.keys import key_of
     from lords_bench.products.lookup import choose
     from lords_bench.products.registry import KERNELS
+    from lords_bench.products.route import usable
     from lords_bench.products.tables import read_tables
     from lords_bench.terminal import Console
     from lords_bench.tuning.explain import explanation, set_aside
@@ -68,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     machine = _machine(arguments.device, entries)
     problem, formula, takes = _asked(arguments)
     found = choose(entries, formula, key_of=lambda kernel: key_of(kernel, problem, machine), takes=takes)
+    found = usable(found, formula)
     lines = explanation(
         found,
         entries=entries,

@@ -142,10 +142,15 @@ def served_by(m: int, weight: Weight) -> Found:
         key_of=lambda kernel: key_of(kernel, problem, machine),
         takes=lambda kernel: takes(kernel, tokens, weight),
     )
+    return usable(found, formula)
+
+
+def usable(found: Found, formula: Choice) -> Found:
+    """What was found, or the formula where its settings are none that the kernel knows, which is said."""
     try:
         config_of(found.choice.kernel, found.choice.settings)
     except RecordError as error:
-        warnings.warn(f"a tuned entry is not used: {error}", stacklevel=7)
+        warnings.warn(f"a tuned entry is not used: {error}", stacklevel=8)
         return Found(choice=formula, origin="formula")
     return found
 

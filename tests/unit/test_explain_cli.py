@@ -62,6 +62,18 @@ def test_a_driver_that_differs_makes_it_the_nearest_and_is_named(
     assert found["not exact"] == "driver 570.1 → 575.2"
 
 
+def test_an_entry_with_settings_that_its_kernel_does_not_know_serves_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = Choice(kernel="scale_tile", settings=(("colour", 1),))
+    write_entry(replace(entry(), choice=unknown), folder=tmp_path)
+
+    with pytest.warns(UserWarning, match="a tuned entry is not used: settings do not fit scale_tile"):
+        found = explain(capsys, "8", "4096", "4096", "--device", "some gpu", "--tables", str(tmp_path))
+
+    assert (found["kernel"], found["origin"]) == ("scale_tile", "formula: no tuned entry holds")
+
+
 def test_a_route_entry_names_the_kernel_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_entry(entry(ROUTE), folder=tmp_path)
 
