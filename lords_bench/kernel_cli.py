@@ -1,6 +1,7 @@
 """`lords-bench kernels`: the kernels' machine code without a GPU (`--static`), or their results (`--check`).
 
-Results are those of this machine's GPU, or of one that is not there: compiled for it and executed in an emulator.
+Results are those of this machine's GPU, or of one that is not there: compiled for it and executed in an emulator, which
+also counts what a product executes (`--profile`, in `profile_cli.py`).
 """
 
 import argparse
@@ -13,6 +14,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from lords_bench import profile_cli
 from lords_bench.errors import UsageError
 from lords_bench.records.status import Status
 from lords_bench.spec.numbers import WORKERS
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from lords_bench.kernel_check import CheckResult
     from lords_bench.kernel_check.isolated import Command
     from lords_bench.records.check import CheckTool
-    from lords_bench.static.tables import TextTable
-    from lords_bench.terminal import Console
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,12 +38,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     what.add_argument("--check", action="store_true", help="compare every kernel with float64")
     what.add_argument("--sanitize", action="store_true", help="memcheck and racecheck on one small case per kernel")
+    profile_cli.add_arguments(parser, what)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="keep what --check and --sanitize find below DIR/records"
     )
     parser.add_argument("--only", type=str, metavar="TEXT", default="", help="kernels whose name contains TEXT")
     parser.add_argument(
-        "--device", metavar="NAME", help="for --check: emulated-sm_90 and its like, in place of this machine's GPU"
+        "--device",
+        metavar="NAME",
+        help="for --check and --profile: emulated-sm_90 and its like, in place of this machine's GPU",
     )
     parser.add_argument("--targets", metavar="NAME", nargs="+", help="architectures for --static, as sm_90 or gfx942")
     parser.add_argument("--workers", type=WORKERS, metavar="N", help="processes at a time (default: one per core)")
@@ -58,8 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: unknown target, device or kernel, or no GPU to check on.
     """
+    if arguments.profile is not None:
+        return profile_cli.run(arguments)
     if arguments.device is not None and not arguments.check:
-        raise UsageError(f"--device {arguments.device} goes with --check; name architectures of --static by --targets")
+        raise UsageError(
+            f"--device {arguments.device} goes with --check and --profile; name architectures of --static by --targets"
+        )
     if arguments.static:
         return run_static(
             only=arguments.only, targets=arguments.targets, workers=arguments.workers, cache_dir=arguments.cache
@@ -102,7 +109,7 @@ def run_static(
             chosen, workers=workers, cache_dir=cache_dir, on_result=lambda _result: progress.advance(task)
         )
     for make in (tables.machine_code_table, tables.bounds_table, tables.amd_table, tables.failures_table):
-        _print(console, make(reports))
+        console.print_table(make(reports))
     outside = {(report.label, report.target): "; ".join(report.violations) for report in reports if report.violations}
     installed = version("triton")
     excused = known_exceptions(installed)
@@ -204,7 +211,7 @@ def run_check(
         results = check_isolated(kernels, workers=workers, command=place.worker, first=first, on_result=on_result)
     title = f"Kernels against float64 {place.words}"
     columns = ("kernel", "bits", "dtype", "ok", "refused", "wrong", "worst error / bound")
-    _print(console, TextTable(title=title, columns=columns, rows=check_rows(results)))
+    console.print_table(TextTable(title=title, columns=columns, rows=check_rows(results)))
     wrong = [result for result in results if result.status not in (Status.OK, Status.UNSUPPORTED)]
     for result in wrong:
         console.print(f"{result.kernel} {result.case}: {result.status}: {result.reason}", soft_wrap=True)
@@ -333,14 +340,3 @@ def check_rows(results: "tuple[CheckResult, ...]") -> tuple[tuple[str, ...], ...
         fine = counts[Status.OK], counts[Status.UNSUPPORTED]
         rows.append((*names, *map(str, (*fine, counts.total() - sum(fine))), "" if worst is None else f"{worst:.3f}"))
     return tuple(rows)
-
-
-def _print(console: "Console", table: "TextTable") -> None:
-    from rich.table import Table
-
-    if not table.rows:
-        return
-    printed = Table(*table.columns, title=table.title, title_justify="left")
-    for cells in table.rows:
-        printed.add_row(*cells)
-    console.print(printed)
