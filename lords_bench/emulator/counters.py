@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,10 @@ _BY_NAME: Mapping[str, InstructionClass] = {
     "cvt": InstructionClass.CONVERT,
     "cp": InstructionClass.COPY,
 }
+AccessKind = Literal["load", "store", "copy", "atomic"]
+_ACCESS_KINDS: Mapping[str, AccessKind] = {
+    "ld": "load", "ldmatrix": "load", "cp": "copy", "atom": "atomic", "red": "atomic",
+}  # fmt: skip
 _WAITS = ("wait_group", "wait_all", "commit_group", "fence")
 
 
@@ -97,6 +102,11 @@ class AccessCount:
     units: int
     fewest_units: int
     tensor: str | None = None
+
+    @property
+    def kind(self) -> AccessKind:
+        """What the instruction does."""
+        return _ACCESS_KINDS.get(self.instruction.name, "store")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

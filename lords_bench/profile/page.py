@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from lords_bench.emulator.counters import AccessCount
 from lords_bench.kernel_registry import named_kernel
 from lords_bench.profile.measure import Asked, Product
 from lords_bench.profile.predict import CACHE_LATENCY_US, ISSUED_PER_CYCLE, LATENCY_US, LAUNCH_US, LaunchProfile
@@ -109,18 +108,12 @@ def _pipe_table(launches: Sequence[LaunchProfile]) -> TextTable:
     return TextTable(title="Instructions executed, per warp, by pipe", columns=columns, rows=rows)
 
 
-def access_kind(access: AccessCount) -> str:
-    """`load`, `store`, `copy` or `atomic`."""
-    name = access.instruction.name
-    return {"ld": "load", "ldmatrix": "load", "cp": "copy", "atom": "atomic", "red": "atomic"}.get(name, "store")
-
-
 def _global_table(launches: Sequence[LaunchProfile]) -> TextTable:
     rows = []
     for one in launches:
         groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for access in one.profiled.launch.counts.global_accesses:
-            groups[access.tensor or "none", access_kind(access)].update(
+            groups[access.tensor or "none", access.kind].update(
                 requests=access.requests, units=access.units, fewest=access.fewest_units, asked=access.bytes_asked
             )
         for (tensor, kind), found in groups.items():
@@ -138,7 +131,7 @@ def _shared_table(launches: Sequence[LaunchProfile]) -> TextTable:
     for one in launches:
         groups: dict[str, Counter[str]] = defaultdict(Counter)
         for access in one.profiled.launch.counts.shared_accesses:
-            groups[access_kind(access)].update(requests=access.requests, units=access.units, fewest=access.fewest_units)
+            groups[access.kind].update(requests=access.requests, units=access.units, fewest=access.fewest_units)
         for kind, found in groups.items():
             rows.append((
                 one.profiled.launch.kernel, kind, f"{found['requests'] * one.scale:.0f}",
