@@ -82,11 +82,11 @@ def test_check_without_a_gpu_says_what_works_instead() -> None:
         run("--check")
 
 
-def test_one_of_static_and_check_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_thing_to_do_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parsed()
 
-    assert "one of the arguments --static --check --sanitize is required" in capsys.readouterr().err
+    assert "one of the arguments --static --check --sanitize --profile is required" in capsys.readouterr().err
 
 
 def test_results_are_kept_as_they_come_and_a_second_check_goes_on_behind_them(
