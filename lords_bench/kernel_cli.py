@@ -29,7 +29,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command; its `run` default takes the parsed arguments and returns the exit code."""
     parser = subparsers.add_parser(
         "kernels",
-        help="read the kernels' machine code, or check them on a GPU or in an emulator",
+        help="read the kernels' machine code, check them on a GPU or in an emulator, or profile a product in it",
         description="Exit code 0: everything within budget or correct; 1: not; 2: it could not be tried.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
@@ -40,7 +40,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     what.add_argument("--sanitize", action="store_true", help="memcheck and racecheck on one small case per kernel")
     profile_cli.add_arguments(parser, what)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="keep what --check and --sanitize find below DIR/records"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of records: --check and --sanitize keep what they find below DIR/records, --profile looks there "
+        "for measurements (default: reports)",
     )
     parser.add_argument("--only", type=str, metavar="TEXT", default="", help="kernels whose name contains TEXT")
     parser.add_argument(
@@ -63,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.profile is not None:
         return profile_cli.run(arguments)
+    if arguments.gpu is not None:
+        raise UsageError(f"--gpu {arguments.gpu} goes with --profile, which predicts a time on it; leave it out")
     if arguments.device is not None and not arguments.check:
         raise UsageError(
             f"--device {arguments.device} goes with --check and --profile; name architectures of --static by --targets"

@@ -37,7 +37,7 @@ class EmulationOptions:
         batch_threads: threads that execute together.
         most_instructions: warp instructions after which no more CTAs begin, for the counts of a launch that is too
             long; None runs all. Then CTAs come by whole rows of the grid (those that differ in x alone, which is where
-            split-K kernels here meet), the first, the last, the middle one and so on, evenly spread.
+            split-K kernels here meet), evenly spread, from the middle outwards.
     """
 
     truncate: bool = False
@@ -146,13 +146,18 @@ def _batches(
 
 
 def _spread(count: int) -> list[int]:
-    """Numbers below `count`: the first, the last, and then whatever halves the widest gaps."""
-    found = dict.fromkeys((0, count - 1))
-    step = count - 1
-    while step > 1 and len(found) < count:
-        step = -(-step // 2)
-        found |= dict.fromkeys(range(0, count, step))
-    return list(found | dict.fromkeys(range(count)))
+    """Numbers below `count`: the middle, then the middles of both halves, and so on.
+
+    The ends, which may be ragged and would weigh too much in a small sample, come late.
+    """
+    found: dict[int, None] = {}
+    parts = 2
+    while len(found) < count:
+        found |= dict.fromkeys(place * count // parts for place in range(1, parts, 2))
+        parts *= 2
+        if parts > 2 * count:
+            found |= dict.fromkeys(range(count))
+    return list(found)
 
 
 def _parameters(

@@ -47,8 +47,8 @@ def notes(
         launch = one.profiled.launch
         if launch.executed < one.ctas:
             yield (
-                f"{launch.kernel}: {launch.executed} of {one.ctas} CTAs were emulated, evenly spread from the first "
-                "to the last, each over its whole K; counts are scaled by their number"
+                f"{launch.kernel}: {launch.executed} of {one.ctas} CTAs were emulated, whole rows of the grid evenly "
+                "spread, each over all of its work; counts are scaled by their number, ragged edges as full tiles"
             )
         if one.flow.misfit > _MISFIT:
             yield (

@@ -89,8 +89,11 @@ def _walk(flow: Flow, start: int, scale: float) -> Iterator[int]:
         ways = [edge for edge in left if edge[0] == block]
         if not ways:
             return
-        # Of equals the one backward: a loop ends when it has been gone through.
-        best = max(ways, key=lambda edge: (round(left[edge], 2), edge[1] is not None and edge[1] <= edge[0]))
+        # Of equals not the end: a loop is left when it has been gone through.
+        best = max(
+            ways,
+            key=lambda edge: (round(left[edge], 2), edge[1] is not None, edge[1] is not None and edge[1] <= edge[0]),
+        )
         left[best] -= 1
         block = best[1]
 

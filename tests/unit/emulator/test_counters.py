@@ -82,7 +82,7 @@ $L_loop:
     assert [(tensor.size_bytes, tensor.written_bytes) for tensor in counts.tensors] == [(256, 32)]
 
 
-def test_a_launch_that_is_cut_short_runs_whole_rows_from_the_first_to_the_last_and_says_how_many() -> None:
+def test_a_launch_that_is_cut_short_runs_whole_rows_evenly_spread_and_says_how_many() -> None:
     rows = torch.zeros(300, dtype=torch.int32)
     body = """
 	mov.u32 %r8, %ctaid.y;
@@ -98,6 +98,7 @@ def test_a_launch_that_is_cut_short_runs_whole_rows_from_the_first_to_the_last_a
     assert sorted(torch.nonzero(rows).flatten().tolist()) == sorted(_spread(300)[:16])
 
 
-def test_rows_are_spread_from_the_first_and_the_last_to_the_middle() -> None:
-    assert _spread(9) == [0, 8, 4, 2, 6, 1, 3, 5, 7]
-    assert [_spread(count) for count in (1, 2, 3)] == [[0], [0, 1], [0, 2, 1]]
+def test_rows_are_spread_from_the_middle_outwards_and_each_comes_once() -> None:
+    assert _spread(9)[:3] == [4, 2, 6]
+    assert _spread(64)[:4] == [32, 16, 48, 8]
+    assert all(sorted(_spread(count)) == list(range(count)) for count in range(1, 40))

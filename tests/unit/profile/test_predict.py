@@ -6,6 +6,7 @@ import pytest
 
 from lords_bench.errors import UsageError
 from lords_bench.profile.measure import Asked, Product, profiled_product
+from lords_bench.profile.page import tables
 from lords_bench.profile.predict import LAUNCH_US, LaunchProfile, Residency, launch_profiles, named_gpu
 from lords_bench.records.tuned import Choice
 from lords_bench.static.sass import Pipe
@@ -89,6 +90,22 @@ def test_what_a_launch_reads_of_an_earlier_one_does_not_come_from_device_memory(
     later = LaunchProfile(scale_tile.profiled, H200, frozenset({"packed_ptr"}))
 
     assert scale_tile.memory_bytes - later.memory_bytes == ASKED.n * ASKED.k // 2
+
+
+def test_every_launch_of_a_product_is_there_and_partial_sums_come_from_the_second_level_cache() -> None:
+    settings = (
+        ("block_n", 64), ("blocks_k", 2), ("tiles_per_program", 1), ("last_sums", False), ("num_warps", 2),
+        ("num_stages", 3),
+    )  # fmt: skip
+    found = profiled_product(ASKED, H200, "lords", lambda _weight: Choice(kernel="scale_tile", settings=settings))
+    launches = launch_profiles(found, H200)
+
+    assert [one.profiled.launch.kernel for one in launches] == ["scale_tile_kernel", "sum_partials_kernel"]
+    partial = next(t for t in launches[1].profiled.launch.counts.tensors if t.name == "partial_ptr")
+    assert launches[1].memory_bytes < partial.read_bytes
+    time_table = tables(launches)[-1]
+    assert [row[0] for row in time_table.rows] == ["scale_tile_kernel", "sum_partials_kernel", "all launches"]
+    assert float(time_table.rows[2][-1]) == pytest.approx(sum(one.total_us for one in launches), abs=0.01)
 
 
 def test_gpus_are_named_and_belong_to_the_emulated_architecture() -> None:

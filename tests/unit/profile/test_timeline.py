@@ -63,3 +63,17 @@ def test_the_common_path_goes_through_a_loop_and_leaves_out_what_few_warps_do() 
 
     assert common_path(flow)[0] == (0, 0, 0, 1)
     assert rare_paths(flow) == ((2,),)
+
+
+def test_a_loop_whose_end_is_in_its_middle_is_gone_through_before_it_is_left() -> None:
+    program = scheduled(
+        assembly(
+            line("SHFL.BFLY PT, R4, R4, 0x1, 0x1f"), line("@P0 BRA 0x30"), line("BAR.SYNC.DEFER_BLOCKING 0x0"),
+            line("@P1 EXIT"), line("BRA 0x0"),
+        )
+    )  # fmt: skip
+    flow = flow_of(program, {"shfl.sync.bfly.b32": 4.0, "bar.sync": 1.0})
+
+    path, beside = common_path(flow)
+
+    assert (path.count(0), path.count(1), beside) == (4, 1, ())
