@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lords_bench.kernel_registry import WeightKind
-    from lords_bench.profile.measure import Asked, Product
-    from lords_bench.profile.predict import LaunchProfile
     from lords_bench.records.tuned import Choice
     from lords_bench.static.bounds import GpuModel
+    from lords_bench.static.profile.measure import Asked, Product
+    from lords_bench.static.profile.predict import LaunchProfile
 
 _DTYPES = ("bfloat16", "float16", "float32")
 
@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         StoreError: a table or a record cannot be read.
     """
     from lords_bench.emulator.target import emulated_gpu
-    from lords_bench.profile.measure import Asked
-    from lords_bench.profile.predict import named_gpu
+    from lords_bench.static.profile.measure import Asked
+    from lords_bench.static.profile.predict import named_gpu
 
     if arguments.device is None:
         raise UsageError("--profile counts in an emulator; name its GPU by --device, as emulated-sm_90")
@@ -82,8 +82,8 @@ def _profile_named(asked: "Asked", gpu: "GpuModel", kernel: str, out: Path) -> s
 
 
 def _profile(asked: "Asked", gpu: "GpuModel", kind: "WeightKind", choose: "Callable[[Any], Choice]", out: Path) -> None:
-    from lords_bench.profile.measure import profiled_product
-    from lords_bench.profile.predict import launch_profiles
+    from lords_bench.static.profile.measure import profiled_product
+    from lords_bench.static.profile.predict import launch_profiles
     from lords_bench.terminal import Console
 
     with Console(stderr=True).status("emulating"):
@@ -95,8 +95,8 @@ def _profile(asked: "Asked", gpu: "GpuModel", kind: "WeightKind", choose: "Calla
 def _print(
     asked: "Asked", gpu: "GpuModel", product: "Product", launches: "tuple[LaunchProfile, ...]", out: Path
 ) -> None:
-    from lords_bench.profile import page
-    from lords_bench.profile.measured import latency_records, measured_us
+    from lords_bench.static.profile import page
+    from lords_bench.static.profile.measured import latency_records, measured_us
     from lords_bench.terminal import Console
 
     console = Console(highlight=False)

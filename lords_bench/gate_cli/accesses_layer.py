@@ -50,8 +50,8 @@ def collect(arguments: argparse.Namespace) -> tuple[KernelAccesses, ...]:
         DeviceError: a process that counts was lost.
         StoreError: the cache's folder refuses.
     """
-    from lords_bench.profile.accesses import kernel_accesses
     from lords_bench.static.compile import default_cache_dir
+    from lords_bench.static.profile.accesses import kernel_accesses
 
     return kernel_accesses(
         _targets(arguments), cache_dir=arguments.cache or default_cache_dir(), only=arguments.only,
@@ -60,7 +60,7 @@ def collect(arguments: argparse.Namespace) -> tuple[KernelAccesses, ...]:
 
 
 def _targets(arguments: argparse.Namespace) -> tuple[str, ...]:
-    from lords_bench.profile.accesses import TARGETS
+    from lords_bench.static.profile.accesses import TARGETS
 
     return tuple(target for target in TARGETS if not arguments.targets or target in arguments.targets)
 

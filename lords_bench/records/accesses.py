@@ -1,7 +1,7 @@
 """`KernelAccesses`: how the launches of one kernel use memory, counted in an emulator.
 
-Made by `lords_bench.profile.accesses`, pinned as JSON lines in `reports/static/accesses/<target>.jsonl`, compared by
-`lords_bench.gate`.
+Made by `lords_bench.static.profile.accesses`, pinned as JSON lines in `reports/static/accesses/<target>.jsonl`,
+compared by `lords_bench.gate`.
 """
 
 from dataclasses import dataclass

@@ -32,7 +32,6 @@ ORDER = (
     "static",
     "tuning",
     "route",
-    "profile",
     "blockwise_product",
     "ops",
     "integrations",

@@ -8,9 +8,9 @@ import torch
 from lords_bench.emulator import Launch, emulated
 from lords_bench.gate.accesses import access_changes, compare_accesses
 from lords_bench.gate.finding import Finding, Level, Located
-from lords_bench.profile.accesses import uses_of
 from lords_bench.records import Status
 from lords_bench.records.accesses import KernelAccesses
+from lords_bench.static.profile.accesses import uses_of
 from ptx_texts import run
 
 triton = pytest.importorskip("triton")

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from lords_bench.errors import UsageError
-from lords_bench.profile.measure import Asked, Product, profiled_product
-from lords_bench.profile.page import tables
-from lords_bench.profile.predict import LAUNCH_US, LaunchProfile, Residency, launch_profiles, named_gpu
 from lords_bench.records.tuned import Choice
+from lords_bench.static.profile.measure import Asked, Product, profiled_product
+from lords_bench.static.profile.page import tables
+from lords_bench.static.profile.predict import LAUNCH_US, LaunchProfile, Residency, launch_profiles, named_gpu
 from lords_bench.static.sass import Pipe
 
 pytest.importorskip("triton")

@@ -1,6 +1,6 @@
 """One small launch per kernel and target, its use of memory counted in the emulator: for the gate.
 
-`python -m lords_bench.profile.accesses sm_90` writes a record per line. The process that asks may have Triton's
+`python -m lords_bench.static.profile.accesses sm_90` writes a record per line. The process that asks may have Triton's
 interpreter switched on; this one must not. Results are kept under a hash of everything here that could change them: of
 the kernels, of what prepares and launches them, of the emulator, and of Triton's version.
 """
@@ -15,7 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import lords_bench
 from lords_bench.emulator import Launch
 from lords_bench.errors import DeviceError, RecordError, kind_and_ends
 from lords_bench.files import write_whole
@@ -24,7 +23,6 @@ from lords_bench.records.accesses import AccessKind, KernelAccesses, MemoryUse, 
 from lords_bench.records.codec import decode_noun, encode_line
 from lords_bench.records.status import Status
 from lords_bench.text import one_line
-from lords_bench.tuning.source import normalised_sha256
 
 if TYPE_CHECKING:
     from lords_bench.emulator.counters import AccessCount
@@ -35,7 +33,7 @@ TARGETS = ("sm_80", "sm_90")
 TOKENS = (64, 16, 1)
 ROWS, COLUMNS, BITS, RANK = 256, 512, 4, 16
 _LONGEST_S = 600.0
-_SOURCES = ("emulator", "kernels", "kernel_registry", "kernel_check", "reference", "profile", "prepared.py")
+_SOURCES = ("emulator", "kernels", "kernel_registry", "kernel_check", "reference", "static/profile", "prepared.py")
 
 
 def kernel_accesses(
@@ -97,12 +95,12 @@ def _decoded(text: str) -> tuple[KernelAccesses, ...]:
 
 
 def _source_digest() -> str:
-    root = Path(lords_bench.__file__).parent
+    root = Path(__file__).parents[2]
     paths: list[Path] = []
     for name in _SOURCES:
         part = root / name
         paths += sorted(part.rglob("*.py")) if part.is_dir() else [part]
-    hashes = (f"{path.relative_to(root)} {normalised_sha256(path.read_text('utf-8'))}" for path in paths)
+    hashes = (f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths)
     return hashlib.sha256("\n".join((version("triton"), *hashes)).encode()).hexdigest()[:24]
 
 

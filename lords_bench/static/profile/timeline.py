@@ -11,8 +11,8 @@ import itertools
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lords_bench.profile.flow import NOISE, Flow
-from lords_bench.profile.machine import Scheduled
+from lords_bench.static.profile.flow import NOISE, Flow
+from lords_bench.static.profile.machine import Scheduled
 
 # A round figure for results of shared memory, shuffles, conversions and products that a scoreboard guards.
 NEAR_CYCLES = 30

@@ -17,12 +17,12 @@ from functools import cached_property
 from math import ceil
 
 from lords_bench.errors import UsageError
-from lords_bench.profile.flow import Flow, flow_of, ptx_kind, sass_kind
-from lords_bench.profile.machine import Scheduled, scheduled
-from lords_bench.profile.measure import Product, Profiled
-from lords_bench.profile.timeline import Latency, Walk, common_path, rare_paths, walk
 from lords_bench.static.bounds import GPU_MODELS, GpuModel, PredictedBound, predict
 from lords_bench.static.fingerprint import resident_warps
+from lords_bench.static.profile.flow import Flow, flow_of, ptx_kind, sass_kind
+from lords_bench.static.profile.machine import Scheduled, scheduled
+from lords_bench.static.profile.measure import Product, Profiled
+from lords_bench.static.profile.timeline import Latency, Walk, common_path, rare_paths, walk
 from lords_bench.static.sass import Instruction, LoopCounts, Pipe
 from lords_bench.static.target import named_target
 

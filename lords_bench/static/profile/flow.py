@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lords_bench.errors import RecordError
-from lords_bench.profile.machine import Scheduled
+from lords_bench.static.profile.machine import Scheduled
 from lords_bench.static.sass import Instruction
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lords_bench.profile.measure import Asked
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.status import Status
 from lords_bench.records.store import read_nouns
 from lords_bench.records.tuned import Choice
 from lords_bench.static.bounds import GpuModel
+from lords_bench.static.profile.measure import Asked
 
 # Kernels pad a rank to a multiple of this.
 _RANK_UNIT = 16

@@ -1,8 +1,8 @@
 """What a warp waits for, and what hides it."""
 
-from lords_bench.profile.flow import flow_of
-from lords_bench.profile.machine import scheduled
-from lords_bench.profile.timeline import Latency, Walk, common_path, rare_paths, walk
+from lords_bench.static.profile.flow import flow_of
+from lords_bench.static.profile.machine import scheduled
+from lords_bench.static.profile.timeline import Latency, Walk, common_path, rare_paths, walk
 from sass_texts import Line, assembly, line
 
 LOAD = line("LDG.E R4, [R2.64]", sets=0)

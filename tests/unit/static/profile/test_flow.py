@@ -3,8 +3,8 @@
 import pytest
 
 from lords_bench.errors import RecordError
-from lords_bench.profile.flow import Flow, flow_of, ptx_kind, sass_kind
-from lords_bench.profile.machine import scheduled
+from lords_bench.static.profile.flow import Flow, flow_of, ptx_kind, sass_kind
+from lords_bench.static.profile.machine import scheduled
 from lords_bench.static.sass import Instruction
 from sass_texts import Line, assembly, line
 

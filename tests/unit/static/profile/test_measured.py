@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from latency_builders import make_case, make_latency, make_measurement, make_run
-from lords_bench.profile.measure import Asked
-from lords_bench.profile.measured import measured_us
-from lords_bench.profile.predict import named_gpu
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.tuned import Choice
+from lords_bench.static.profile.measure import Asked
+from lords_bench.static.profile.measured import measured_us
+from lords_bench.static.profile.predict import named_gpu
 from record_builders import make_environment
 
 H200 = named_gpu("H200", "sm_90")

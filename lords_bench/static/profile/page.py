@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from lords_bench.kernel_registry import named_kernel
-from lords_bench.profile.measure import Asked, Product
-from lords_bench.profile.predict import CACHE_LATENCY_US, ISSUED_PER_CYCLE, LATENCY_US, LAUNCH_US, LaunchProfile
 from lords_bench.static.bounds import GpuModel
+from lords_bench.static.profile.measure import Asked, Product
+from lords_bench.static.profile.predict import CACHE_LATENCY_US, ISSUED_PER_CYCLE, LATENCY_US, LAUNCH_US, LaunchProfile
 from lords_bench.static.sass import Pipe
 from lords_bench.static.tables import TextTable
 
