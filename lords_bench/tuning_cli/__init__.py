@@ -108,7 +108,7 @@ def ordered_tasks(
     *,
     workers: int | None = None,
 ) -> "list[Task | RouteTask]":
-    """What is tuned, in order: of every product the formula's kernel of each format, then the second of each, and so on.
+    """What is tuned, in order: of every product the formula's kernel of each format, then the second of each, … .
 
     A budget that ends early then favours no format. The choice between kernels comes last.
 

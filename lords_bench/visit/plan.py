@@ -33,8 +33,8 @@ _GPU_ONLY = frozenset({"check", "sanitize", "goals", "tune-few", "tune-many", "l
 # The model that a visit trains: its folder in the visit's.
 MODEL_FOLDER = "model"
 # Seconds that a problem of a kernel gets before the next is begun: compiling its space, ten tries, two run-offs. The
-# tuning steps have time for three, the formula's kernel of every format (LoRDS, NormalFloat and integer blocks), so that
-# none is tuned alone; the same step of a later visit goes on with the other kernels.
+# tuning steps have time for three, the formula's kernel of every format (LoRDS, NormalFloat and integer blocks), so
+# that none is tuned alone; the same step of a later visit goes on with the other kernels.
 TUNE_LEAST = "25s"
 
 

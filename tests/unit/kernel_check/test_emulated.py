@@ -223,7 +223,7 @@ def test_a_worker_tells_what_it_checks(capsys: pytest.CaptureFixture[str], monke
     arguments = {"m": 1, "n": 16, "k": 128, "bits": 4, "rank": 5, "dtype": torch.float16, "seed": 0}
     monkeypatch.setattr("lords_bench.kernel_check.isolated.cases_of", lambda _kernel: (arguments,))
 
-    code = main("fake_quantize", 0, "sm_80")
+    code = main(["fake_quantize 0"], "sm_80")
 
     begun, result = map(json.loads, capsys.readouterr().out.splitlines())
     assert code == 0
