@@ -91,7 +91,7 @@ def int_block(problem: Problem) -> Way:
     weight, bits = problem.integers, problem.case.bits
     # (code − zero) · scale = (level − zero/half + 1) · (scale · half) with levels (code − half)/half.
     half = 1 << (bits - 1)
-    levels_L = (torch.arange(1 << bits, device=problem.device) - half) / half
+    levels_L = (torch.arange(1 << bits) - half) / half
     prepared = prepare_blockwise(
         weight.packed, weight.scale_NG * half, levels_L, k=problem.case.k, bits=bits, block=problem.case.block,
         dtype=problem.dtype, decoder=forced_decoder(problem.dtype) or "uniform",
