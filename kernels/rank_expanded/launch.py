@@ -106,6 +106,7 @@ def _constexprs(config: RankExpandedConfig, operands: LordsOperands) -> Mapping[
         "AT_ONCE": splits_at_once(config.block_n, config.num_warps),
         "ZERO": 1 << (bits - 1) if decoder == "uniform" else GRID7_ZERO,
         "LEVEL_UNIT": 2.0 ** (1 - bits) if decoder == "uniform" else 1 / GRID7_STEPS,
-        "EVEN_N": operands.n % (config.block_n * config.tiles_per_program) == 0,
+        "EVEN_N": operands.n % config.block_n == 0,
+        "EVEN_GROUPS": triton.cdiv(operands.n, config.block_n) % config.tiles_per_program == 0,
         "EVEN_K": operands.k_blocks % config.blocks_k == 0 and operands.k % k_block(bits) == 0,
     }
