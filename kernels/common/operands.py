@@ -4,7 +4,7 @@ Prepared once per weight and dtype, then reused by every call; nothing here runs
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +13,7 @@ import triton.language as tl
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.layout import integer_columns_per_block, integer_tile_count, k_block, k_of_column
 from lords_bench.kernels.common.ptx import Decoder
+from lords_bench.kernels.common.ready import Memo
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +62,7 @@ class LordsOperands:
         levels: table for the decoder.
         n, k, bits: shape of the weight, bits per code.
         rank: padded rank, 16, 32 or 64.
+        memo: the calls that kernels have made of it (`ready.ready_call`).
     """
 
     packed: "Tensor"
@@ -71,6 +73,7 @@ class LordsOperands:
     k: int
     bits: int
     rank: int
+    memo: Memo = field(init=False, repr=False, default_factory=dict)
 
     @property
     def k_blocks(self) -> int:
