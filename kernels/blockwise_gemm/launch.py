@@ -19,6 +19,9 @@ from lords_bench.kernels.common.support import Support, require_matrix, tensor_c
 
 CONFIG = BlockwiseGemmConfig
 
+# An adapter of more is added by a product of its own: its factor would take the registers of the sums.
+MAX_LORA_RANK = 64
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LoraTerm:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GRID7_ZERO = 64
 GRID7_STEPS = 63
-MAX_RANK = 64
+MAX_RANK = 128
 
 # A level counts as a point (b - 64)/63 of the grid if float32 storage is all that separates them.
 _GRID_TOLERANCE = 1e-6
@@ -61,7 +61,7 @@ class LordsOperands:
         a_RK: factor A with its rank padded by zero rows; K as it is.
         levels: table for the decoder.
         n, k, bits: shape of the weight, bits per code.
-        rank: padded rank, 16, 32 or 64.
+        rank: padded rank, 16, 32, 64 or 128.
         memo: the calls that kernels have made of it (`ready.ready_call`).
     """
 
@@ -82,10 +82,10 @@ class LordsOperands:
 
 
 def padded_rank(rank: int) -> int:
-    """Rank that the kernels compute with: the next of 16, 32, 64.
+    """Rank that the kernels compute with: the next of 16, 32, 64, 128.
 
     Raises:
-        UsageError: rank above 64 or below 1.
+        UsageError: rank above 128 or below 1.
     """
     if not 1 <= rank <= MAX_RANK:
         raise UsageError(f"rank {rank} is outside 1 to {MAX_RANK}; use dequantize and a dense matmul")

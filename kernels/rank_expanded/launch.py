@@ -16,7 +16,7 @@ from lords_bench.kernels.common.split_k import launch_sum
 from lords_bench.kernels.common.support import YES, Support, no, require_matrix
 from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
 from lords_bench.kernels.rank_expanded.kernel import rank_expanded_kernel
-from lords_bench.kernels.rank_expanded.space import MAX_TOKENS, RankExpandedConfig, default_config
+from lords_bench.kernels.rank_expanded.space import MAX_RANK, MAX_TOKENS, RankExpandedConfig, default_config
 
 CONFIG = RankExpandedConfig
 
@@ -38,13 +38,15 @@ class RankExpandedOperands:
 
 
 def supports(m: int, operands: LordsOperands, dtype: torch.dtype) -> Support:
-    """One to four tokens, levels on the 7-bit grid or of an INT-n codebook, any float activations."""
+    """One to four tokens, ranks up to 64, levels on the 7-bit grid or of an INT-n codebook, any float activations."""
     if m > MAX_TOKENS:
         return no(f"M = {m} is above {MAX_TOKENS}, where decoding once per token stops paying; use scale_tile")
     if operands.levels.integer_levels is None:
         return no("levels are off the 7-bit grid, which the integer path needs; use scale_tile")
     if operands.levels.decoder == "table16":
         return no("decoder 'table16' has no integer path; prepare the weight for 'grid7' or 'table'")
+    if operands.rank > MAX_RANK:
+        return no(f"rank {operands.rank} is above {MAX_RANK}, where registers run out; use scale_tile")
     if dtype not in (torch.float16, torch.bfloat16, torch.float32):
         return no(f"activations are {dtype}; use float16, bfloat16 or float32")
     return YES

@@ -84,7 +84,7 @@ def _call(
     if not support.ok:
         raise UsageError(support.reason)
     config = config or default_config(
-        m, operands.n, operands.k, bits=operands.bits, gpu=gpu,
+        m, operands.n, operands.k, bits=operands.bits, rank=operands.rank, gpu=gpu,
         in_float32=x_MK.dtype == torch.float32,
     )  # fmt: skip
     require_fp16_scale(config.scale_in_fp16, x_MK, operands.b_NR)

@@ -31,7 +31,7 @@ def _rank_expanded(problem: Problem, machine: Machine) -> SearchSpace:
 def _scale_tile(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("scale_tile")
     default = module.default_config(
-        problem.m_bucket, problem.n, problem.k, bits=problem.bits, gpu=gpu_of_machine(machine),
+        problem.m_bucket, problem.n, problem.k, bits=problem.bits, rank=problem.rank, gpu=gpu_of_machine(machine),
         in_float32=problem.x_dtype == "float32",
     )  # fmt: skip
     return listed_space(module.space(bits=problem.bits), default=default)

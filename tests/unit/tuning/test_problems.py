@@ -93,7 +93,7 @@ def test_a_weight_without_memory_is_of_its_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"ranks": "65"}, "rank 65"), ({"dtype": "float8"}, "dtype 'float8'")]
+    ("options", "message"), [({"ranks": "129"}, "rank 129"), ({"dtype": "float8"}, "dtype 'float8'")]
 )
 def test_what_kernels_do_not_take_is_refused(options: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
