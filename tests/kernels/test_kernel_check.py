@@ -120,7 +120,7 @@ def test_gradients_of_the_kernels_agree_with_the_reference() -> None:
 
 @pytest.mark.parametrize("kernel", ["dequantize_matmul", "fake_quantize"])
 def test_a_worker_checks_a_kernel_on_a_case(kernel: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code = isolated.main(kernel, 9, device=CPU, decoder="table", last=10)
+    code = isolated.main([f"{kernel} 9"], device=CPU, decoder="table")
 
     begun, result = map(json.loads, capsys.readouterr().out.splitlines())
     assert code == 0
