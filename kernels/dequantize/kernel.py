@@ -32,7 +32,7 @@ def dequantize_kernel(
         for first_rank in range(0, RANK, 16):
             ranks = first_rank + tl.arange(0, 16)
             b = tl.load(b_ptr + (first_n + rows)[:, None] * RANK + ranks[None, :])
-            a = tl.load(a_ptr + ranks[:, None] * K + k[None, :], mask=(k < K)[None, :], other=0.0)
+            a = tl.load(a_ptr + ranks[:, None] * K + k[None, :], mask=k[None, :] < K, other=0.0)
             scale = tl.dot(b, a, scale, input_precision="ieee")
     else:
         b = load_b(b_ptr, first_n + rows, RANK)
