@@ -21,7 +21,6 @@ from lords_bench.spec.numbers import WORKERS
 
 if TYPE_CHECKING:
     from lords_bench.kernel_check import CheckResult
-    from lords_bench.kernel_check.isolated import Command
     from lords_bench.records.check import CheckTool
 
 
@@ -135,13 +134,13 @@ class _Place:
 
     Attributes:
         words: behind "Kernels against float64".
-        worker: a kernel and its first case to the command line of a worker.
+        worker: the command line of a worker.
         emulated: the target that is emulated; None is a GPU.
         not_counted: kinds of the emulator's faults that are not held against a kernel, with the reason.
     """
 
     words: str
-    worker: "Command"
+    worker: list[str]
     emulated: str | None = None
     not_counted: tuple[str, ...] = ()
 
@@ -158,7 +157,7 @@ def _place(device: str | None) -> _Place:
         from lords_bench.kernel_check.isolated import worker_command
 
         _require_cuda()
-        return _Place(words=f"on {torch.cuda.get_device_name()}", worker=worker_command)
+        return _Place(words=f"on {torch.cuda.get_device_name()}", worker=worker_command())
     from lords_bench.emulator.faults import FaultKind
     from lords_bench.emulator.target import emulated_gpu
     from lords_bench.kernel_check.emulated import emulated_command, excuse
@@ -198,7 +197,7 @@ def run_check(
     """
     from rich.progress import Progress
 
-    from lords_bench.kernel_check.isolated import cases_of, check_isolated
+    from lords_bench.kernel_check.isolated import check_isolated, queue
     from lords_bench.static.tables import TextTable
     from lords_bench.terminal import Console
 
@@ -206,15 +205,15 @@ def run_check(
     kernels = _kernels(only)
     console = Console()
     with _Kept(out, command, place) as kept, Progress(console=console, transient=True) as progress:
-        first = {kernel: kept.settled(kernel) for kernel in kernels}
-        total = sum(len(cases_of(kernel)) for kernel in kernels)
-        task = progress.add_task("checking", total=total, completed=sum(first.values()))
+        jobs = queue(kernels)
+        done = kept.settled() & {(job.kernel, job.case) for job in jobs}
+        task = progress.add_task("checking", total=len(jobs), completed=len(done))
 
         def on_result(result: "CheckResult") -> None:
             kept.add("float64", result.kernel, result.case, result.status, result.reason, result.worst)
             progress.advance(task)
 
-        results = check_isolated(kernels, workers=workers, command=place.worker, first=first, on_result=on_result)
+        results = check_isolated(kernels, workers=workers, command=place.worker, done=done, on_result=on_result)
     title = f"Kernels against float64 {place.words}"
     columns = ("kernel", "bits", "dtype", "ok", "refused", "wrong", "worst error / bound")
     console.print_table(TextTable(title=title, columns=columns, rows=check_rows(results)))
@@ -223,7 +222,7 @@ def run_check(
         console.print(f"{result.kernel} {result.case}: {result.status}: {result.reason}", soft_wrap=True)
     for reason in place.not_counted:
         console.print(f"not counted: {reason}", soft_wrap=True)
-    earlier = f", {sum(first.values())} more in an earlier run" if sum(first.values()) else ""
+    earlier = f", {len(done)} more in an earlier run" if done else ""
     console.print(f"{len(results)} checks, {len(wrong)} wrong{earlier}")
     return 1 if wrong else 0
 
@@ -302,17 +301,14 @@ class _Kept:
         if self._store is not None:
             self._store.close()
 
-    def settled(self, kernel: str) -> int:
-        """How many of a kernel's first cases an earlier run has settled."""
-        from lords_bench.kernel_check.cases import case_name
-        from lords_bench.kernel_check.isolated import cases_of
+    def settled(self) -> set[tuple[str, str]]:
+        """(kernel, case) that an earlier run has settled."""
         from lords_bench.records.check import check_key, checked
 
         if self._store is None:
-            return 0
+            return set()
         done = checked(self._store.records, check_key(self._environment, self._emulated))
-        names = [case_name(**case) for case in cases_of(kernel)]
-        return next((place for place, name in enumerate(names) if ("float64", kernel, name) not in done), len(names))
+        return {(kernel, case) for tool, kernel, case in done if tool == "float64"}
 
     def add(
         self, tool: "CheckTool", kernel: str, case: str, status: Status, reason: str | None, worst: float | None
