@@ -1,12 +1,16 @@
 """The workbench of a real device: methods are built with torch, checked against float64, and timed together."""
 
+from collections.abc import Sequence
+
 import torch
 
 from lords_bench.errors import LordsBenchError, reason_of
+from lords_bench.products.keys import machine_of
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.spec.latency import DENSE, LatencyCase
 from lords_bench.suites.baselines.check import Checked, as_candidate
+from lords_bench.suites.baselines.prewarm import prewarm
 from lords_bench.suites.baselines.problem import Problem, Way
 from lords_bench.suites.baselines.registry import builder
 from lords_bench.suites.latency_run import Built, Timed
@@ -31,6 +35,12 @@ class TorchWorkbench:
         self, device: Device, *, place: torch.device, dtype: torch.dtype, policy: Policy, seed: int = 0
     ) -> None:
         self._device, self._place, self._dtype, self._policy, self._seed = device, place, dtype, policy, seed
+
+    def prewarm(self, wanted: Sequence[tuple[LatencyCase, str]]) -> None:
+        """Compile in parallel processes what each (case, method) will launch; on a CPU there is nothing to compile."""
+        machine = machine_of(torch.empty(0, device=self._place).device)
+        if machine is not None:
+            prewarm(wanted, dtype=self._dtype, machine=machine)
 
     @torch.no_grad()
     def time(self, case: LatencyCase, regime: Regime, methods: tuple[str, ...]) -> Timed:

@@ -66,7 +66,9 @@ KERNEL = Entry(
             # The scale, and its product with a level; weights are scaled one by one.
             roundings=Roundings(count=2, of_table=True, of_zero=2),
             tuning=TUNING,
-            with_adapter=_with_adapter,
+            with_adapter=lambda rank: (
+                _with_adapter if rank <= kernel_module("blockwise_gemm.launch").MAX_LORA_RANK else None
+            ),
         ),
     ),
     cases=_cases,

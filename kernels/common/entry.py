@@ -125,8 +125,8 @@ class Kernel:
         roundings: what its result is held to.
         tuning: None if it has nothing to configure.
         is_compiled: whether it launches kernels; else it takes weights that are not prepared for any.
-        with_adapter: as `launch`, for a weight with an adapter whose product it adds to its own sums; None where it
-            cannot.
+        with_adapter: rank to a `launch` for a weight with an adapter of that rank, whose product it adds to its own
+            sums; None where it cannot.
     """
 
     name: str
@@ -137,7 +137,7 @@ class Kernel:
     roundings: Roundings
     tuning: Tuning | None = None
     is_compiled: bool = True
-    with_adapter: Callable[[Tensor, Any, Tensor | None, Any], Tensor] | None = None
+    with_adapter: Callable[[int], Callable[[Tensor, Any, Tensor | None, Any], Tensor] | None] = lambda _rank: None
 
     def supports(self, m: int, weight: Prepared, dtype: torch.dtype) -> Support:
         """Whether it takes M tokens of the dtype times the weight, and why not."""

@@ -14,7 +14,13 @@ TUNING = Tuning(
     config=lambda: kernel_module("scale_tile.space").ScaleTileConfig,
     space=lambda problem: kernel_module("scale_tile.space").space(bits=problem.bits),
     rule=lambda problem, gpu: kernel_module("scale_tile.space").default_config(
-        problem.m_bucket, problem.n, problem.k, bits=problem.bits, gpu=gpu, in_float32=problem.x_dtype == "float32"
+        problem.m_bucket,
+        problem.n,
+        problem.k,
+        bits=problem.bits,
+        rank=problem.rank,
+        gpu=gpu,
+        in_float32=problem.x_dtype == "float32",
     ),
     work=WorkForm(grid="split-k", issue=(4.7, 4.7, 4.7)),
 )

@@ -7,7 +7,7 @@ from lords_bench.errors import UsageError
 from lords_bench.spec.numbers import COUNT
 
 if TYPE_CHECKING:
-    from lords_bench.records.tuned import Problem
+    from lords_bench.records.tuned import Machine, Problem
 
 DTYPES = ("bfloat16", "float16", "float32")
 _DEFAULT_SHAPES = {"cuda": "llama-3-8b", "cpu": "768x768", "fake": "4096x4096"}
@@ -40,12 +40,13 @@ def problems_of(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "lis
 
 def _beside(found: "list[Problem]", blocks: "list[Problem]") -> "list[Problem]":
     """The block-wise problems behind those of the same product: a budget that ends early has tuned both or neither."""
+    place = {key: number for number, key in enumerate(dict.fromkeys(map(product_of, (*found, *blocks))))}
+    return sorted((*found, *blocks), key=lambda problem: place[product_of(problem)])
 
-    def product(problem: "Problem") -> tuple[int, int, int, int]:
-        return problem.bits, problem.n, problem.k, problem.m_bucket
 
-    place = {key: number for number, key in enumerate(dict.fromkeys(map(product, (*found, *blocks))))}
-    return sorted((*found, *blocks), key=lambda problem: place[product(problem)])
+def product_of(problem: "Problem") -> tuple[int, int, int, int]:
+    """What problems of one product have in common, whatever the format of the weight."""
+    return problem.bits, problem.n, problem.k, problem.m_bucket
 
 
 def _shapes_and_ranks(arguments: argparse.Namespace) -> list[tuple[int, int, int]]:
@@ -86,13 +87,22 @@ def _stand_in_problem(m: int, n: int, k: int, bits: int, rank: int, dtype: str) 
     )
 
 
-def serves(kernel: str, problem: "Problem") -> bool:
-    """Whether a kernel is worth tuning for that many tokens, as the kernels themselves say."""
+def candidates(kernels: tuple[str, ...], problem: "Problem", machine: "Machine") -> tuple[str, ...]:
+    """Those of the kernels that take the problem, as they say themselves, the formula's first."""
+    from lords_bench.kernels.common.gpu import pretended_gpu
     from lords_bench.kernels.common.without_memory import any_without_memory
-    from lords_bench.products.route import takes
+    from lords_bench.products.route import kernels_for, takes, tokens_of
+    from lords_bench.tuning.kernel_spaces import gpu_of_machine
     from lords_bench.tuning.plan import STAND_INS
 
-    return kernel in STAND_INS or takes(kernel, problem.m_bucket, any_without_memory(problem))
+    stand_ins = tuple(name for name in kernels if name in STAND_INS and problem.block is None)
+    if stand_ins == kernels:
+        return kernels
+    weight, tokens = any_without_memory(problem), tokens_of(problem.m_bucket)
+    with pretended_gpu(gpu_of_machine(machine)):
+        in_route = kernels_for(problem.m_bucket, weight)
+        others = [name for name in kernels if name not in in_route and takes(name, tokens, weight)]
+    return (*(name for name in in_route if name in kernels), *others, *stand_ins)
 
 
 def _shapes(text: str) -> list[tuple[int, int]]:

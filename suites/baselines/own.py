@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import CheckCase, expected_and_bound
-from lords_bench.kernels.common.prepared import MAX_KERNEL_RANK, PreparedWeight, forced_decoder, prepare
+from lords_bench.kernels.common.prepared import PreparedWeight, forced_decoder, prepare
 from lords_bench.kernels.common.prepared_blocks import LoraAdapter, PreparedBlockwise, prepare_blockwise
 from lords_bench.products.lookup import Found
 from lords_bench.products.ops import lords_matmul
@@ -93,7 +93,7 @@ def int_block(problem: Problem) -> Way:
     weight, bits = problem.integers, problem.case.bits
     # (code − zero) · scale = (level − zero/half + 1) · (scale · half) with levels (code − half)/half.
     half = 1 << (bits - 1)
-    levels_L = (torch.arange(1 << bits, device=problem.device) - half) / half
+    levels_L = (torch.arange(1 << bits) - half) / half
     prepared = prepare_blockwise(
         weight.packed, weight.scale_NG * half, levels_L, k=problem.case.k, bits=bits, block=problem.case.block,
         dtype=problem.dtype, decoder=forced_decoder(problem.dtype) or "uniform",
@@ -142,7 +142,7 @@ def qlora_fused(problem: Problem) -> Way:
         adapted = dataclasses.replace(weight, adapter=LoraAdapter(a_RK=a, b_NR=b, scaling=LORA_SCALING))
         return with_adapter(x_MK, adapted, None, config_of(base.kernel, base.config))
 
-    with_adapter = None if kernel is None or b_NR.shape[1] > MAX_KERNEL_RANK else kernel.with_adapter
+    with_adapter = None if kernel is None else kernel.with_adapter(b_NR.shape[1])
     return Way(
         kernel=f"matmul + {base.kernel} with adapter" if with_adapter else f"{base.kernel} + matmul + addmm",
         operands=(base.operands, a_RK, b_NR),
