@@ -7,7 +7,7 @@ from lords_bench.records.latency import LatencyRecord, LatencyRun
 from lords_bench.records.measurement import Measurement, Peaks, Regime
 from lords_bench.records.status import Status
 from lords_bench.records.store import NounStore
-from lords_bench.reporting.latency.comparisons import Section, select_sections
+from lords_bench.report.latency.comparisons import Section, select_sections
 from lords_bench.spec.latency import LatencyCase, LatencySuite
 from lords_bench.suites.latency_fake import DEVICE_NAME, PEAKS, FakeWorkbench
 from lords_bench.suites.latency_run import run_latency

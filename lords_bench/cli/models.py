@@ -117,8 +117,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     from lords_bench.integrations.lm_eval_tasks import run_tasks
     from lords_bench.integrations.quantized_folder import load_any_model
-    from lords_bench.reporting import format as fmt
-    from lords_bench.reporting.metrics import METRICS
+    from lords_bench.report import format as fmt
+    from lords_bench.report.metrics import METRICS
     from lords_bench.suites.evaluate import AccuracyEvaluation
     from lords_bench.suites.evaluation_text import FULL, QUICK, text_of_testbed
     from lords_bench.suites.layers import replaced_layers

@@ -55,7 +55,7 @@ def rebuild(out: Path, name: str, suite: str = "accuracy") -> tuple[Path, ...]:
         RecordError: there are no records.
         StoreError: the disk refuses.
     """
-    from lords_bench.reporting.render import write_report
+    from lords_bench.report.render import write_report
 
     return write_report(out / name, REPORTS[suite](record_path(out, name, suite)))
 
@@ -86,8 +86,8 @@ def history(out: Path, name: str) -> int:
         RecordError: no record has it.
     """
     from lords_bench.records.latency import LatencyRecord
-    from lords_bench.reporting.history import history_report, named_history_metric
-    from lords_bench.reporting.render import write_report
+    from lords_bench.report.history import history_report, named_history_metric
+    from lords_bench.report.render import write_report
 
     suite = named_history_metric(name).suite
     noun: type[BenchRecord | LatencyRecord] = LatencyRecord if suite == "latency" else BenchRecord
@@ -104,7 +104,7 @@ def history(out: Path, name: str) -> int:
 
 
 def _accuracy_files(path: Path) -> dict[str, str]:
-    from lords_bench.reporting.render import accuracy_report
+    from lords_bench.report.render import accuracy_report
 
     found = read_records(path)
     return accuracy_report(found.records, found.rejected)
@@ -112,7 +112,7 @@ def _accuracy_files(path: Path) -> dict[str, str]:
 
 def _latency_files(path: Path) -> dict[str, str]:
     from lords_bench.records.latency import LatencyRecord
-    from lords_bench.reporting.latency.render import latency_report
+    from lords_bench.report.latency.render import latency_report
 
     found = read_nouns(path, LatencyRecord)
     return latency_report(found.records, found.rejected)
@@ -120,7 +120,7 @@ def _latency_files(path: Path) -> dict[str, str]:
 
 def _lifecycle_files(path: Path) -> dict[str, str]:
     from lords_bench.records import LifecycleRecord
-    from lords_bench.reporting.lifecycle.render import lifecycle_report
+    from lords_bench.report.lifecycle.render import lifecycle_report
 
     found = read_nouns(path, LifecycleRecord)
     return lifecycle_report(found.records, found.rejected)
@@ -128,7 +128,7 @@ def _lifecycle_files(path: Path) -> dict[str, str]:
 
 def _cost_files(path: Path) -> dict[str, str]:
     from lords_bench.records.cost import CostRecord
-    from lords_bench.reporting.cost import cost_report
+    from lords_bench.report.cost import cost_report
 
     found = read_nouns(path, CostRecord)
     return cost_report(found.records, found.rejected)
@@ -136,7 +136,7 @@ def _cost_files(path: Path) -> dict[str, str]:
 
 def _check_files(path: Path) -> dict[str, str]:
     from lords_bench.records.check import CheckRecord
-    from lords_bench.reporting.checks import checks_report
+    from lords_bench.report.checks import checks_report
 
     found = read_nouns(path, CheckRecord)
     return checks_report(found.records, found.rejected)
@@ -156,8 +156,8 @@ REPORTS: Mapping[str, Callable[[Path], dict[str, str]]] = MappingProxyType(
 
 def print_closing(records: Sequence[BenchRecord], paths: Sequence[Path]) -> None:
     """Table and verdict of these records, then the paths of the pages."""
-    from lords_bench.reporting.page import accuracy_page
-    from lords_bench.reporting.terminal import terminal_table
+    from lords_bench.report.page import accuracy_page
+    from lords_bench.report.terminal import terminal_table
 
     section = accuracy_page(records, has_figures=False).sections[0]
     content = terminal_table(section)
@@ -186,7 +186,7 @@ def print_closing(records: Sequence[BenchRecord], paths: Sequence[Path]) -> None
 def print_latency(path: Path, pages: Sequence[Path]) -> None:
     """Verdict of the newest device of a record file, then the paths of the pages."""
     from lords_bench.records.latency import LatencyRecord
-    from lords_bench.reporting.latency.page import latency_page
+    from lords_bench.report.latency.page import latency_page
 
     section = latency_page(read_nouns(path, LatencyRecord).records).sections[0]
     for line in (section.name, *section.notices, *section.headline, *section.verdict):

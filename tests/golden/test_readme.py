@@ -7,10 +7,10 @@ import pytest
 
 from architecture.import_map import ROOT
 from lords_bench.records import LifecycleRecord, read_nouns, read_records
-from lords_bench.reporting.lifecycle.page import lifecycle_page
-from lords_bench.reporting.lifecycle.views import LifecycleSection
-from lords_bench.reporting.page import accuracy_page
-from lords_bench.reporting.views import MethodRow, Section
+from lords_bench.report.lifecycle.page import lifecycle_page
+from lords_bench.report.lifecycle.views import LifecycleSection
+from lords_bench.report.page import accuracy_page
+from lords_bench.report.views import MethodRow, Section
 
 README = (ROOT / "README.md").read_text("utf-8")
 RECORDS = ROOT / "reports/records/cpu"

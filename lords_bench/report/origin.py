@@ -1,0 +1,79 @@
+"""Where records come from, in the words that every page uses: machine, versions, commit, dates, lines not believed."""
+
+import hashlib
+from collections.abc import Iterable
+
+from lords_bench.records import BenchRecord, Environment, LifecycleRecord, RejectedLine
+from lords_bench.records.codec import canonical_json, to_plain
+from lords_bench.records.latency import LatencyRecord
+from lords_bench.report import format as fmt
+
+GIB = 2**30
+_SHOWN_DIGITS = 12
+# Whatever can move a number.
+_VERSIONS = ("lords_bench", "python", "torch", "transformers", "triton", "numpy")
+
+
+def machine(environment: Environment, *, last: str | None = None) -> str:
+    """Processor, cores, threads and memory in words; `last` ends the list in place of the GPU."""
+    parts = [environment.device_name]
+    if environment.device != "cpu":
+        parts.append(f"host {environment.cpu_model or fmt.UNKNOWN}")
+    if environment.cpu_cores is not None:
+        parts.append(f"{environment.cpu_cores} CPU cores")
+    if environment.torch_threads is not None:
+        parts.append(f"{environment.torch_threads} torch threads")
+    if environment.memory_bytes is not None:
+        parts.append(f"{environment.memory_bytes / GIB:.0f} GiB memory")
+    parts.append(f"GPU: {environment.gpu_name or 'none'}" if last is None else last)
+    return ", ".join(parts)
+
+
+def versions(environment: Environment, *, without: Iterable[str] = ()) -> str:
+    """Every version that can move a number, less those `without` a part in it."""
+    names = [name for name in _VERSIONS if name not in without]
+    return ", ".join(f"{name} {getattr(environment, name) or 'absent'}" for name in names)
+
+
+def commit(environment: Environment) -> str:
+    """The commit, and whether the code differed from it."""
+    if environment.git_commit is None:
+        return "unknown (not a git checkout)"
+    state = {True: "with uncommitted changes", False: "clean", None: "state unknown"}[environment.git_dirty]
+    return f"{short(environment.git_commit)} ({state})"
+
+
+def platform(environment: Environment) -> str:
+    """The operating system, and the hash that tells one host from another."""
+    return f"{environment.platform}, host {environment.hostname_sha256 or fmt.UNKNOWN}"
+
+
+def date_span(dates_utc: Iterable[str]) -> str:
+    """The first and the last date, or the only one.
+
+    Raises:
+        ValueError: there is no date.
+    """
+    first, last = min(found := list(dates_utc)), max(found)
+    return first if first == last else f"{first} to {last}"
+
+
+def age(record: BenchRecord | LatencyRecord | LifecycleRecord) -> tuple[str, str]:
+    """Orders records by time, then by content, so that equal times are decided the same way everywhere."""
+    return record.created_utc, hashlib.sha256(canonical_json(to_plain(record)).encode()).hexdigest()
+
+
+def short(digest: str) -> str:
+    """As much of a hash as tells it apart for a reader."""
+    return digest[:_SHOWN_DIGITS]
+
+
+def each_once(values: Iterable[str]) -> str:
+    """The different values in order of appearance, as one phrase."""
+    return fmt.listing(list(dict.fromkeys(values)))
+
+
+def rejected_notices(rejected: Iterable[RejectedLine]) -> tuple[str, ...]:
+    """One sentence for each line of a record file that is not believed, in file order."""
+    lines = sorted(rejected, key=lambda item: (item.line, item.reason))
+    return tuple(f"Line {item.line} of the record file is not used: {item.reason}." for item in lines)
