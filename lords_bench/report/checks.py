@@ -4,12 +4,24 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from lords_bench.errors import RecordError
-from lords_bench.markdown import code, escape, line, table
 from lords_bench.records.check import TOOLS, CheckRecord, CheckTool
 from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
-from lords_bench.report.origin import rejected_notices
-from lords_bench.report.plain import provenance
+from lords_bench.report.document import (
+    Article,
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Column,
+    Document,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+)
+from lords_bench.report.origin import device_facts, grouped, origin_section, rejected_notices, remake
+from lords_bench.report.pages import page_files
 
 _TITLES: dict[CheckTool, str] = {
     "float64": "Against float64",
@@ -25,7 +37,7 @@ WHOLE_TOOL = "any"
 
 
 def checks_report(records: Iterable[CheckRecord], rejected: Iterable[RejectedLine] = ()) -> dict[str, str]:
-    """File name → text of the report: `checks.md`. Same records, same text.
+    """File name → text of the report, in Markdown and HTML. Same records, same text.
 
     Raises:
         RecordError: there is no check record.
@@ -35,22 +47,34 @@ def checks_report(records: Iterable[CheckRecord], rejected: Iterable[RejectedLin
         raise RecordError("there is no check record to report; run 'lords-bench kernels --check' on a GPU")
     newest = max(found, key=lambda record: record.created_utc)
     kept, older = newest_checks(found, newest.run_key)
-    lines = [_heading(newest.emulated), "", line("**{}**", verdict(kept)), ""]
-    lines += provenance(newest.environment, command=newest.command, dates=[record.created_utc for record in kept])
-    lines += [line("- Not counted: {}", reason) for reason in newest.not_counted]
-    if older:
-        lines.append(f"- {older} checks of other source or versions are in the record file and not shown.")
-    for tool in TOOLS:
-        members = [record for record in kept if record.tool == tool]
-        lines += ["", f"## {_TITLES[tool]}", "", *(_float64(members) if tool == "float64" else _checker(members))]
-    lines += ["", *map(escape, rejected_notices(rejected))]
-    return {"checks.md": "\n".join(lines).rstrip() + "\n"}
+    by_tool = grouped(kept, lambda record: record.tool)
+    notices = (f"{older} checks of other source or versions are in the record file and not shown.",) if older else ()
+    dates = [record.created_utc for record in kept]
+    opening: list[Block] = [Paragraph(text=verdict(kept), kind="lead")]
+    if newest.not_counted:
+        opening.append(Bullets(items=tuple(f"Not counted: {reason}" for reason in newest.not_counted)))
+    sections = (
+        Section(label="Verdict", blocks=tuple(opening)),
+        *(Section(title=_TITLES[tool], blocks=_blocks(tool, by_tool.get(tool, []))) for tool in TOOLS),
+        origin_section(device_facts(newest.environment, command=newest.command, dates=dates)),
+    )
+    document = Document(
+        file="checks",
+        suite="checks",
+        kind="check report",
+        part="device",
+        title=_title(newest.emulated),
+        notices=(*notices, *rejected_notices(rejected)),
+        articles=(Article(name=newest.environment.device_name, sections=sections),),
+        guide={"Checks": CHECK_WORDS, **remake(newest.command)},
+    )
+    return page_files(document)
 
 
-def _heading(emulated: str | None) -> str:
+def _title(emulated: str | None) -> str:
     if emulated is None:
-        return "# Are the kernels right on this device?"
-    return line("# Are the kernels right, compiled for {} and executed in an emulator, not run on a GPU?", emulated)
+        return "Are the kernels right on this device?"
+    return f"Are the kernels right, compiled for {emulated} and executed in an emulator, not run on a GPU?"
 
 
 def newest_checks(records: Sequence[CheckRecord], run_key: str) -> tuple[tuple[CheckRecord, ...], int]:
@@ -81,37 +105,32 @@ def verdict(records: Sequence[CheckRecord]) -> str:
     return " ".join(sentences)
 
 
-def _float64(records: Sequence[CheckRecord]) -> list[str]:
+def _blocks(tool: CheckTool, records: Sequence[CheckRecord]) -> tuple[Block, ...]:
     if not records:
-        return ["Not run."]
-    kernels = dict.fromkeys(record.kernel for record in records)
-    rows = []
-    for kernel in kernels:
-        members = [record for record in records if record.kernel == kernel]
-        counts = Counter(record.status for record in members)
-        worst = max((record.worst for record in members if record.worst is not None), default=None)
-        fine = counts[Status.OK], counts[Status.UNSUPPORTED]
-        shown = "" if worst is None else f"{worst:.3f}"
-        rows.append((code(kernel), *map(str, (*fine, len(members) - sum(fine))), shown))
-    text = [
-        CHECK_WORDS,
-        "",
-        *table(("kernel", "right", "refused", "wrong", "worst error / bound"), rows),
-    ]
-    return [*text, *_failures(records)]
+        return (Paragraph(text="Not run."),)
+    fine = {Status.OK, Status.UNSUPPORTED} if tool == "float64" else {Status.OK}
+    failed = [record for record in records if record.status not in fine]
+    named = tuple((Code(record.kernel), f" {record.case}: {record.status}: {record.reason}") for record in failed)
+    table = _kernels(records) if tool == "float64" else _results(records, label=_TITLES[tool])
+    return (table, Bullets(items=named)) if failed else (table,)
 
 
-def _checker(records: Sequence[CheckRecord]) -> list[str]:
-    if not records:
-        return ["Not run."]
-    rows = [
-        (code(record.kernel), record.case, "no finding" if record.status is Status.OK else f"{record.status}")
-        for record in records
-    ]
-    return [*table(("kernel", "case", "result"), rows), *_failures(records, unsupported=True)]
+def _results(records: Sequence[CheckRecord], *, label: str) -> Table:
+    found = ["no finding" if record.status is Status.OK else str(record.status) for record in records]
+    rows = [(Cell(text=Code(record.kernel)), record.case, text) for record, text in zip(records, found, strict=True)]
+    columns = ("kernel", Column(name="case", style=""), Column(name="result", style=""))
+    return Table(label=label, columns=columns, rows=tuple(rows))
 
 
-def _failures(records: Sequence[CheckRecord], *, unsupported: bool = False) -> list[str]:
-    fine = (Status.OK,) if unsupported else (Status.OK, Status.UNSUPPORTED)
-    found = [record for record in records if record.status not in fine]
-    return ["", *(line("- {} {}: {}: {}", code(r.kernel), r.case, r.status, r.reason) for r in found)] if found else []
+def _kernels(records: Sequence[CheckRecord]) -> Table:
+    rows = tuple(_kernel_row(members) for members in grouped(records, lambda record: record.kernel).values())
+    columns = ("kernel", "right", "refused", "wrong", "worst error / bound")
+    return Table(label=_TITLES["float64"], columns=columns, rows=rows)
+
+
+def _kernel_row(members: Sequence[CheckRecord]) -> Row:
+    counts = Counter(record.status for record in members)
+    worst = max((record.worst for record in members if record.worst is not None), default=None)
+    fine = counts[Status.OK], counts[Status.UNSUPPORTED]
+    shown = "" if worst is None else f"{worst:.3f}"
+    return (Cell(text=Code(members[0].kernel)), *map(str, (*fine, len(members) - sum(fine))), shown)

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from lords_bench.errors import RecordError
-from lords_bench.markdown import code, escape, line, table
 from lords_bench.records.cost import COST_SUITES, CostRecord, CostSuite
+from lords_bench.records.measurement import Measurement
 from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
 from lords_bench.report import format as fmt
-from lords_bench.report.origin import rejected_notices
-from lords_bench.report.plain import memory, provenance
+from lords_bench.report.document import Article, Block, Bullets, Cell, Code, Document, Paragraph, Row, Section, Table
+from lords_bench.report.origin import device_facts, grouped, memory, origin_section, rejected_notices, remake
+from lords_bench.report.pages import page_files
 from lords_bench.stats.verdict import Judgement, Verdict, judge_measurements
 
 # Goal of issue and README: all 224 linear layers of Llama-3-8B, on one data-centre GPU.
@@ -19,45 +20,64 @@ PTQ_GOAL_S = 180.0
 STEP_GOAL = 1.3
 STEP_SUBJECT = "lords"
 STEP_BASELINE = "qlora-peft"
-PTQ_WORDS = (
-    "Time is the wall clock of quantizing one weight that lies on the device, the device idle before and after. Peak "
-    "memory is what was held beyond the weight itself. Error is the squared error relative to the weight's, of "
-    "synthetic weights: it ranks nothing."
+TIME_WORDS = (
+    "The wall clock of quantizing one weight that lies on the device, the device idle before and after. Peak memory is "
+    "what was held beyond the weight itself."
 )
+ERROR_WORDS = "Squared error relative to the weight's, of synthetic weights: it ranks nothing."
 _TITLES: dict[CostSuite, str] = {"ptq": "Quantizing a whole model", "step": "A step of fine-tuning"}
 
 
 def cost_report(records: Iterable[CostRecord], rejected: Iterable[RejectedLine] = ()) -> dict[str, str]:
-    """File name → text of the report: `cost.md`. Same records, same text.
+    """File name → text of the report, in Markdown and HTML. Same records, same text.
 
     Raises:
         RecordError: there is no cost record.
     """
     # A line that is there twice is one record, and no older one.
-    found = tuple(dict.fromkeys(records))
-    if not found:
+    by_suite = grouped(dict.fromkeys(records), lambda record: record.suite)
+    if not by_suite:
         raise RecordError("there is no cost record to report; run 'lords-bench bench ptq' or 'bench step'")
-    lines = ["# What quantizing and fine-tuning cost"]
-    for suite in COST_SUITES:
-        members = [record for record in found if record.suite == suite]
-        if not members:
-            continue
-        newest = max(members, key=lambda record: record.created_utc)
-        shown = _newest_cases([record for record in members if record.run_key == newest.run_key])
-        # Samples are paired within one run only.
-        if suite == "step":
-            shown = [record for record in shown if record.run.run_id == newest.run.run_id]
-        run = newest.run
-        scale = "" if run.scale == 1 else f", every width divided by {run.scale}"
-        lines += ["", line("## {}: {}{}", _TITLES[suite], run.model, scale), ""]
-        lines += _ptq(shown) if suite == "ptq" else _step(shown)
-        settings = "; ".join(f"{name}: {value}" for name, value in run.settings)
-        lines += [line("- Settings: {}; seed {}", settings, run.seed)]
-        lines += provenance(run.environment, command=run.command, dates=[record.created_utc for record in shown])
-        if len(shown) < len(members):
-            lines += [f"- {len(members) - len(shown)} older records of the file are not shown."]
-    lines += ["", *map(escape, rejected_notices(rejected))]
-    return {"cost.md": "\n".join(lines).rstrip() + "\n"}
+    articles = [_article(suite, by_suite[suite]) for suite in COST_SUITES if suite in by_suite]
+    newest = max((record for members in by_suite.values() for record in members), key=lambda record: record.created_utc)
+    document = Document(
+        file="cost",
+        suite="cost",
+        kind="cost report",
+        part="suite",
+        title="What quantizing and fine-tuning cost",
+        notices=rejected_notices(rejected),
+        articles=tuple(articles),
+        guide={"Times": TIME_WORDS, "Errors": ERROR_WORDS, **remake(newest.run.command)},
+    )
+    return page_files(document)
+
+
+def _article(suite: CostSuite, members: Sequence[CostRecord]) -> Article:
+    newest = max(members, key=lambda record: record.created_utc)
+    shown = _newest_cases([record for record in members if record.run_key == newest.run_key])
+    # Samples are paired within one run only.
+    if suite == "step":
+        shown = [record for record in shown if record.run.run_id == newest.run.run_id]
+    run = newest.run
+    settings = "; ".join(f"{name}: {value}" for name, value in run.settings)
+    facts = {
+        "Settings": f"{settings}; seed {run.seed}",
+        **device_facts(run.environment, command=run.command, dates=[record.created_utc for record in shown]),
+    }
+    scale = "" if run.scale == 1 else f", every width divided by {run.scale}"
+    blocks = _ptq(shown) if suite == "ptq" else _step(shown)
+    failed = [record for record in shown if record.status is not Status.OK]
+    names = [record.case if suite == "ptq" else Code(record.method) for record in failed]
+    if failed:
+        listed = zip(names, failed, strict=True)
+        blocks.append(Bullets(items=tuple((name, f": {record.status}: {record.reason}") for name, record in listed)))
+    if older := len(members) - len(shown):
+        blocks.append(Paragraph(text=f"{older} older records of the file are not shown.", kind="notice"))
+    return Article(
+        name=f"{_TITLES[suite]}: {run.model}{scale}",
+        sections=(Section(label="Results", blocks=tuple(blocks)), origin_section(facts)),
+    )
 
 
 def _newest_cases(records: Sequence[CostRecord]) -> list[CostRecord]:
@@ -68,42 +88,34 @@ def _newest_cases(records: Sequence[CostRecord]) -> list[CostRecord]:
     return list(kept.values())
 
 
-def _ptq(records: Sequence[CostRecord]) -> list[str]:
-    lines: list[str] = []
-    planned = records[0].run.planned
-    methods = dict.fromkeys(record.method for record in records)
-    for method in methods:
-        members = [record for record in records if record.method == method]
+def _ptq(records: Sequence[CostRecord]) -> list[Block]:
+    blocks: list[Block] = []
+    by_method = grouped(records, lambda record: record.method)
+    for method, members in by_method.items():
+        planned = records[0].run.planned // max(1, len(by_method))
+        blocks.append(Paragraph(text=ptq_verdict(method, members, planned=planned), kind="lead"))
         ok = [record for record in members if record.status is Status.OK]
-        lines += [line("**{}**", ptq_verdict(method, members, planned=planned // max(1, len(methods)))), ""]
-        if not ok:
-            continue
-        rows = []
-        for shape in dict.fromkeys(record.shape for record in ok):
-            same = [record for record in ok if record.shape == shape]
-            times = [record.seconds for record in same if record.seconds is not None]
-            assert shape is not None
-            rows.append(
-                (
-                    f"{shape[0]} × {shape[1]}",
-                    str(len(same)),
-                    _shown(same[0], "rank"),
-                    f"{1e3 * median(times):.0f} ms",
-                    f"{1e3 * max(times):.0f} ms",
-                    fmt.seconds(sum(times)),
-                    memory(max((r.peak_bytes for r in same if r.peak_bytes is not None), default=None)),
-                    f"{median(_number(r, 'relative_squared_error') for r in same):.5f}",
-                    f"{median(_number(r, 'bits_per_weight') for r in same):.3f}",
-                )
-            )
+        rows = tuple(_shape_row(same) for same in grouped(ok, lambda record: record.shape).values())
         columns = ("layer", "number", "rank", "median", "longest", "together", "peak memory", "error", "bits")
-        lines += [*table(columns, rows), ""]
-        lines += [line("- {}: {}: {}", r.case, r.status, r.reason) for r in members if r.status is not Status.OK]
-    lines += [
-        PTQ_WORDS,
-        "",
-    ]
-    return lines
+        if rows:
+            blocks.append(Table(label=method, columns=columns, rows=rows))
+    return blocks
+
+
+def _shape_row(same: Sequence[CostRecord]) -> Row:
+    shape, times = same[0].shape, [record.seconds for record in same if record.seconds is not None]
+    assert shape is not None
+    return (
+        f"{shape[0]} × {shape[1]}",
+        str(len(same)),
+        _shown(same[0], "rank"),
+        f"{1e3 * median(times):.0f} ms",
+        f"{1e3 * max(times):.0f} ms",
+        fmt.seconds(sum(times)),
+        memory(max((record.peak_bytes for record in same if record.peak_bytes is not None), default=None)),
+        f"{median(_number(record, 'relative_squared_error') for record in same):.5f}",
+        f"{median(_number(record, 'bits_per_weight') for record in same):.3f}",
+    )
 
 
 def ptq_verdict(method: str, records: Sequence[CostRecord], *, planned: int) -> str:
@@ -119,37 +131,29 @@ def ptq_verdict(method: str, records: Sequence[CostRecord], *, planned: int) -> 
     return said
 
 
-def _step(records: Sequence[CostRecord]) -> list[str]:
+def _step(records: Sequence[CostRecord]) -> list[Block]:
     by_method = {record.method: record for record in records}
     judged = step_judgement(by_method)
-    lines = [line("**{}**", step_verdict(by_method, judged)), ""]
-    rows = []
-    for record in records:
-        if record.measurement is None:
-            continue
-        measured = record.measurement
-        total = None if None in (record.held_bytes, record.peak_bytes) else record.held_bytes + record.peak_bytes  # type: ignore[operator]
-        rows.append(
-            (
-                code(record.method),
-                f"{measured.median_ns / 1e6:.1f} ms",
-                f"{measured.q1_ns / 1e6:.1f} … {measured.q3_ns / 1e6:.1f}",
-                str(measured.n),
-                memory(record.held_bytes),
-                memory(record.peak_bytes),
-                memory(total),
-                f"{_number(record, 'trained_values'):,.0f}",
-            )
-        )
+    blocks: list[Block] = [Paragraph(text=step_verdict(by_method, judged), kind="lead")]
+    rows = tuple(_step_row(record, record.measurement) for record in records if record.measurement is not None)
     columns = ("method", "median", "quartiles", "steps", "held", "more in a step", "together", "trained values")
-    lines += table(columns, rows) if rows else []
-    lines += [
-        "",
-        *(line("- {}: {}: {}", code(r.method), r.status, r.reason) for r in records if r.status is not Status.OK),
-    ]
+    if rows:
+        blocks.append(Table(label="Steps", columns=columns, rows=rows))
     floor = next((record.noise_floor for record in records if record.noise_floor is not None), None)
-    lines += [f"- Noise floor: {'not measured' if floor is None else f'{100 * floor:.2f} %'}"]
-    return lines
+    return [*blocks, Paragraph(text=f"Noise floor: {'not measured' if floor is None else f'{100 * floor:.2f} %'}.")]
+
+
+def _step_row(record: CostRecord, measured: Measurement) -> Row:
+    return (
+        Cell(text=Code(record.method)),
+        f"{measured.median_ns / 1e6:.1f} ms",
+        f"{measured.q1_ns / 1e6:.1f} … {measured.q3_ns / 1e6:.1f}",
+        str(measured.n),
+        memory(record.held_bytes),
+        memory(record.peak_bytes),
+        memory(_together(record)),
+        f"{_number(record, 'trained_values'):,.0f}",
+    )
 
 
 def step_judgement(by_method: dict[str, CostRecord]) -> Judgement | None:
@@ -184,14 +188,15 @@ def step_verdict(by_method: dict[str, CostRecord], judged: Judgement | None) -> 
     missed = ratio.low is not None and ratio.low > STEP_GOAL
     goal = "kept" if kept else "missed" if missed else "not resolved"
     said += f"; the goal of at most {STEP_GOAL:g} times is {goal}."
-    sizes = [
-        None if record.held_bytes is None or record.peak_bytes is None else record.held_bytes + record.peak_bytes
-        for record in (by_method[STEP_SUBJECT], by_method[STEP_BASELINE])
-    ]
+    sizes = [_together(by_method[method]) for method in (STEP_SUBJECT, STEP_BASELINE)]
     if sizes[0] is None or sizes[1] is None:
         return f"{said} Peak memory was not told."
     word = "less" if sizes[0] < sizes[1] else "more" if sizes[0] > sizes[1] else "as much"
     return f"{said} Its peak memory is {word}: {memory(sizes[0])} against {memory(sizes[1])}."
+
+
+def _together(record: CostRecord) -> int | None:
+    return None if record.held_bytes is None or record.peak_bytes is None else record.held_bytes + record.peak_bytes
 
 
 def _is_whole(record: CostRecord) -> bool:

@@ -4,22 +4,23 @@ A series has one device, one set of inputs and one case: numbers of different ma
 are in the order in which they were measured.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Canvas
 
 from lords_bench.errors import RecordError, UsageError
-from lords_bench.markdown import line, row
 from lords_bench.records import AccuracySamples, BenchRecord
 from lords_bench.records.latency import LatencyRecord
+from lords_bench.report.document import Article, Code, Column, Document, Figure, Row, Section, Table, figure_sections
 from lords_bench.report.format import decimals_for, number
-from lords_bench.report.style import ROLES
-from lords_bench.report.svg import INK, MUTED, draw, standalone
+from lords_bench.report.origin import grouped
+from lords_bench.report.pages import page_files
+from lords_bench.report.svg import INK, MUTED, ROLES, draw
 from lords_bench.stats.change_points import LEAST_STEP, Step, level_steps
 
 COMMIT_DIGITS = 7
@@ -85,33 +86,31 @@ def named_history_metric(name: str) -> HistoryMetric:
 
 
 def history_report(name: str, records: Iterable[BenchRecord | LatencyRecord]) -> dict[str, str]:
-    """File name → text: `history-<metric>.md` and a figure per device. Same records, same text.
+    """File name → text: a page in Markdown and HTML, and a figure per device. Same records, same text.
 
     Raises:
         UsageError: an unknown metric.
         RecordError: no record has it.
     """
     metric = named_history_metric(name)
-    series = history_series(metric, records)
-    if not series:
+    by_device = grouped(history_series(metric, records), lambda one: one.device)
+    if not by_device:
         raise RecordError(f"no record has the metric {name!r}; run 'lords-bench bench {metric.suite}' first")
-    files: dict[str, str] = {}
-    sections = []
-    for index, device in enumerate(sorted({one.device for one in series}), start=1):
-        members = [one for one in series if one.device == device]
-        figure = f"history-{name}-{index}"
-        files[f"{figure}.svg"] = standalone(_figure(members, metric, figure))
-        sections.append(_section(device, members, metric, figure))
-    head = [
-        f"# {metric.label} over commits",
-        "",
-        "Points in the order in which they were measured; `+` and a hollow mark stand for a changed tree. Lines are",
-        f"levels: a step is where the level of a series moved by more than noise and {LEAST_STEP:.0%}.",
-        "",
-        f"Rebuilt from records by `lords-bench report --history {name}`.",
-        "",
-    ]
-    return {f"history-{name}.md": "\n".join(head) + "\n".join(sections), **files}
+    numbered = enumerate(sorted(by_device), start=1)
+    document = Document(
+        file=f"history-{name}",
+        suite="history",
+        kind="history",
+        part="device",
+        title=f"{metric.label} over commits",
+        articles=tuple(_article(device, by_device[device], metric, f"{name}-{index}") for index, device in numbered),
+        guide={
+            "Points": "In the order in which they were measured; + and a hollow mark stand for a changed tree.",
+            "Lines": f"Levels: a step is where the level of a series moved by more than noise and {LEAST_STEP:.0%}.",
+            "Rebuild this page": Code(f"lords-bench report --history {name}"),
+        },
+    )
+    return page_files(document)
 
 
 def history_series(metric: HistoryMetric, records: Iterable[BenchRecord | LatencyRecord]) -> tuple[Series, ...]:
@@ -140,14 +139,12 @@ def history_series(metric: HistoryMetric, records: Iterable[BenchRecord | Latenc
             )
         )
     ordered = {key: tuple(sorted(points, key=lambda point: point.created_utc)) for key, points in found.items()}
-    inputs: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for device, key, benchmark in ordered:
-        inputs[(device, benchmark)].append(key)
+    inputs = Counter((device, benchmark) for device, _, benchmark in ordered)
     return tuple(
         Series(
             device=device,
             # The inputs are named where one benchmark was measured with several.
-            benchmark=benchmark if len(inputs[(device, benchmark)]) == 1 else f"{benchmark} [inputs {key[:6]}]",
+            benchmark=benchmark if inputs[(device, benchmark)] == 1 else f"{benchmark} [inputs {key[:6]}]",
             points=points,
             steps=level_steps([point.value for point in points]),
         )
@@ -155,26 +152,30 @@ def history_series(metric: HistoryMetric, records: Iterable[BenchRecord | Latenc
     )
 
 
-def _section(device: str, series: Sequence[Series], metric: HistoryMetric, figure: str) -> str:
-    lines = ["", line("## {}", device), "", f"![{metric.label} over commits]({figure}.svg)", ""]
+def _article(device: str, series: Sequence[Series], metric: HistoryMetric, name: str) -> Article:
     shown = min(len(series), MOST_PANELS)
-    lines += [f"The figure has {shown} of {len(series)} series, those with the largest last step first.", ""]
-    lines += ["| benchmark | points | first | last | steps |", "|---|--:|--:|--:|---|"]
-    for one in series:
-        steps = "; ".join(
-            f"{number(100 * step.relative, 1, sign=True)} % at {one.points[step.index].label}" for step in one.steps
-        )
-        first, last = (_shown(point.value) for point in (one.points[0], one.points[-1]))
-        lines.append(row((one.benchmark, len(one.points), first, last, steps or "none")))
-    return "\n".join([*lines, ""])
+    caption = f"The figure has {shown} of {len(series)} series, those with the largest last step first."
+    title = f"{metric.label} over commits"
+    figure = Figure(name=name, title=title, caption=caption, svg=_drawing(series, metric, name))
+    columns = ("benchmark", "points", "first", "last", Column(name="steps", style="after"))
+    table = Table(label="Series", columns=columns, rows=tuple(map(_row, series)))
+    return Article(name=device, sections=(*figure_sections((figure,)), Section(title="Series", blocks=(table,))))
 
 
-def _figure(series: Sequence[Series], metric: HistoryMetric, name: str) -> str:
+def _row(series: Series) -> Row:
+    steps = "; ".join(
+        f"{number(100 * step.relative, 1, sign=True)} % at {series.points[step.index].label}" for step in series.steps
+    )
+    first, last = (_shown(point.value) for point in (series.points[0], series.points[-1]))
+    return (series.benchmark, str(len(series.points)), first, last, steps or "none")
+
+
+def _drawing(series: Sequence[Series], metric: HistoryMetric, name: str) -> str:
     chosen = sorted(series, key=lambda one: (-_size(one), one.benchmark))[:MOST_PANELS]
     rows = -(-len(chosen) // _COLUMNS)
     height = 34 + _PANEL_POINTS * rows
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: Canvas) -> None:
         figure.text(0.01, 1 - 16 / height, f"{metric.label} over commits", fontsize=11.5, fontweight="bold")
         for index, one in enumerate(chosen):
             row, column = divmod(index, _COLUMNS)

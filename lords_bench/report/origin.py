@@ -1,17 +1,31 @@
-"""Where records come from, in the words that every page uses: machine, versions, commit, dates, lines not believed."""
+"""What every page says alike: where its records come from, which cases are missing, and how to make it anew."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from lords_bench.records import BenchRecord, Environment, LifecycleRecord, RejectedLine
 from lords_bench.records.codec import canonical_json, to_plain
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.report import format as fmt
+from lords_bench.report.document import Block, Cell, Code, Column, Facts, Paragraph, Section, Table, Text
 
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
+REBUILD_COMMAND = "nox -s report"
 _SHOWN_DIGITS = 12
 # Whatever can move a number.
 _VERSIONS = ("lords_bench", "python", "torch", "transformers", "triton", "numpy")
+
+Item = TypeVar("Item")
+Key = TypeVar("Key")
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """The items by key, in the order of appearance."""
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def machine(environment: Environment, *, last: str | None = None) -> str:
@@ -77,3 +91,43 @@ def rejected_notices(rejected: Iterable[RejectedLine]) -> tuple[str, ...]:
     """One sentence for each line of a record file that is not believed, in file order."""
     lines = sorted(rejected, key=lambda item: (item.line, item.reason))
     return tuple(f"Line {item.line} of the record file is not used: {item.reason}." for item in lines)
+
+
+def memory(value: int | None) -> str:
+    """Bytes for people: `812 MiB`, `3.42 GiB`; a dash where it is not told."""
+    if value is None:
+        return fmt.UNKNOWN
+    return f"{value / GIB:.2f} GiB" if value >= GIB else f"{value / MIB:.{0 if value >= 10 * MIB else 2}f} MiB"
+
+
+def device_facts(environment: Environment, *, command: str, dates: Iterable[str]) -> dict[str, Text]:
+    """Device, versions, source, command and dates."""
+    return {
+        "Device": f"{machine(environment)}; {environment.platform}",
+        "Versions": versions(environment),
+        "Commit": f"{commit(environment)}; source {short(environment.source_sha256)}",
+        "Command": Code(command),
+        "Measured": date_span(dates),
+    }
+
+
+def remake(command: str) -> dict[str, Text]:
+    """How a page is made anew, from the same records and from others."""
+    return {"Rebuild this page": Code(REBUILD_COMMAND), "Measure again": Code(command)}
+
+
+def origin_section(facts: Mapping[str, Text]) -> Section:
+    """Where the numbers come from."""
+    return Section(title="Where the numbers come from", label="Provenance", blocks=(Facts(items=facts),))
+
+
+def left_out(failures: Sequence[BenchRecord | LifecycleRecord], missing: Sequence[str], *before: Block) -> Section:
+    """Cases that ended badly or left no record, behind the given blocks."""
+    rows = [(record.case_id, Cell(text=record.status.value, tone="warn"), record.reason or "") for record in failures]
+    rows += [(case, Cell(text="no record", tone="warn"), "planned, but its run ended before it") for case in missing]
+    columns = ("Case", Column(name="Status", style=""), Column(name="Reason", style=""))
+    table = Table(label="Cases without a result", columns=columns, rows=tuple(rows))
+    return Section(
+        title="What was left out",
+        blocks=(*before, table if rows else Paragraph(text="Every planned case has a result.")),
+    )

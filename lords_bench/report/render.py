@@ -15,8 +15,7 @@ from lords_bench.markdown import code, escape
 from lords_bench.records import BenchRecord, RejectedLine
 from lords_bench.report.metrics import METRICS
 from lords_bench.report.page import accuracy_page
-from lords_bench.report.style import css_variables
-from lords_bench.report.svg import standalone
+from lords_bench.report.svg import css_variables, standalone
 from lords_bench.report.views import AccuracyPage
 from lords_bench.stats.bootstrap import RESAMPLES
 from lords_bench.text import visible

@@ -1,26 +1,62 @@
 """Figures as SVG text that is the same for the same rows, and fits into a light or a dark page.
 
 Fixed sizes and positions, a fixed salt for ids, no dates, coordinates rounded, and matplotlib's defaults whatever the
-user's own settings are. Text stays text, so that it is searchable and follows the page's font. Colours are CSS
-variables with a fallback. The bytes still depend on matplotlib's version, which is therefore pinned.
+user's own settings are. Text stays text, so that it is searchable and follows the page's font. The bytes still depend
+on matplotlib's version, which is therefore pinned.
+
+A colour is named by its role and has one meaning, readable in colour-blindness, in light, dark and print (Okabe and
+Ito's palette, "Color Universal Design", 2008): a CSS variable with a fallback, which the page gives a value for light
+and one for dark. Whatever a colour tells, a name or mark tells as well.
 """
 
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from lords_bench.report.style import ROLES, Role, css_variables
 from lords_bench.text import one_line, visible
 
 POINTS_PER_INCH = 72
 WIDTH_POINTS = 780
-INK, MUTED, GRID, PAPER = (ROLES[name].drawn for name in ("ink", "muted", "grid", "paper"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Role:
+    """A colour: the value a plot is drawn with, and the values shown on light and on dark ground."""
+
+    drawn: str
+    light: str
+    dark: str
+
+
+# `drawn` values are placeholders that differ from each other; `themed` puts CSS variables in their place.
+ROLES: MappingProxyType[str, Role] = MappingProxyType(
+    {
+        "ink": Role(drawn="#010101", light="#1c2430", dark="#e6e9ef"),
+        "muted": Role(drawn="#020202", light="#5b6675", dark="#9aa5b4"),
+        "grid": Role(drawn="#030303", light="#dfe3e9", dark="#2f3845"),
+        "paper": Role(drawn="#040404", light="#ffffff", dark="#161c25"),
+        "low-rank": Role(drawn="#050505", light="#0067a5", dark="#56b4e9"),
+        "optimised": Role(drawn="#060606", light="#b3500a", dark="#f0a04b"),
+        "absmax": Role(drawn="#070707", light="#5a5f66", dark="#b4bac3"),
+        "affine": Role(drawn="#080808", light="#a23b7e", dark="#de8fc0"),
+        "mixed": Role(drawn="#090909", light="#00735a", dark="#3fc79d"),
+        "qlora": Role(drawn="#0a0a0a", light="#6b4fb3", dark="#b39ae8"),
+        # They fill cells, paler for smaller differences.
+        "faster": Role(drawn="#0b0b0b", light="#00886a", dark="#2fae88"),
+        "slower": Role(drawn="#0c0c0c", light="#d4520f", dark="#e0703a"),
+    }
+)
+INK, MUTED, GRID, PAPER, FASTER, SLOWER = (
+    ROLES[name].drawn for name in ("ink", "muted", "grid", "paper", "faster", "slower")
+)
 
 # matplotlib types the keys as a literal of every setting it has.
 _SETTINGS: dict[Any, Any] = {
@@ -47,7 +83,7 @@ _SETTINGS: dict[Any, Any] = {
 }
 
 
-def draw(name: str, height_points: float, paint: Callable[[Figure], None], *, roles: Mapping[str, Role] = ROLES) -> str:
+def draw(name: str, height_points: float, paint: Callable[[Figure], None]) -> str:
     """An `<svg>` element of the given height and of `WIDTH_POINTS`, painted by a function of a bare figure."""
     with mpl.rc_context(), warnings.catch_warnings():
         # Text stays text: whether matplotlib's own font has a character decides nothing.
@@ -61,21 +97,26 @@ def draw(name: str, height_points: float, paint: Callable[[Figure], None], *, ro
         buffer = io.StringIO()
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    return themed(_embeddable(visible(buffer.getvalue()), name), roles)
+    return themed(_embeddable(visible(buffer.getvalue()), name))
 
 
-def themed(svg: str, roles: Mapping[str, Role] = ROLES) -> str:
+def themed(svg: str) -> str:
     """The SVG with every drawing colour replaced by `var(--role, light value)`."""
-    for name, role in roles.items():
+    for name, role in ROLES.items():
         svg = svg.replace(role.drawn, f"var(--{name}, {role.light})")
     return svg
 
 
-def standalone(svg: str, roles: Mapping[str, Role] = ROLES) -> str:
+def css_variables(theme: str) -> str:
+    """`--role: value;` declarations of the `light` or `dark` theme."""
+    return " ".join(f"--{name}: {getattr(role, theme)};" for name, role in ROLES.items())
+
+
+def standalone(svg: str) -> str:
     """An embedded figure as a file of its own, which follows the reader's light or dark setting."""
     style = (
-        f"<style>:root {{ {css_variables('light', roles)} }} "
-        f"@media (prefers-color-scheme: dark) {{ :root {{ {css_variables('dark', roles)} }} }}</style>"
+        f"<style>:root {{ {css_variables('light')} }} "
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {css_variables('dark')} }} }}</style>"
     )
     end = svg.index(">") + 1
     return f"{svg[:end]}\n{style}{svg[end:]}"

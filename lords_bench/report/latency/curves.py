@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from lords_bench.report.latency.comparisons import Match
-from lords_bench.report.latency.style import LATENCY_ROLES, MUTED, line_of
-from lords_bench.report.svg import WIDTH_POINTS, draw, spread
+from lords_bench.report.latency.style import line_of
+from lords_bench.report.svg import MUTED, WIDTH_POINTS, draw, spread
 from lords_bench.spec.latency import DENSE, DENSE_AGAIN, SUBJECT
 
 _PANEL, _HEAD, _FOOT, _LEFT, _LABELS, _GAP = 200.0, 22.0, 38.0, 46.0, 128.0, 10.0
@@ -43,7 +43,7 @@ def curves(matches: Sequence[Match], *, name: str) -> str:
             axes.set_title(shown, fontsize=10.5, fontweight="bold", loc="left", x=-0.16)
             _panel(axes, found)
 
-    return draw(name, height, paint, roles=LATENCY_ROLES)
+    return draw(name, height, paint)
 
 
 def crossings(matches: Sequence[Match], first: str = SUBJECT, second: str = DENSE) -> tuple[float, ...]:

@@ -9,8 +9,7 @@ from matplotlib.patches import Rectangle
 
 from lords_bench.report.format import number
 from lords_bench.report.latency.comparisons import Match
-from lords_bench.report.latency.style import FASTER, GRID, INK, LATENCY_ROLES, MUTED, PAPER, SLOWER
-from lords_bench.report.svg import WIDTH_POINTS, draw
+from lords_bench.report.svg import FASTER, GRID, INK, MUTED, PAPER, SLOWER, WIDTH_POINTS, draw
 from lords_bench.spec.latency import method_label
 from lords_bench.stats.verdict import Judgement, Verdict
 from lords_bench.text import one_line
@@ -52,7 +51,7 @@ def heatmap(matches: Sequence[Match], baselines: Sequence[str], *, name: str) ->
                 fontweight="bold",
             )  # fmt: skip
 
-    return draw(name, height, paint, roles=LATENCY_ROLES)
+    return draw(name, height, paint)
 
 
 def _panel(

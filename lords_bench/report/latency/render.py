@@ -5,11 +5,9 @@ from collections.abc import Iterable
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import RejectedLine
 from lords_bench.report.latency.page import latency_page
-from lords_bench.report.latency.style import LATENCY_ROLES
 from lords_bench.report.latency.views import LatencyPage
 from lords_bench.report.render import REBUILD_COMMAND, rendered
-from lords_bench.report.style import css_variables
-from lords_bench.report.svg import standalone
+from lords_bench.report.svg import css_variables, standalone
 from lords_bench.stats.verdict import MARGIN
 
 # The Markdown page lists so many losses; the HTML page has them all.
@@ -26,7 +24,7 @@ def latency_report(records: Iterable[LatencyRecord], rejected: Iterable[Rejected
     files = {"latency.md": markdown(page), "latency.html": html(page)}
     for section in page.sections:
         for figure in section.figures:
-            files[f"latency-{figure.name}.svg"] = standalone(figure.svg, LATENCY_ROLES)
+            files[f"latency-{figure.name}.svg"] = standalone(figure.svg)
     return files
 
 
@@ -37,7 +35,7 @@ def markdown(page: LatencyPage) -> str:
 
 def html(page: LatencyPage) -> str:
     """The page as one HTML document that needs nothing else."""
-    theme = {name: css_variables(name, LATENCY_ROLES) for name in ("light", "dark")}
+    theme = {name: css_variables(name) for name in ("light", "dark")}
     return rendered("latency.html.j2", **_context(page), theme=theme)
 
 

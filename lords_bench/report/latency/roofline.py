@@ -9,8 +9,8 @@ from matplotlib.ticker import FuncFormatter
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.measurement import Peaks
 from lords_bench.report.latency.comparisons import Match
-from lords_bench.report.latency.style import GRID, INK, LATENCY_ROLES, MUTED, PAPER, line_of
-from lords_bench.report.svg import draw
+from lords_bench.report.latency.style import line_of
+from lords_bench.report.svg import GRID, INK, MUTED, PAPER, draw
 from lords_bench.spec.latency import DENSE, SUBJECT
 
 HEIGHT_POINTS = 360
@@ -45,7 +45,7 @@ def roofline(matches: Sequence[Match], peaks: Peaks, *, name: str) -> str:
                       color=line.color, markerfacecolor=line.color if method == SUBJECT else PAPER)  # fmt: skip
             axes.text(1.05, y, method, transform=axes.transAxes, color=line.color, fontsize=10)
 
-    return draw(name, HEIGHT_POINTS, paint, roles=LATENCY_ROLES)
+    return draw(name, HEIGHT_POINTS, paint)
 
 
 def reached(record: LatencyRecord) -> tuple[float, float] | None:

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from lords_bench.report.latency.style import LATENCY_ROLES, MUTED, SLOWER, line_of
+from lords_bench.report.latency.style import line_of
 from lords_bench.report.latency.summary import Summary
-from lords_bench.report.svg import draw
+from lords_bench.report.svg import MUTED, SLOWER, draw
 from lords_bench.stats.verdict import Verdict
 
 HEIGHT_POINTS = 300.0
@@ -32,7 +32,7 @@ def share_plot(summaries: Sequence[Summary], *, name: str) -> str:
             color = line_of(summary.baseline).color
             axes.text(1.02, 0.9 - 0.068 * row, text, transform=axes.transAxes, fontsize=9.8, color=color)
 
-    return draw(name, HEIGHT_POINTS, paint, roles=LATENCY_ROLES)
+    return draw(name, HEIGHT_POINTS, paint)
 
 
 def _step(axes: Axes, summary: Summary) -> None:

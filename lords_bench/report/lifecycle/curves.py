@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from lords_bench.records.lifecycle import Stage
 from lords_bench.report.lifecycle.judge import BASELINE, words
 from lords_bench.report.lifecycle.select import LifecycleEvaluation, RunGroup, samples_of
-from lords_bench.report.style import ROLES
-from lords_bench.report.svg import WIDTH_POINTS, draw
+from lords_bench.report.svg import ROLES, WIDTH_POINTS, draw
 from lords_bench.stats.bootstrap import Floats
 
 SPAN = 10

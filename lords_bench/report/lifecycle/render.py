@@ -6,8 +6,7 @@ from lords_bench.records import LifecycleRecord, RejectedLine
 from lords_bench.report.lifecycle.page import lifecycle_page
 from lords_bench.report.lifecycle.views import LifecyclePage
 from lords_bench.report.render import REBUILD_COMMAND, rendered
-from lords_bench.report.style import css_variables
-from lords_bench.report.svg import standalone
+from lords_bench.report.svg import css_variables, standalone
 
 
 def lifecycle_report(records: Iterable[LifecycleRecord], rejected: Iterable[RejectedLine] = ()) -> dict[str, str]:

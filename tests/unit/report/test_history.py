@@ -35,8 +35,8 @@ def test_points_are_in_the_order_of_time_whatever_the_order_of_records() -> None
 def test_two_devices_are_two_series_and_two_figures() -> None:
     files = history_report("kl", [*history(), *history(cpu="Other CPU")])
 
-    assert sorted(files) == ["history-kl-1.svg", "history-kl-2.svg", "history-kl.md"]
-    assert files["history-kl.md"].count("## ") == 2
+    assert sorted(files) == ["history-kl-1.svg", "history-kl-2.svg", "history-kl.html", "history-kl.md"]
+    assert files["history-kl.md"].count("\n## ") == 3  # the last one says how to read the page
     assert [
         len(one.points) for one in history_series(HISTORY_METRICS["kl"], [*history(), measured(8, 1, cpu="O")])
     ] == [

@@ -12,8 +12,7 @@ from lords_bench.records import BenchRecord
 from lords_bench.report.figures import FIGURES
 from lords_bench.report.layers import short_names
 from lords_bench.report.select import select_evaluations
-from lords_bench.report.style import ROLES
-from lords_bench.report.svg import spread, standalone
+from lords_bench.report.svg import ROLES, spread, standalone
 from lords_bench.report.tables import BitsGroup, bits_groups
 from lords_bench.spec import QuantSpec
 from record_builders import make_record, make_samples, study
