@@ -120,7 +120,7 @@ def _latency_files(path: Path) -> dict[str, str]:
 
 def _lifecycle_files(path: Path) -> dict[str, str]:
     from lords_bench.records import LifecycleRecord
-    from lords_bench.report.lifecycle.render import lifecycle_report
+    from lords_bench.report.lifecycle.page import lifecycle_report
 
     found = read_nouns(path, LifecycleRecord)
     return lifecycle_report(found.records, found.rejected)

@@ -3,8 +3,8 @@
     Document > Article (one device or evaluation, never mixed with another) > Section > blocks
 
 A block is a paragraph, a list, facts, a table, an answer or a figure. Everything is computed before it gets here: the
-renderers know neither suites nor records. A text is a string, or a tuple of strings of which some are `Strong` or
-`Code`; whatever it says, it stays text.
+renderers know neither suites nor records. A text is a string, or a tuple of strings of which some are `Code`;
+whatever it says, it stays text.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,12 +13,6 @@ from typing import Literal
 
 Format = Literal["html", "markdown"]
 Tone = Literal["", "better", "worse", "open", "warn"]
-
-
-class Strong(str):
-    """Text that stands out."""
-
-    __slots__ = ()
 
 
 class Code(str):

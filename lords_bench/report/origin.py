@@ -111,6 +111,13 @@ def device_facts(environment: Environment, *, command: str, dates: Iterable[str]
     }
 
 
+def kept_apart(count: int, what: str, each: str = "hold") -> tuple[str, ...]:
+    """The notice of a page with several parts that have nothing to do with each other."""
+    if count < 2:
+        return ()
+    return (f"The records {each} {count} {what}; each has a section of its own and nothing is compared across them.",)
+
+
 def remake(command: str) -> dict[str, Text]:
     """How a page is made anew, from the same records and from others."""
     return {"Rebuild this page": Code(REBUILD_COMMAND), "Measure again": Code(command)}

@@ -25,14 +25,11 @@ from lords_bench.report.document import (
     Facts,
     Figure,
     Paragraph,
-    Strong,
     Table,
     Text,
 )
 from lords_bench.report.svg import css_variables, standalone
 from lords_bench.text import visible
-
-_TAGS = {Strong: Markup("<strong>{}</strong>"), Code: Markup("<code>{}</code>")}
 
 
 def page_files(document: Document) -> dict[str, str]:
@@ -77,9 +74,7 @@ def _template() -> Template:
 def _html(value: Any) -> Any:
     if isinstance(value, tuple):
         return Markup().join(map(_html, value))
-    if isinstance(value, Strong | Code):
-        return _TAGS[type(value)].format(str(value))
-    return value
+    return Markup("<code>{}</code>").format(str(value)) if isinstance(value, Code) else value
 
 
 def markdown(document: Document) -> str:
@@ -166,13 +161,8 @@ def _cell(cell: Cell, *, leads: bool) -> Markdown:
 
 
 def _markdown(text: Text) -> Markdown:
-    match text:
-        case tuple():
-            # Escaping strips a text, and the blanks between the parts are part of the sentence.
-            parts = (f"{' ' * part.startswith(' ')}{_markdown(part)}{' ' * part.endswith(' ')}" for part in text)
-            return Markdown("".join(parts))
-        case Strong():
-            return line("**{}**", str(text))
-        case Code():
-            return code(text)
-    return escape(text)
+    if isinstance(text, tuple):
+        # Escaping strips a text, and the blanks between the parts are part of the sentence.
+        parts = (f"{' ' * part.startswith(' ')}{_markdown(part)}{' ' * part.endswith(' ')}" for part in text)
+        return Markdown("".join(parts))
+    return code(text) if isinstance(text, Code) else escape(text)

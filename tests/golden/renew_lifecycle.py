@@ -11,7 +11,7 @@ from pathlib import Path
 from lifecycle_builders import changed_run, lifecycle_study
 from lords_bench.records import LifecycleRecord, Status, read_nouns
 from lords_bench.records.codec import encode_line
-from lords_bench.report.lifecycle.render import lifecycle_report
+from lords_bench.report.lifecycle.page import lifecycle_report
 from lords_bench.report.render import write_report
 from record_builders import make_environment, make_inputs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lords_bench.records import LifecycleRecord, read_nouns
-from lords_bench.report.lifecycle.render import lifecycle_report
+from lords_bench.report.lifecycle.page import lifecycle_report
 
 FOLDER = Path(__file__).parent / "lifecycle"
 

@@ -7,8 +7,8 @@ import pytest
 
 from architecture.import_map import ROOT
 from lords_bench.records import LifecycleRecord, read_nouns, read_records
+from lords_bench.report.document import Article, Cell, Table
 from lords_bench.report.lifecycle.page import lifecycle_page
-from lords_bench.report.lifecycle.views import LifecycleSection
 from lords_bench.report.page import accuracy_page
 from lords_bench.report.views import MethodRow, Section
 
@@ -24,8 +24,8 @@ def accuracy() -> Section:
 
 
 @pytest.fixture(scope="module")
-def lifecycle() -> LifecycleSection:
-    return lifecycle_page(read_nouns(RECORDS / "lifecycle.jsonl", LifecycleRecord).records).sections[0]
+def lifecycle() -> Article:
+    return lifecycle_page(read_nouns(RECORDS / "lifecycle.jsonl", LifecycleRecord).records).articles[0]
 
 
 def rows_below(header: str, text: str = README) -> Iterator[list[str]]:
@@ -56,22 +56,23 @@ def wrong_kl(section: Section, cells: list[str]) -> list[str]:
     return wrong
 
 
-def table_text(tables: LifecycleSection, title: str, method: str, column: int) -> str:
-    table = next(table for table in tables.results if table.title.startswith(title))
-    return next(row[column].text for row in table.rows if row[0].text == method)
+def cell_of(article: Article, title: str, row: str, column: int) -> Cell:
+    """The cell of the table whose title begins so, in the row of that name."""
+    blocks = [block for section in article.sections for block in section.blocks if isinstance(block, Table)]
+    table = next(table for table in blocks if table.title.startswith(title))
+    return next(cells[column] for _, rows in table.groups_in("html") for cells in rows if cells[0].text == row)
 
 
-def wrong_training(section: LifecycleSection, cells: list[str]) -> list[str]:
+def wrong_training(article: Article, cells: list[str]) -> list[str]:
     """What a row of the second table says other than the records."""
     stage, bits = cells[0].split(", ")
     title = f"{'QAT on the base domain' if stage == 'QAT' else stage} · {bits}"
     baseline, _, value = cells[2].rpartition(" ")
-    column = section.verdict.header.index(bits)
-    asked = next(row for row in section.verdict.rows if row[0].text == QUESTIONS[stage].format(baseline))
+    asked = cell_of(article, "Every question", QUESTIONS[stage].format(baseline), 1 + BITS.index(int(bits[0])))
     expected = {
-        cells[1]: table_text(section, title, "LoRDS", 3),
-        value: table_text(section, title, baseline, 3),
-        cells[3]: f"{asked[column].text} ({asked[column].detail})",
+        cells[1]: cell_of(article, title, "LoRDS", 3).text,
+        value: cell_of(article, title, baseline, 3).text,
+        cells[3]: f"{asked.word} {asked.text} ({asked.detail})",
     }
     return [f"{said} is {found}" for said, found in expected.items() if said != found]
 
@@ -83,7 +84,7 @@ def test_every_divergence_is_that_of_the_records(accuracy: Section) -> None:
     assert [wrong for row in rows for wrong in wrong_kl(accuracy, row)] == []
 
 
-def test_every_training_result_is_that_of_the_records(lifecycle: LifecycleSection) -> None:
+def test_every_training_result_is_that_of_the_records(lifecycle: Article) -> None:
     rows = list(rows_below("| stage | LoRDS |"))
 
     assert len(rows) == 9
@@ -109,10 +110,10 @@ def test_every_change_among_the_findings_is_that_of_the_records(
     assert f"{', '.join(answer.change for answer in answers)})" in README
 
 
-def test_the_figures_in_the_text_are_those_of_the_records(accuracy: Section, lifecycle: LifecycleSection) -> None:
+def test_the_figures_in_the_text_are_those_of_the_records(accuracy: Section, lifecycle: Article) -> None:
     extra = [float(method_row(accuracy, "int-rtn", bits).bits_per_weight) - bits - 0.25 for bits in BITS]
     integers = method_row(accuracy, "int-rtn", 2)
-    same_bits = table_text(lifecycle, "Fine-tuning · 4 bits", "LoRDS of higher rank", 3)
+    same_bits = cell_of(lifecycle, "Fine-tuning · 4 bits", "LoRDS of higher rank", 3).text
 
     text = " ".join(README.split())
     assert f"which store {min(extra):.2f} to {max(extra):.2f} bits more" in text
@@ -120,7 +121,7 @@ def test_the_figures_in_the_text_are_those_of_the_records(accuracy: Section, lif
     assert f"as many bits as QLoRA at 4 bits ({same_bits})" in text
 
 
-def test_a_wrong_figure_is_found(accuracy: Section, lifecycle: LifecycleSection) -> None:
+def test_a_wrong_figure_is_found(accuracy: Section, lifecycle: Article) -> None:
     quantized = ["`lords`", "no", "3.92 (3.69 … 4.15)", "16.7 (15.9 … 17.5)", "129 (121 … 137)"]
     trained = ["QAT, 3 bits", "1.5065", "NormalFloat blocks 1.5066", "not resolved −0.0002 (−0.0027 … +0.0023)"]
 

@@ -3,9 +3,16 @@ import pytest
 from lifecycle_builders import changed_run, lifecycle_study, make_run, make_scores, make_training
 from lords_bench.errors import RecordError
 from lords_bench.records import LifecycleRecord
-from lords_bench.report.lifecycle.judge import PAPER_QUESTIONS, QUESTIONS, answer, difference, paper_answer
+from lords_bench.report.document import Answer, Paragraph
+from lords_bench.report.lifecycle.judge import (
+    PAPER_QUESTIONS,
+    QUESTIONS,
+    answer,
+    difference,
+    paper_answer,
+    select_lifecycle,
+)
 from lords_bench.report.lifecycle.page import lifecycle_page
-from lords_bench.report.lifecycle.select import select_lifecycle
 from lords_bench.stats import Outcome
 
 
@@ -91,13 +98,14 @@ def test_a_seed_at_another_rate_is_not_averaged_in() -> None:
 
 
 def test_half_a_search_is_compared_with_nothing() -> None:
-    page = lifecycle_page(study(without="peft-qlora-b4-lr0.1")).sections[0]
+    blocks = lifecycle_page(study(without="peft-qlora-b4-lr0.1")).articles[0].sections[0].blocks
 
     group = select_lifecycle(study(without="peft-qlora-b4-lr0.1"))[0].group("peft", "qlora", 4)
     assert group is not None
     assert group.runs == ()
-    assert page.answers[1].answer.startswith("Not measured")
-    assert any("did not end, so compared with nothing: QLoRA" in notice for notice in page.notices)
+    texts = [str(block.text) for block in blocks if isinstance(block, Answer | Paragraph)]
+    assert texts[1].startswith("Not measured")
+    assert any("did not end, so compared with nothing: QLoRA" in text for text in texts)
 
 
 def test_seeds_that_only_one_side_has_are_left_out_of_a_difference() -> None:
@@ -123,10 +131,9 @@ def test_a_made_up_effect_is_found_with_its_sign() -> None:
 
 
 def test_other_samples_give_another_page() -> None:
-    first = lifecycle_page(study()).sections[0].answers
-    second = lifecycle_page(swapped("lords", "qlora")).sections[0].answers
+    first, second = (lifecycle_page(records).articles[0] for records in (study(), swapped("lords", "qlora")))
 
-    assert first != second
+    assert first.sections[0].blocks[:2] != second.sections[0].blocks[:2]
 
 
 def test_no_record_is_refused_with_the_remedy() -> None:

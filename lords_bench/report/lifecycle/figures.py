@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lords_bench.records.lifecycle import Stage
-from lords_bench.report.lifecycle.judge import BASELINE, words
-from lords_bench.report.lifecycle.select import LifecycleEvaluation, RunGroup, samples_of
+from lords_bench.report.lifecycle.judge import BASELINE, LifecycleEvaluation, RunGroup, samples_of, words
 from lords_bench.report.svg import ROLES, WIDTH_POINTS, draw
 from lords_bench.stats.bootstrap import Floats
 
