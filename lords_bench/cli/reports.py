@@ -112,7 +112,7 @@ def _accuracy_files(path: Path) -> dict[str, str]:
 
 def _latency_files(path: Path) -> dict[str, str]:
     from lords_bench.records.latency import LatencyRecord
-    from lords_bench.report.latency.render import latency_report
+    from lords_bench.report.latency.page import latency_report
 
     found = read_nouns(path, LatencyRecord)
     return latency_report(found.records, found.rejected)
@@ -186,11 +186,14 @@ def print_closing(records: Sequence[BenchRecord], paths: Sequence[Path]) -> None
 def print_latency(path: Path, pages: Sequence[Path]) -> None:
     """Verdict of the newest device of a record file, then the paths of the pages."""
     from lords_bench.records.latency import LatencyRecord
+    from lords_bench.report.document import Bullets, Paragraph
     from lords_bench.report.latency.page import latency_page
 
-    section = latency_page(read_nouns(path, LatencyRecord).records).sections[0]
-    for line in (section.name, *section.notices, *section.headline, *section.verdict):
-        say(line)
+    article = latency_page(read_nouns(path, LatencyRecord).records).articles[0]
+    say(article.name)
+    for block in article.sections[0].blocks:
+        for text in block.items if isinstance(block, Bullets) else [block.text] if isinstance(block, Paragraph) else []:
+            say(text)
     for page in pages:
         if page.suffix in {".md", ".html"}:
             say(f"Report: {page}")

@@ -15,7 +15,7 @@ from latency_builders import fake_records, make_case
 from lords_bench.records.codec import encode_line
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import read_nouns
-from lords_bench.report.latency.render import latency_report
+from lords_bench.report.latency.page import latency_report
 from lords_bench.report.render import write_report
 from lords_bench.suites.latency_fake import DEVICE_NAME
 from record_builders import make_environment

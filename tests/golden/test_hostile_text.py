@@ -32,7 +32,7 @@ from lords_bench.records.store import read_nouns
 from lords_bench.report.checks import checks_report
 from lords_bench.report.cost import cost_report
 from lords_bench.report.history import history_report
-from lords_bench.report.latency.render import latency_report
+from lords_bench.report.latency.page import latency_report
 from lords_bench.report.lifecycle.page import lifecycle_report
 from lords_bench.report.render import accuracy_report
 from lords_bench.static.predicted import predicted_page, predicted_times

@@ -9,7 +9,7 @@ import pytest
 
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import read_nouns
-from lords_bench.report.latency.render import latency_report
+from lords_bench.report.latency.page import latency_report
 
 FOLDER = Path(__file__).parent / "latency"
 COMMITTED = Path(__file__).parents[2] / "reports"

@@ -8,13 +8,13 @@ from latency_builders import comparison, make_latency, make_run
 from lords_bench.errors import RecordError
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.status import Status
-from lords_bench.report.latency.comparisons import Match, select_sections
+from lords_bench.report.latency.judge import Match, select_devices
 from lords_bench.stats.verdict import Verdict
 from record_builders import make_environment
 
 
 def only_match(records: list[LatencyRecord]) -> Match:
-    (section,) = select_sections(records)
+    (section,) = select_devices(records)
     (match,) = section.matches
     return match
 
@@ -48,7 +48,7 @@ def test_samples_of_two_comparisons_are_never_paired() -> None:
     older = comparison(lords_ns=40_000, created_utc="2026-01-30T12:00:00Z")
     newer = comparison()
 
-    (section,) = select_sections([*newer, *older])
+    (section,) = select_devices([*newer, *older])
 
     assert len(section.matches) == 1
     assert section.superseded == 1
@@ -72,7 +72,7 @@ def test_devices_and_dtypes_have_sections_of_their_own() -> None:
     in_fp16 = make_run(dtype="float16")
     fake = make_run(is_fake=True)
 
-    sections = select_sections(
+    sections = select_devices(
         [record for run in (make_run(), elsewhere, in_fp16, fake) for record in comparison(run=run)]
     )
 
@@ -88,27 +88,27 @@ def test_regimes_are_never_compared_with_each_other() -> None:
         if record.measurement is not None
     ]
 
-    (section,) = select_sections([*hot, *comparison()])
+    (section,) = select_devices([*hot, *comparison()])
 
     assert section.regimes == ("cold", "hot")
     assert [match.median_ns("lords") for match in section.of("cold", section.formats[0])] == [10_000]
 
 
 def test_comparisons_that_the_newest_run_planned_and_did_not_make_are_counted() -> None:
-    (section,) = select_sections(comparison(run=make_run(planned_comparisons=7)))
+    (section,) = select_devices(comparison(run=make_run(planned_comparisons=7)))
 
     assert section.missing == 6
 
 
 def test_no_record_is_refused() -> None:
     with pytest.raises(RecordError, match="run 'lords-bench bench latency' first"):
-        select_sections([])
+        select_devices([])
 
 
 def test_a_time_that_the_device_cannot_reach_gives_no_verdict_for_either_side() -> None:
     """9 MB in 1 µs are 9,000 GB/s, and 4,200 GB/s were measured."""
     for lords_ns, dense_ns, name in ((1_000, 20_000, "lords"), (10_000, 1_000, "dense")):
-        (section,) = select_sections(comparison(lords_ns, dense_ns))
+        (section,) = select_devices(comparison(lords_ns, dense_ns))
 
         judgement = section.matches[0].judgements["dense"]
         assert (judgement.verdict, judgement.ratio) == (Verdict.INVALID, None)
