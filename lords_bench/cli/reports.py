@@ -104,7 +104,7 @@ def history(out: Path, name: str) -> int:
 
 
 def _accuracy_files(path: Path) -> dict[str, str]:
-    from lords_bench.report.render import accuracy_report
+    from lords_bench.report.accuracy.page import accuracy_report
 
     found = read_records(path)
     return accuracy_report(found.records, found.rejected)
@@ -156,27 +156,32 @@ REPORTS: Mapping[str, Callable[[Path], dict[str, str]]] = MappingProxyType(
 
 def print_closing(records: Sequence[BenchRecord], paths: Sequence[Path]) -> None:
     """Table and verdict of these records, then the paths of the pages."""
-    from lords_bench.report.page import accuracy_page
-    from lords_bench.report.terminal import terminal_table
+    from lords_bench.report.accuracy.judge import bits_groups, headline, select_evaluations
+    from lords_bench.report.accuracy.page import SUITE, evaluation_name, left_share, result_table
+    from lords_bench.report.format import UNKNOWN
+    from lords_bench.report.render import terminal_rows
 
-    section = accuracy_page(records, has_figures=False).sections[0]
-    content = terminal_table(section)
-    table = Table(title=section.name)
-    for heading in content.header:
+    evaluation = select_evaluations(records, suite=SUITE)[0]
+    groups = bits_groups(evaluation)
+    content = result_table(evaluation, groups)
+    table = Table(title=evaluation_name(evaluation))
+    metrics = (f"{column.name} {column.unit}".rstrip() for column in content.columns_in("html")[2:])
+    for heading in ("Bits", "Method", "Stored", *metrics):
         table.add_column(heading, overflow="fold")
-    for block in content.blocks:
-        for row in block:
-            table.add_row(*row)
+    for group, rows in terminal_rows(content):
+        for row in rows:
+            table.add_row(group.title.partition(" ")[0] or UNKNOWN, *row)
         table.add_section()
     console = Console()
     if not console.is_terminal:
         console = Console(width=LOG_COLUMNS)
     console.print(table)
-    for record in section.failures:
+    for record in evaluation.failures:
         console.print(f"{record.case_id}: {record.status}: {record.reason}", style="yellow")
-    if section.left_layers:
-        console.print(f"Left unquantized, {section.left_share} of the weights: {', '.join(section.left_layers)}")
-    for sentence in section.headline:
+    share, layers = left_share(evaluation)
+    if layers:
+        console.print(f"Left unquantized, {share} of the weights: {', '.join(layers)}")
+    for sentence in headline(groups):
         console.print(sentence, highlight=False)
     for path in paths:
         if path.suffix in {".md", ".html"}:

@@ -20,8 +20,8 @@ from lords_bench.report.document import (
     Section,
     Table,
 )
-from lords_bench.report.origin import device_facts, grouped, origin_section, rejected_notices, remake
-from lords_bench.report.pages import page_files
+from lords_bench.report.provenance import device_facts, grouped, origin_section, rejected_notices, remake
+from lords_bench.report.render import page_files
 
 _TITLES: dict[CheckTool, str] = {
     "float64": "Against float64",

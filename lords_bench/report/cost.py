@@ -10,8 +10,8 @@ from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
 from lords_bench.report import format as fmt
 from lords_bench.report.document import Article, Block, Bullets, Cell, Code, Document, Paragraph, Row, Section, Table
-from lords_bench.report.origin import device_facts, grouped, memory, origin_section, rejected_notices, remake
-from lords_bench.report.pages import page_files
+from lords_bench.report.provenance import device_facts, grouped, memory, origin_section, rejected_notices, remake
+from lords_bench.report.render import page_files
 from lords_bench.stats.verdict import Judgement, Verdict, judge_measurements
 
 # Goal of issue and README: all 224 linear layers of Llama-3-8B, on one data-centre GPU.

@@ -2,8 +2,7 @@
 
 from math import floor, log10
 
-from lords_bench.report.metrics import Metric
-from lords_bench.stats import Interval, PairedDifference
+from lords_bench.stats import Interval
 
 UNKNOWN = "–"
 MAX_DECIMALS = 5
@@ -24,41 +23,11 @@ def decimals_for(value: float, significant: int) -> int:
     return min(MAX_DECIMALS, max(0, significant - 1 - floor(log10(abs(value)))))
 
 
-def estimate(interval: Interval | None, metric: Metric) -> tuple[str, str]:
-    """Estimate and `low … high` of a metric in its shown unit, without the unit."""
-    if interval is None:
-        return UNKNOWN, ""
-    shown = interval.scaled(metric.factor)
-    decimals = decimals_for(shown.estimate, metric.significant)
-    return number(shown.estimate, decimals), span(shown, decimals)
-
-
 def span(interval: Interval, decimals: int, *, sign: bool = False) -> str:
     """`low … high`, or a note that there is no interval."""
     if interval.low is None or interval.high is None:
         return "no interval"
     return f"{number(interval.low, decimals, sign=sign)} … {number(interval.high, decimals, sign=sign)}"
-
-
-def difference(paired: PairedDifference | None, metric: Metric) -> tuple[str, str]:
-    """Difference and its interval in the metric's shown unit, with sign."""
-    if paired is None:
-        return UNKNOWN, ""
-    shown = paired.interval.scaled(metric.factor)
-    width = max(abs(shown.low or 0.0), abs(shown.high or 0.0), abs(shown.estimate))
-    decimals = decimals_for(width, 3 if metric.significant > 3 else 2)
-    return number(shown.estimate, decimals, sign=True), span(shown, decimals, sign=True)
-
-
-def relative(paired: PairedDifference) -> tuple[str, str]:
-    """Difference as a percentage of the baseline, and its interval."""
-    share = paired.relative
-    if share is None:
-        return UNKNOWN, ""
-    percent = share.scaled(100)
-    width = max(abs(percent.low or 0.0), abs(percent.high or 0.0), abs(percent.estimate))
-    decimals = 1 if width < 10 else 0
-    return f"{number(percent.estimate, decimals, sign=True)} %", f"{span(percent, decimals, sign=True)} %"
 
 
 def bits(value: float | None) -> str:

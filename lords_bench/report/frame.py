@@ -19,7 +19,7 @@ from lords_bench.records.codec import to_plain
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.measurement import Measurement
 from lords_bench.records.store import NounFile, read_any
-from lords_bench.report.metrics import METRICS
+from lords_bench.report.accuracy.metrics import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd

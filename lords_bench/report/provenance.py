@@ -1,114 +1,140 @@
-"""Where the numbers come from: the provenance header, and notices of what a reader must know to judge them."""
+"""What every page says alike: where its records come from, which cases are missing, and how to make it anew."""
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
-from lords_bench.records import BenchRecord, RejectedLine
+from lords_bench.records import BenchRecord, Environment, LifecycleRecord, RejectedLine
+from lords_bench.records.codec import canonical_json, to_plain
+from lords_bench.records.latency import LatencyRecord
 from lords_bench.report import format as fmt
-from lords_bench.report.origin import (
-    GIB,
-    commit,
-    date_span,
-    each_once,
-    machine,
-    platform,
-    rejected_notices,
-    short,
-    versions,
-)
-from lords_bench.report.select import Evaluation
-from lords_bench.report.views import Fact
+from lords_bench.report.document import Block, Cell, Code, Column, Facts, Paragraph, Section, Table, Text
+
+MIB, GIB = 2**20, 2**30
+REBUILD_COMMAND = "nox -s report"
+_SHOWN_DIGITS = 12
+# Whatever can move a number.
+_VERSIONS = ("lords_bench", "python", "torch", "transformers", "triton", "numpy")
+
+Item = TypeVar("Item")
+Key = TypeVar("Key")
 
 
-def provenance(evaluation: Evaluation) -> tuple[Fact, ...]:
-    """Machine, versions, commit, command, seed, hashes, settings and dates of an evaluation."""
-    newest = evaluation.newest
-    environment, inputs = newest.environment, newest.inputs
-    runs = evaluation.runs
-    return (
-        Fact(label="Machine", value=machine(environment)),
-        Fact(label="Versions", value=versions(environment)),
-        Fact(label="Commit", value=each_once(commit(run.environment) for run in runs)),
-        Fact(label="Source hash", value=each_once(short(run.environment.source_sha256) for run in runs)),
-        Fact(label="Command", value=newest.command),
-        Fact(label="Seed", value=each_once(str(run.seed) for run in runs)),
-        Fact(
-            label="Measured",
-            value=date_span(record.created_utc for record in evaluation.records or evaluation.failures),
-        ),
-        Fact(label="Time spent", value=_time_spent(evaluation)),
-        Fact(label="Model", value=f"{inputs.model_name}, sha256 {short(inputs.model_sha256)}"),
-        Fact(label="Tokenizer", value=f"sha256 {short(inputs.tokenizer_sha256)}"),
-        Fact(label="Corpus", value=f"sha256 {short(inputs.corpus_sha256)}"),
-        Fact(label="Sample sizes", value=_sample_sizes(evaluation)),
-        Fact(label="Settings", value=", ".join(f"{name} = {value}" for name, value in inputs.settings)),
-        Fact(label="Settings hash", value=inputs.settings_sha256),
-        Fact(label="Platform", value=platform(environment)),
-    )
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """The items by key, in the order of appearance."""
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
-def evaluation_notices(evaluation: Evaluation) -> tuple[str, ...]:
-    """What weakens the evaluation: uncommitted code, partial cases, several runs put together."""
-    notices = []
-    dirty = [record for record in evaluation.records if record.environment.git_dirty]
-    unknown = [record for record in evaluation.records if record.environment.git_dirty is None]
-    partial = [record for record in evaluation.records if not record.complete]
-    if dirty:
-        notices.append(
-            f"{_cases(dirty, evaluation)} measured with uncommitted code: "
-            "provisional, and never a baseline for another run."
-        )
-    if unknown:
-        notices.append(f"{_cases(unknown, evaluation)} measured outside a git checkout: the commit is not known.")
-    if partial:
-        notices.append(f"{_cases(partial, evaluation)} partial ({_names(partial)}): shown, compared with nothing.")
-    if len(evaluation.runs) > 1:
-        notices.append(
-            f"The cases come from {len(evaluation.runs)} runs with different source, versions or seed; "
-            "the newest complete record of each case is shown."
-        )
-    if evaluation.superseded:
-        count = evaluation.superseded
-        notices.append(f"{count} older record{'s are' if count > 1 else ' is'} not shown: the case was measured again.")
-    return tuple(notices)
+def machine(environment: Environment, *, last: str | None = None) -> str:
+    """Processor, cores, threads and memory in words; `last` ends the list in place of the GPU."""
+    parts = [environment.device_name]
+    if environment.device != "cpu":
+        parts.append(f"host {environment.cpu_model or fmt.UNKNOWN}")
+    if environment.cpu_cores is not None:
+        parts.append(f"{environment.cpu_cores} CPU cores")
+    if environment.torch_threads is not None:
+        parts.append(f"{environment.torch_threads} torch threads")
+    if environment.memory_bytes is not None:
+        parts.append(f"{environment.memory_bytes / GIB:.0f} GiB memory")
+    parts.append(f"GPU: {environment.gpu_name or 'none'}" if last is None else last)
+    return ", ".join(parts)
 
 
-def page_notices(evaluations: tuple[Evaluation, ...], rejected: Iterable[RejectedLine]) -> tuple[str, ...]:
-    """What concerns the page as a whole: evaluations that are kept apart, and lines that were not believed."""
-    notices = []
-    if len(evaluations) > 1:
-        notices.append(
-            f"The records hold {len(evaluations)} evaluations that differ in model, corpus, settings or device; "
-            "each has a section of its own and nothing is compared across them."
-        )
-    return (*notices, *rejected_notices(rejected))
+def versions(environment: Environment, *, without: Iterable[str] = ()) -> str:
+    """Every version that can move a number, less those `without` a part in it."""
+    names = [name for name in _VERSIONS if name not in without]
+    return ", ".join(f"{name} {getattr(environment, name) or 'absent'}" for name in names)
 
 
-def _time_spent(evaluation: Evaluation) -> str:
-    samples = [record.samples for record in evaluation.records if record.samples is not None]
-    quantizing = sum(item.quantize_seconds for item in samples)
-    evaluating = sum(item.evaluate_seconds for item in samples)
-    peaks = [item.peak_rss_bytes for item in samples if item.peak_rss_bytes is not None]
-    memory = f"; peak memory {max(peaks) / GIB:.1f} GiB" if peaks else ""
-    return f"quantizing {fmt.seconds(quantizing)}, evaluating {fmt.seconds(evaluating)}{memory}"
+def commit(environment: Environment) -> str:
+    """The commit, and whether the code differed from it."""
+    if environment.git_commit is None:
+        return "unknown (not a git checkout)"
+    state = {True: "with uncommitted changes", False: "clean", None: "state unknown"}[environment.git_dirty]
+    return f"{short(environment.git_commit)} ({state})"
 
 
-def _sample_sizes(evaluation: Evaluation) -> str:
-    samples = next((record.samples for record in evaluation.records if record.complete), None)
-    if samples is None:
+def platform(environment: Environment) -> str:
+    """The operating system, and the hash that tells one host from another."""
+    return f"{environment.platform}, host {environment.hostname_sha256 or fmt.UNKNOWN}"
+
+
+def date_span(dates_utc: Iterable[str]) -> str:
+    """The first and the last date, or the only one.
+
+    Raises:
+        ValueError: there is no date.
+    """
+    first, last = min(found := list(dates_utc)), max(found)
+    return first if first == last else f"{first} to {last}"
+
+
+def age(record: BenchRecord | LatencyRecord | LifecycleRecord) -> tuple[str, str]:
+    """Orders records by time, then by content, so that equal times are decided the same way everywhere."""
+    return record.created_utc, hashlib.sha256(canonical_json(to_plain(record)).encode()).hexdigest()
+
+
+def short(digest: str) -> str:
+    """As much of a hash as tells it apart for a reader."""
+    return digest[:_SHOWN_DIGITS]
+
+
+def each_once(values: Iterable[str]) -> str:
+    """The different values in order of appearance, as one phrase."""
+    return fmt.listing(list(dict.fromkeys(values)))
+
+
+def rejected_notices(rejected: Iterable[RejectedLine]) -> tuple[str, ...]:
+    """One sentence for each line of a record file that is not believed, in file order."""
+    lines = sorted(rejected, key=lambda item: (item.line, item.reason))
+    return tuple(f"Line {item.line} of the record file is not used: {item.reason}." for item in lines)
+
+
+def memory(value: int | None) -> str:
+    """Bytes for people: `812 MiB`, `3.42 GiB`; a dash where it is not told."""
+    if value is None:
         return fmt.UNKNOWN
-    documents = f" of {len(set(samples.window_documents))} documents" if samples.window_documents else ""
-    return (
-        f"{len(samples.window_tokens)} windows{documents}, {sum(samples.window_tokens):,} tokens, "
-        f"{sum(samples.window_bytes):,} bytes; {len(samples.choice_correct)} choice items; "
-        f"{len(samples.layer_names)} quantized layers"
+    return f"{value / GIB:.2f} GiB" if value >= GIB else f"{value / MIB:.{0 if value >= 10 * MIB else 2}f} MiB"
+
+
+def device_facts(environment: Environment, *, command: str, dates: Iterable[str]) -> dict[str, Text]:
+    """Device, versions, source, command and dates."""
+    return {
+        "Device": f"{machine(environment)}; {environment.platform}",
+        "Versions": versions(environment),
+        "Commit": f"{commit(environment)}; source {short(environment.source_sha256)}",
+        "Command": Code(command),
+        "Measured": date_span(dates),
+    }
+
+
+def kept_apart(count: int, what: str, each: str = "hold") -> tuple[str, ...]:
+    """The notice of a page with several parts that have nothing to do with each other."""
+    if count < 2:
+        return ()
+    return (f"The records {each} {count} {what}; each has a section of its own and nothing is compared across them.",)
+
+
+def remake(command: str) -> dict[str, Text]:
+    """How a page is made anew, from the same records and from others."""
+    return {"Rebuild this page": Code(REBUILD_COMMAND), "Measure again": Code(command)}
+
+
+def origin_section(facts: Mapping[str, Text]) -> Section:
+    """Where the numbers come from."""
+    return Section(title="Where the numbers come from", label="Provenance", blocks=(Facts(items=facts),))
+
+
+def left_out(failures: Sequence[BenchRecord | LifecycleRecord], missing: Sequence[str], *before: Block) -> Section:
+    """Cases that ended badly or left no record, behind the given blocks."""
+    rows = [(record.case_id, Cell(text=record.status.value, tone="warn"), record.reason or "") for record in failures]
+    rows += [(case, Cell(text="no record", tone="warn"), "planned, but its run ended before it") for case in missing]
+    columns = ("Case", Column(name="Status", style=""), Column(name="Reason", style=""))
+    table = Table(label="Cases without a result", columns=columns, rows=tuple(rows))
+    return Section(
+        title="What was left out",
+        blocks=(*before, table if rows else Paragraph(text="Every planned case has a result.")),
     )
-
-
-def _cases(found: list[BenchRecord], evaluation: Evaluation) -> str:
-    if len(found) == len(evaluation.records):
-        return "All cases were" if len(found) > 1 else "The only case was"
-    return f"{len(found)} of {len(evaluation.records)} cases {'was' if len(found) == 1 else 'were'}"
-
-
-def _names(records: list[BenchRecord]) -> str:
-    return ", ".join(record.case_id for record in records)

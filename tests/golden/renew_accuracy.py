@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lords_bench.records import BenchRecord, Status, read_records
 from lords_bench.records.codec import encode_line
-from lords_bench.report.render import accuracy_report, write_report
+from lords_bench.report.accuracy.page import accuracy_report
+from lords_bench.report.render import write_report
 from record_builders import changed, make_environment, make_inputs, study
 
 FOLDER = Path(__file__).parent / "accuracy"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lords_bench.records import read_records
-from lords_bench.report.render import accuracy_report
+from lords_bench.report.accuracy.page import accuracy_report
 
 FOLDER = Path(__file__).parent / "accuracy"
 

@@ -29,12 +29,12 @@ from lords_bench.gate_cli.output import report
 from lords_bench.records import BenchRecord, LifecycleRecord, RejectedLine, Status
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import read_nouns
+from lords_bench.report.accuracy.page import accuracy_report
 from lords_bench.report.checks import checks_report
 from lords_bench.report.cost import cost_report
 from lords_bench.report.history import history_report
 from lords_bench.report.latency.page import latency_report
 from lords_bench.report.lifecycle.page import lifecycle_report
-from lords_bench.report.render import accuracy_report
 from lords_bench.static.predicted import predicted_page, predicted_times
 from lords_bench.terminal import Console
 from lords_bench.text import visible

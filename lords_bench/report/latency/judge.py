@@ -15,7 +15,7 @@ from lords_bench.records.limits import above_ceiling
 from lords_bench.records.measurement import REGIMES, Regime
 from lords_bench.records.status import Status
 from lords_bench.report.format import listing, number
-from lords_bench.report.origin import age, grouped
+from lords_bench.report.provenance import age, grouped
 from lords_bench.spec.latency import DENSE, DENSE_AGAIN, KERNEL_PREFIX, METHODS, SUBJECT, LatencyCase
 from lords_bench.stats.verdict import Judgement, Verdict, judge_measurements, measured_floor
 

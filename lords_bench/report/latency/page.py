@@ -41,7 +41,7 @@ from lords_bench.report.latency.judge import (
     times,
     where,
 )
-from lords_bench.report.origin import (
+from lords_bench.report.provenance import (
     commit,
     date_span,
     each_once,
@@ -55,7 +55,7 @@ from lords_bench.report.origin import (
     short,
     versions,
 )
-from lords_bench.report.pages import page_files
+from lords_bench.report.render import page_files
 from lords_bench.spec.latency import DENSE, DENSE_AGAIN, KERNEL_PREFIX, SUBJECT, method_label
 from lords_bench.stats import Interval
 from lords_bench.stats.verdict import MARGIN, Verdict

@@ -16,7 +16,7 @@ from lords_bench.errors import RecordError
 from lords_bench.records import LifecycleRecord, LifecycleSamples, Status, TextScores
 from lords_bench.records.lifecycle import Domain, Stage
 from lords_bench.report import format as fmt
-from lords_bench.report.origin import age, grouped
+from lords_bench.report.provenance import age, grouped
 from lords_bench.stats import Interval, Outcome, PairedDifference, crossed_difference, crossed_interval
 
 # What a stage is meant to learn; the other domain is what it may forget.

@@ -38,7 +38,7 @@ from lords_bench.report.lifecycle.judge import (
     validation_of,
     words,
 )
-from lords_bench.report.origin import (
+from lords_bench.report.provenance import (
     MIB,
     commit,
     date_span,
@@ -52,7 +52,7 @@ from lords_bench.report.origin import (
     short,
     versions,
 )
-from lords_bench.report.pages import page_files
+from lords_bench.report.render import page_files
 from lords_bench.stats import Interval, Outcome, PairedDifference
 
 STAGES: tuple[Stage, ...] = ("qat", "peft")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lords_bench.report.format import decimals_for, difference, estimate, listing, number, relative, seconds, span
-from lords_bench.report.metrics import METRICS
+from lords_bench.report.accuracy.metrics import METRICS, difference, estimate, relative
+from lords_bench.report.format import decimals_for, listing, number, seconds, span
 from lords_bench.stats import Interval, PairedDifference
 
 

@@ -11,8 +11,8 @@ from latency_builders import comparison
 from lords_bench.cli import main
 from lords_bench.errors import RecordError
 from lords_bench.records.codec import encode_line
+from lords_bench.report.accuracy.metrics import METRICS
 from lords_bench.report.frame import read_frame
-from lords_bench.report.metrics import METRICS
 from record_builders import make_record, study
 
 ROOT = Path(__file__).parents[3]

@@ -11,9 +11,9 @@ import pytest
 from lords_bench.errors import RecordError, StoreError
 from lords_bench.markdown import escape
 from lords_bench.records import BenchRecord, RejectedLine, Status
-from lords_bench.report.page import accuracy_page
-from lords_bench.report.render import accuracy_report, write_report
-from lords_bench.report.terminal import terminal_table
+from lords_bench.report.accuracy.judge import bits_groups, select_evaluations
+from lords_bench.report.accuracy.page import accuracy_report, result_table
+from lords_bench.report.render import terminal_rows, write_report
 from record_builders import changed, make_environment, make_inputs, make_record, study
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
@@ -230,17 +230,15 @@ def test_markdown_escapes_lose_no_text() -> None:
     assert escape("a_b|c\nd") == r"a\_b\|c d"
 
 
-def test_the_terminal_table_has_every_case_with_its_intervals() -> None:
+def test_a_table_for_the_terminal_has_every_case_with_its_intervals() -> None:
     records = study()
-    table = terminal_table(accuracy_page(records).sections[0])
+    evaluation = select_evaluations(records, suite="accuracy")[0]
+    table = result_table(evaluation, bits_groups(evaluation))
 
-    rows = [row for block in table.blocks for row in block]
+    rows = [row for _, found in terminal_rows(table) for row in found]
 
     assert len(rows) == len(records)
-    assert {len(row) for row in rows} == {len(table.header)}
-    assert rows[0][:3] == ("–", "unquantized", "16.000")
-    assert table.header == (
-        "Bits", "Method", "Stored", "KL ×1000", "Weight error %", "Bits per byte", "Choice accuracy %"
-    )  # fmt: skip
-    assert all("…" in cell for cell in rows[1][3:])
-    assert sum(row[1].endswith(" *") for row in rows) == 3
+    assert {len(row) for row in rows} == {len(table.columns_in("html"))}
+    assert rows[0][:2] == ("unquantized", "16.000")
+    assert all("…" in cell for cell in rows[1][2:])
+    assert sum(row[0].endswith(" *") for row in rows) == 3

@@ -9,11 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lords_bench.records import BenchRecord
-from lords_bench.report.figures import FIGURES
-from lords_bench.report.layers import short_names
-from lords_bench.report.select import select_evaluations
+from lords_bench.report.accuracy.figures import FIGURES, short_names
+from lords_bench.report.accuracy.judge import BitsGroup, bits_groups, select_evaluations
 from lords_bench.report.svg import ROLES, spread, standalone
-from lords_bench.report.tables import BitsGroup, bits_groups
 from lords_bench.spec import QuantSpec
 from record_builders import make_record, make_samples, study
 

@@ -3,8 +3,7 @@
 import pytest
 
 from lords_bench.records import BenchRecord
-from lords_bench.report.select import select_evaluations
-from lords_bench.report.tables import BitsGroup, bits_groups, unquantized_row
+from lords_bench.report.accuracy.judge import BitsGroup, bits_groups, select_evaluations, unquantized_row
 from lords_bench.stats import Outcome
 from record_builders import changed, make_environment, study
 

@@ -3,9 +3,16 @@
 from typing import Any
 
 from lords_bench.records import AccuracySamples, BenchRecord
-from lords_bench.report.select import select_evaluations
-from lords_bench.report.tables import BitsGroup, bits_groups
-from lords_bench.report.verdict import QUESTIONS, answer, best_of, headline, headline_groups
+from lords_bench.report.accuracy.judge import (
+    QUESTIONS,
+    BitsGroup,
+    answer,
+    best_of,
+    bits_groups,
+    headline,
+    headline_groups,
+    select_evaluations,
+)
 from lords_bench.stats import Outcome
 from record_builders import changed, make_environment, study
 

@@ -9,6 +9,7 @@ from math import log
 from types import MappingProxyType
 
 from lords_bench.records import AccuracySamples
+from lords_bench.report import format as fmt
 from lords_bench.stats import (
     Interval,
     PairedDifference,
@@ -118,7 +119,7 @@ METRICS: MappingProxyType[str, Metric] = MappingProxyType(
             unit="%",
             interval=_weight_error,
             difference=_weight_error_difference,
-            difference_unit=" points",
+            difference_unit="(points)",
         ),
         "bits_per_byte": Metric(
             label="Bits per byte",
@@ -136,8 +137,38 @@ METRICS: MappingProxyType[str, Metric] = MappingProxyType(
             unit="%",
             interval=_choice,
             difference=_choice_difference,
-            difference_unit=" points",
+            difference_unit="(points)",
         ),
     }
 )
 PRIMARY = "kl"
+
+
+def estimate(interval: Interval | None, metric: Metric) -> tuple[str, str]:
+    """Estimate and `low … high` of a metric in its shown unit, without the unit."""
+    if interval is None:
+        return fmt.UNKNOWN, ""
+    shown = interval.scaled(metric.factor)
+    decimals = fmt.decimals_for(shown.estimate, metric.significant)
+    return fmt.number(shown.estimate, decimals), fmt.span(shown, decimals)
+
+
+def difference(paired: PairedDifference | None, metric: Metric) -> tuple[str, str]:
+    """Difference and its interval in the metric's shown unit, with sign."""
+    if paired is None:
+        return fmt.UNKNOWN, ""
+    shown = paired.interval.scaled(metric.factor)
+    width = max(abs(shown.low or 0.0), abs(shown.high or 0.0), abs(shown.estimate))
+    decimals = fmt.decimals_for(width, 3 if metric.significant > 3 else 2)
+    return fmt.number(shown.estimate, decimals, sign=True), fmt.span(shown, decimals, sign=True)
+
+
+def relative(paired: PairedDifference) -> tuple[str, str]:
+    """Difference as a percentage of the baseline, and its interval."""
+    share = paired.relative
+    if share is None:
+        return fmt.UNKNOWN, ""
+    percent = share.scaled(100)
+    width = max(abs(percent.low or 0.0), abs(percent.high or 0.0), abs(percent.estimate))
+    decimals = 1 if width < 10 else 0
+    return f"{fmt.number(percent.estimate, decimals, sign=True)} %", f"{fmt.span(percent, decimals, sign=True)} %"
