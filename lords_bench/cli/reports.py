@@ -6,9 +6,8 @@
 
 import argparse
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from rich.table import Table
 
@@ -16,7 +15,7 @@ from lords_bench.cli.output import complain, say
 from lords_bench.errors import RecordError, UsageError
 from lords_bench.gate_cli.static_layer import FOLDER as PINS
 from lords_bench.gate_cli.static_layer import write_predictions
-from lords_bench.records import BenchRecord, Environment, read_nouns, read_records
+from lords_bench.records import BenchRecord, Environment, read_nouns
 from lords_bench.terminal import Console
 
 # A log or pipe has no width; the table needs this much to keep each row on one line.
@@ -55,18 +54,23 @@ def rebuild(out: Path, name: str, suite: str = "accuracy") -> tuple[Path, ...]:
         RecordError: there are no records.
         StoreError: the disk refuses.
     """
+    from lords_bench.report.pages import PAGES
     from lords_bench.report.render import write_report
 
-    return write_report(out / name, REPORTS[suite](record_path(out, name, suite)))
+    noun, make = PAGES[suite]
+    found = read_nouns(record_path(out, name, suite), noun)
+    return write_report(out / name, make(found.records, found.rejected))
 
 
 def report(arguments: argparse.Namespace) -> int:
     """Rebuilds the pages of every device and suite in the folder, or the history of a metric."""
+    from lords_bench.report.pages import PAGES
+
     out = Path(arguments.out)
     if arguments.history is not None:
         return history(out, arguments.history)
     # A run that was stopped before its first case leaves an empty file.
-    files = (path for suite in REPORTS for path in (out / "records").glob(f"*/{suite}.jsonl") if path.stat().st_size)
+    files = (path for suite in PAGES for path in (out / "records").glob(f"*/{suite}.jsonl") if path.stat().st_size)
     found = sorted((path.parent.name, path.stem) for path in files)
     if not found:
         raise RecordError(f"no records below {str(out / 'records')!r}; run 'lords-bench bench' first")
@@ -101,57 +105,6 @@ def history(out: Path, name: str) -> int:
         for written in write_report(out / path.parent.name, history_report(name, found.records)):
             say(written)
     return 0
-
-
-def _accuracy_files(path: Path) -> dict[str, str]:
-    from lords_bench.report.accuracy.page import accuracy_report
-
-    found = read_records(path)
-    return accuracy_report(found.records, found.rejected)
-
-
-def _latency_files(path: Path) -> dict[str, str]:
-    from lords_bench.records.latency import LatencyRecord
-    from lords_bench.report.latency.page import latency_report
-
-    found = read_nouns(path, LatencyRecord)
-    return latency_report(found.records, found.rejected)
-
-
-def _lifecycle_files(path: Path) -> dict[str, str]:
-    from lords_bench.records import LifecycleRecord
-    from lords_bench.report.lifecycle.page import lifecycle_report
-
-    found = read_nouns(path, LifecycleRecord)
-    return lifecycle_report(found.records, found.rejected)
-
-
-def _cost_files(path: Path) -> dict[str, str]:
-    from lords_bench.records.cost import CostRecord
-    from lords_bench.report.cost import cost_report
-
-    found = read_nouns(path, CostRecord)
-    return cost_report(found.records, found.rejected)
-
-
-def _check_files(path: Path) -> dict[str, str]:
-    from lords_bench.records.check import CheckRecord
-    from lords_bench.report.checks import checks_report
-
-    found = read_nouns(path, CheckRecord)
-    return checks_report(found.records, found.rejected)
-
-
-# A suite's record file to the text of its pages, by file name.
-REPORTS: Mapping[str, Callable[[Path], dict[str, str]]] = MappingProxyType(
-    {
-        "accuracy": _accuracy_files,
-        "latency": _latency_files,
-        "lifecycle": _lifecycle_files,
-        "cost": _cost_files,
-        "checks": _check_files,
-    }
-)
 
 
 def print_closing(records: Sequence[BenchRecord], paths: Sequence[Path]) -> None:

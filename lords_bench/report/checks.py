@@ -7,6 +7,7 @@ from lords_bench.errors import RecordError
 from lords_bench.records.check import TOOLS, CheckRecord, CheckTool
 from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
+from lords_bench.report import provenance as origin
 from lords_bench.report.document import (
     Article,
     Block,
@@ -20,7 +21,7 @@ from lords_bench.report.document import (
     Section,
     Table,
 )
-from lords_bench.report.provenance import device_facts, grouped, origin_section, rejected_notices, remake
+from lords_bench.report.provenance import grouped
 from lords_bench.report.render import page_files
 
 _TITLES: dict[CheckTool, str] = {
@@ -56,7 +57,7 @@ def checks_report(records: Iterable[CheckRecord], rejected: Iterable[RejectedLin
     sections = (
         Section(label="Verdict", blocks=tuple(opening)),
         *(Section(title=_TITLES[tool], blocks=_blocks(tool, by_tool.get(tool, []))) for tool in TOOLS),
-        origin_section(device_facts(newest.environment, command=newest.command, dates=dates)),
+        origin.section(origin.device_facts(newest.environment, command=newest.command, dates=dates)),
     )
     document = Document(
         file="checks",
@@ -64,9 +65,9 @@ def checks_report(records: Iterable[CheckRecord], rejected: Iterable[RejectedLin
         kind="check report",
         part="device",
         title=_title(newest.emulated),
-        notices=(*notices, *rejected_notices(rejected)),
+        notices=(*notices, *origin.rejected_notices(rejected)),
         articles=(Article(name=newest.environment.device_name, sections=sections),),
-        guide={"Checks": CHECK_WORDS, **remake(newest.command)},
+        guide={"Checks": CHECK_WORDS, **origin.remake(newest.command)},
     )
     return page_files(document)
 

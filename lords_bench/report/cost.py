@@ -9,8 +9,9 @@ from lords_bench.records.measurement import Measurement
 from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
 from lords_bench.report import format as fmt
+from lords_bench.report import provenance as origin
 from lords_bench.report.document import Article, Block, Bullets, Cell, Code, Document, Paragraph, Row, Section, Table
-from lords_bench.report.provenance import device_facts, grouped, memory, origin_section, rejected_notices, remake
+from lords_bench.report.provenance import grouped
 from lords_bench.report.render import page_files
 from lords_bench.stats.verdict import Judgement, Verdict, judge_measurements
 
@@ -46,9 +47,9 @@ def cost_report(records: Iterable[CostRecord], rejected: Iterable[RejectedLine] 
         kind="cost report",
         part="suite",
         title="What quantizing and fine-tuning cost",
-        notices=rejected_notices(rejected),
+        notices=origin.rejected_notices(rejected),
         articles=tuple(articles),
-        guide={"Times": TIME_WORDS, "Errors": ERROR_WORDS, **remake(newest.run.command)},
+        guide={"Times": TIME_WORDS, "Errors": ERROR_WORDS, **origin.remake(newest.run.command)},
     )
     return page_files(document)
 
@@ -63,7 +64,7 @@ def _article(suite: CostSuite, members: Sequence[CostRecord]) -> Article:
     settings = "; ".join(f"{name}: {value}" for name, value in run.settings)
     facts = {
         "Settings": f"{settings}; seed {run.seed}",
-        **device_facts(run.environment, command=run.command, dates=[record.created_utc for record in shown]),
+        **origin.device_facts(run.environment, command=run.command, dates=[record.created_utc for record in shown]),
     }
     scale = "" if run.scale == 1 else f", every width divided by {run.scale}"
     blocks = _ptq(shown) if suite == "ptq" else _step(shown)
@@ -76,7 +77,7 @@ def _article(suite: CostSuite, members: Sequence[CostRecord]) -> Article:
         blocks.append(Paragraph(text=f"{older} older records of the file are not shown.", kind="notice"))
     return Article(
         name=f"{_TITLES[suite]}: {run.model}{scale}",
-        sections=(Section(label="Results", blocks=tuple(blocks)), origin_section(facts)),
+        sections=(Section(label="Results", blocks=tuple(blocks)), origin.section(facts)),
     )
 
 
@@ -112,7 +113,7 @@ def _shape_row(same: Sequence[CostRecord]) -> Row:
         f"{1e3 * median(times):.0f} ms",
         f"{1e3 * max(times):.0f} ms",
         fmt.seconds(sum(times)),
-        memory(max((record.peak_bytes for record in same if record.peak_bytes is not None), default=None)),
+        origin.memory(max((record.peak_bytes for record in same if record.peak_bytes is not None), default=None)),
         f"{median(_number(record, 'relative_squared_error') for record in same):.5f}",
         f"{median(_number(record, 'bits_per_weight') for record in same):.3f}",
     )
@@ -124,7 +125,7 @@ def ptq_verdict(method: str, records: Sequence[CostRecord], *, planned: int) -> 
     total = sum(record.seconds for record in ok if record.seconds is not None)
     peak = max((record.peak_bytes for record in ok if record.peak_bytes is not None), default=None)
     part = "" if len(ok) == planned else f" (of {planned} planned; the others were not reached or failed)"
-    said = f"{method}: {len(ok)} layers{part} in {fmt.seconds(total)}, at most {memory(peak)} beside a weight."
+    said = f"{method}: {len(ok)} layers{part} in {fmt.seconds(total)}, at most {origin.memory(peak)} beside a weight."
     if len(ok) == planned and _is_whole(records[0]) and method == STEP_SUBJECT:
         goal = fmt.seconds(PTQ_GOAL_S)
         said += f" Within the goal of {goal}." if total <= PTQ_GOAL_S else f" The goal of {goal} is missed."
@@ -149,9 +150,9 @@ def _step_row(record: CostRecord, measured: Measurement) -> Row:
         f"{measured.median_ns / 1e6:.1f} ms",
         f"{measured.q1_ns / 1e6:.1f} … {measured.q3_ns / 1e6:.1f}",
         str(measured.n),
-        memory(record.held_bytes),
-        memory(record.peak_bytes),
-        memory(_together(record)),
+        origin.memory(record.held_bytes),
+        origin.memory(record.peak_bytes),
+        origin.memory(_together(record)),
         f"{_number(record, 'trained_values'):,.0f}",
     )
 
@@ -192,7 +193,7 @@ def step_verdict(by_method: dict[str, CostRecord], judged: Judgement | None) -> 
     if sizes[0] is None or sizes[1] is None:
         return f"{said} Peak memory was not told."
     word = "less" if sizes[0] < sizes[1] else "more" if sizes[0] > sizes[1] else "as much"
-    return f"{said} Its peak memory is {word}: {memory(sizes[0])} against {memory(sizes[1])}."
+    return f"{said} Its peak memory is {word}: {origin.memory(sizes[0])} against {origin.memory(sizes[1])}."
 
 
 def _together(record: CostRecord) -> int | None:

@@ -87,6 +87,40 @@ def each_once(values: Iterable[str]) -> str:
     return fmt.listing(list(dict.fromkeys(values)))
 
 
+def weaknesses(environments: Sequence[Environment], *, what: str, runs: int, superseded: int) -> list[str]:
+    """Notices of uncommitted code, of several runs put together, and of older records that are not shown.
+
+    Args:
+        environments: of every `what` that is shown.
+        what: a word for what was measured, such as `case`.
+        runs: from how many runs they come.
+        superseded: how many older ones are not shown.
+    """
+    notices = []
+    for state, words in (
+        (True, "with uncommitted code: provisional, and never a baseline for another run"),
+        (None, "outside a git checkout: the commit is not known"),
+    ):
+        if count := sum(environment.git_dirty is state for environment in environments):
+            notices.append(f"{counted(count, len(environments), what)} measured {words}.")
+    if runs > 1:
+        notices.append(
+            f"The {what}s come from {runs} runs with different source, versions or settings; the newest complete "
+            f"record of each {what} is shown."
+        )
+    if superseded:
+        plural = ("s are", "they were") if superseded > 1 else (" is", "it was")
+        notices.append(f"{superseded} older {what}{plural[0]} not shown: {plural[1]} measured again.")
+    return notices
+
+
+def counted(count: int, total: int, what: str) -> str:
+    """`All cases were`, `The only case was`, `2 of 9 cases were`."""
+    if count == total:
+        return f"All {what}s were" if count > 1 else f"The only {what} was"
+    return f"{count} of {total} {what}s {'was' if count == 1 else 'were'}"
+
+
 def rejected_notices(rejected: Iterable[RejectedLine]) -> tuple[str, ...]:
     """One sentence for each line of a record file that is not believed, in file order."""
     lines = sorted(rejected, key=lambda item: (item.line, item.reason))
@@ -123,7 +157,7 @@ def remake(command: str) -> dict[str, Text]:
     return {"Rebuild this page": Code(REBUILD_COMMAND), "Measure again": Code(command)}
 
 
-def origin_section(facts: Mapping[str, Text]) -> Section:
+def section(facts: Mapping[str, Text]) -> Section:
     """Where the numbers come from."""
     return Section(title="Where the numbers come from", label="Provenance", blocks=(Facts(items=facts),))
 

@@ -40,7 +40,7 @@ def test_the_golden_records_hold_everything_a_report_must_be_honest_about(report
         "is not used: checksum",
         "uncommitted code",
         "partial",
-        "older record is not shown",
+        "older case is not shown",
         "no record",
         "unsupported",
         "Not compared: no other case stores equal bits",

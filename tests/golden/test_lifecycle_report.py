@@ -45,7 +45,7 @@ def test_the_golden_records_hold_everything_a_report_must_be_honest_about(report
         "2 evaluations that differ",
         "is not used: checksum",
         "uncommitted",
-        "Older records",
+        "older case is not shown",
         "no record",
         "loss nan",
         "failed",

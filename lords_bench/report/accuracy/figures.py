@@ -3,10 +3,9 @@
 Colour tells the scale field, fill tells whether calibration data was used, shape tells whether levels were learned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -320,20 +319,16 @@ def short_names(names: Sequence[str]) -> list[str]:
     return [".".join(part[shared:]) for part in parts]
 
 
-class Draw(Protocol):
-    """Groups to an `<svg>` element, empty where there is nothing to show."""
-
-    def __call__(self, groups: Sequence[BitsGroup], *, name: str) -> str:
-        """Draw the groups under that name, which makes the ids of the element unique on a page."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FigureKind:
-    """A figure; `shows_all_groups` is False where only the groups of the verdict are drawn."""
+    """A figure: `draw` makes an `<svg>` element of groups and a name, or an empty text where there is nothing to show.
+
+    `shows_all_groups` is False where only the groups of the verdict are drawn.
+    """
 
     title: str
     caption: str
-    draw: Draw
+    draw: Callable[..., str]
     shows_all_groups: bool
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from lords_bench.records import BenchRecord, RejectedLine
 from lords_bench.report import format as fmt
+from lords_bench.report import provenance as origin
 from lords_bench.report.accuracy.figures import FIGURES, mark_of
 from lords_bench.report.accuracy.judge import (
     EQUAL_BITS_TOLERANCE,
@@ -38,21 +39,6 @@ from lords_bench.report.document import (
     Text,
     Tone,
     figure_sections,
-)
-from lords_bench.report.provenance import (
-    GIB,
-    commit,
-    date_span,
-    each_once,
-    kept_apart,
-    left_out,
-    machine,
-    origin_section,
-    platform,
-    rejected_notices,
-    remake,
-    short,
-    versions,
 )
 from lords_bench.report.render import page_files
 from lords_bench.stats import Outcome
@@ -101,7 +87,7 @@ def accuracy_page(
         RecordError: there is no accuracy record.
     """
     evaluations = select_evaluations(records, suite=SUITE)
-    notices = kept_apart(len(evaluations), "evaluations that differ in model, corpus, settings or device")
+    notices = origin.kept_apart(len(evaluations), "evaluations that differ in model, corpus, settings or device")
     articles = tuple(_article(one, index, has_figures=has_figures) for index, one in enumerate(evaluations, start=1))
     return Document(
         file=SUITE,
@@ -109,9 +95,9 @@ def accuracy_page(
         kind="accuracy report",
         title=f"{TITLE}: LoRDS against its baselines",
         window=f"{TITLE}: {articles[0].name}",
-        notices=(*notices, *rejected_notices(rejected)),
+        notices=(*notices, *origin.rejected_notices(rejected)),
         articles=articles,
-        guide={**GUIDE, **remake(evaluations[0].newest.command)},
+        guide={**GUIDE, **origin.remake(evaluations[0].newest.command)},
     )
 
 
@@ -127,12 +113,12 @@ def _article(evaluation: Evaluation, index: int, *, has_figures: bool) -> Articl
         name=evaluation_name(evaluation),
         sections=(
             Section(label="Verdict", blocks=_verdict(evaluation, groups)),
-            origin_section(_facts(evaluation)),
+            origin.section(_facts(evaluation)),
             Section(title="Results", blocks=_results(evaluation, groups)),
             *(figure_sections(_figures(groups, columns, index)) if has_figures else ()),
             *_folded("Paired differences", DIFFERENCES, differences),
             *_folded("Weight error of every layer", LAYERS, list(map(_layer_table, columns)), label="Layers"),
-            left_out(
+            origin.left_out(
                 evaluation.failures,
                 evaluation.missing,
                 Paragraph(text=f"Weights of linear-like layers left unquantized: {share}{named}."),
@@ -331,47 +317,38 @@ def _facts(evaluation: Evaluation) -> dict[str, Text]:
     environment, inputs = newest.environment, newest.inputs
     runs = evaluation.runs
     return {
-        "Machine": machine(environment),
-        "Versions": versions(environment),
-        "Commit": each_once(commit(run.environment) for run in runs),
-        "Source hash": each_once(short(run.environment.source_sha256) for run in runs),
+        "Machine": origin.machine(environment),
+        "Versions": origin.versions(environment),
+        "Commit": origin.each_once(origin.commit(run.environment) for run in runs),
+        "Source hash": origin.each_once(origin.short(run.environment.source_sha256) for run in runs),
         "Command": newest.command,
-        "Seed": each_once(str(run.seed) for run in runs),
-        "Measured": date_span(record.created_utc for record in evaluation.records or evaluation.failures),
+        "Seed": origin.each_once(str(run.seed) for run in runs),
+        "Measured": origin.date_span(record.created_utc for record in evaluation.records or evaluation.failures),
         "Time spent": _time_spent(evaluation),
-        "Model": f"{inputs.model_name}, sha256 {short(inputs.model_sha256)}",
-        "Tokenizer": f"sha256 {short(inputs.tokenizer_sha256)}",
-        "Corpus": f"sha256 {short(inputs.corpus_sha256)}",
+        "Model": f"{inputs.model_name}, sha256 {origin.short(inputs.model_sha256)}",
+        "Tokenizer": f"sha256 {origin.short(inputs.tokenizer_sha256)}",
+        "Corpus": f"sha256 {origin.short(inputs.corpus_sha256)}",
         "Sample sizes": _sample_sizes(evaluation),
         "Settings": ", ".join(f"{name} = {value}" for name, value in inputs.settings),
         "Settings hash": inputs.settings_sha256,
-        "Platform": platform(environment),
+        "Platform": origin.platform(environment),
     }
 
 
 def _notices(evaluation: Evaluation) -> tuple[str, ...]:
     """What weakens the evaluation: uncommitted code, partial cases, several runs put together."""
-    notices = []
-    dirty = [record for record in evaluation.records if record.environment.git_dirty]
-    unknown = [record for record in evaluation.records if record.environment.git_dirty is None]
-    partial = [record for record in evaluation.records if not record.complete]
-    if dirty:
-        notices.append(
-            f"{_cases(dirty, evaluation)} measured with uncommitted code: "
-            "provisional, and never a baseline for another run."
-        )
-    if unknown:
-        notices.append(f"{_cases(unknown, evaluation)} measured outside a git checkout: the commit is not known.")
+    records = evaluation.records
+    partial = [record for record in records if not record.complete]
+    notices = origin.weaknesses(
+        [record.environment for record in records],
+        what="case",
+        runs=len(evaluation.runs),
+        superseded=evaluation.superseded,
+    )
     if partial:
-        notices.append(f"{_cases(partial, evaluation)} partial ({_names(partial)}): shown, compared with nothing.")
-    if len(evaluation.runs) > 1:
-        notices.append(
-            f"The cases come from {len(evaluation.runs)} runs with different source, versions or seed; "
-            "the newest complete record of each case is shown."
-        )
-    if evaluation.superseded:
-        count = evaluation.superseded
-        notices.append(f"{count} older record{'s are' if count > 1 else ' is'} not shown: the case was measured again.")
+        named = ", ".join(record.case_id for record in partial)
+        few = origin.counted(len(partial), len(records), "case")
+        notices.append(f"{few} partial ({named}): shown, compared with nothing.")
     return tuple(notices)
 
 
@@ -380,7 +357,7 @@ def _time_spent(evaluation: Evaluation) -> str:
     quantizing = sum(item.quantize_seconds for item in samples)
     evaluating = sum(item.evaluate_seconds for item in samples)
     peaks = [item.peak_rss_bytes for item in samples if item.peak_rss_bytes is not None]
-    memory = f"; peak memory {max(peaks) / GIB:.1f} GiB" if peaks else ""
+    memory = f"; peak memory {max(peaks) / origin.GIB:.1f} GiB" if peaks else ""
     return f"quantizing {fmt.seconds(quantizing)}, evaluating {fmt.seconds(evaluating)}{memory}"
 
 
@@ -394,13 +371,3 @@ def _sample_sizes(evaluation: Evaluation) -> str:
         f"{sum(samples.window_bytes):,} bytes; {len(samples.choice_correct)} choice items; "
         f"{len(samples.layer_names)} quantized layers"
     )
-
-
-def _cases(found: list[BenchRecord], evaluation: Evaluation) -> str:
-    if len(found) == len(evaluation.records):
-        return "All cases were" if len(found) > 1 else "The only case was"
-    return f"{len(found)} of {len(evaluation.records)} cases {'was' if len(found) == 1 else 'were'}"
-
-
-def _names(records: list[BenchRecord]) -> str:
-    return ", ".join(record.case_id for record in records)

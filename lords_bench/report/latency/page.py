@@ -8,6 +8,7 @@ from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
 from lords_bench.report import format as fmt
+from lords_bench.report import provenance as origin
 from lords_bench.report.document import (
     Article,
     Block,
@@ -41,20 +42,7 @@ from lords_bench.report.latency.judge import (
     times,
     where,
 )
-from lords_bench.report.provenance import (
-    commit,
-    date_span,
-    each_once,
-    grouped,
-    kept_apart,
-    machine,
-    origin_section,
-    platform,
-    rejected_notices,
-    remake,
-    short,
-    versions,
-)
+from lords_bench.report.provenance import grouped
 from lords_bench.report.render import page_files
 from lords_bench.spec.latency import DENSE, DENSE_AGAIN, KERNEL_PREFIX, SUBJECT, method_label
 from lords_bench.stats import Interval
@@ -141,15 +129,16 @@ def latency_page(records: Iterable[LatencyRecord], rejected: Iterable[RejectedLi
     """
     devices = select_devices(records)
     first = devices[0].newest.run
+    notices = origin.kept_apart(len(devices), "devices or dtypes", each="are of")
     return Document(
         file="latency",
         suite="latency",
         kind="device report",
         part="device",
         title=FAKE_TITLE if first.is_fake else CPU_TITLE if first.environment.device == "cpu" else GPU_TITLE,
-        notices=(*kept_apart(len(devices), "devices or dtypes", each="are of"), *rejected_notices(rejected)),
+        notices=(*notices, *origin.rejected_notices(rejected)),
         articles=tuple(_article(device, index) for index, device in enumerate(devices, start=1)),
-        guide={**GUIDE, **remake(first.command)},
+        guide={**GUIDE, **origin.remake(first.command)},
     )
 
 
@@ -169,7 +158,7 @@ def _article(device: DeviceTimes, index: int) -> Article:
         name=f"{newest.run.environment.device_name}, {newest.run.dtype} · {newest.created_utc[:10]}",
         sections=(
             Section(label="Verdict", blocks=opening),
-            origin_section(_facts(device)),
+            origin.section(_facts(device)),
             Section(title="LoRDS against each baseline", label="Summary", blocks=(Paragraph(text=SUMMARY), *summaries)),
             *figure_sections(figures),
             *([Section(label="Figures that are not there", blocks=absent)] if absent else []),
@@ -463,21 +452,21 @@ def _facts(device: DeviceTimes) -> dict[str, Text]:
     environment, run = newest.run.environment, newest.run
     records = device.records
     return {
-        "Device": machine(environment, last=f"activations in {run.dtype}"),
+        "Device": origin.machine(environment, last=f"activations in {run.dtype}"),
         "SM clock": _clock(records),
         "Measured peaks": _peaks(newest),
         "Noise floor": _noise(device),
         "Said by the machine": _said(newest),
-        "Versions": versions(environment, without=("transformers",)),
+        "Versions": origin.versions(environment, without=("transformers",)),
         "Tuned tables": _tables(records),
         "Baselines' packages": _libraries(newest),
-        "Commit": each_once(commit(record.run.environment) for record in records),
-        "Source hash": each_once(short(record.run.environment.source_sha256) for record in records),
+        "Commit": origin.each_once(origin.commit(record.run.environment) for record in records),
+        "Source hash": origin.each_once(origin.short(record.run.environment.source_sha256) for record in records),
         "Command": run.command,
         "Sampling": _sampling(records),
-        "Measured": date_span(record.created_utc for record in records),
-        "Seed": each_once(str(record.run.seed) for record in records),
-        "Platform": platform(environment),
+        "Measured": origin.date_span(record.created_utc for record in records),
+        "Seed": origin.each_once(str(record.run.seed) for record in records),
+        "Platform": origin.platform(environment),
     }
 
 
@@ -492,23 +481,9 @@ def _notices(device: DeviceTimes) -> tuple[str, ...]:
             "PyTorch reference timings on a CPU: they say nothing about GPU kernels. LoRDS and its block formats run "
             "readable reference code here; none of the fused kernels does."
         )
-    dirty = sum(record.run.environment.git_dirty is True for record in device.records)
-    unknown = sum(record.run.environment.git_dirty is None for record in device.records)
-    if dirty:
-        notices.append(
-            f"{dirty} of {len(device.records)} records were made with uncommitted code: provisional, never a baseline."
-        )
-    if unknown:
-        notices.append(f"{unknown} of {len(device.records)} records were made outside a git checkout.")
+    environments = [next(iter(match.records.values())).run.environment for match in device.matches]
     runs = len({record.run.run_key for record in device.records})
-    if runs > 1:
-        notices.append(
-            f"The comparisons come from {runs} runs with different source, versions or sampling; each was made in one "
-            "run, and the newest of each case is shown."
-        )
-    if device.superseded:
-        plural = "s are" if device.superseded > 1 else " is"
-        notices.append(f"{device.superseded} older comparison{plural} not shown: the case was timed again.")
+    notices += origin.weaknesses(environments, what="comparison", runs=runs, superseded=device.superseded)
     floors = [match.noise_floor for match in device.matches if match.noise_floor is not None]
     noisy = sum(floor > NOISY for floor in floors)
     if noisy:
@@ -569,7 +544,7 @@ def _libraries(record: LatencyRecord) -> str:
 
 
 def _tables(records: tuple[LatencyRecord, ...]) -> str:
-    known = each_once(short(record.run.tables_sha256 or "none") for record in records)
+    known = origin.each_once(origin.short(record.run.tables_sha256 or "none") for record in records)
     return "none: every configuration is the kernel's own rule" if known == "none" else f"sha256 {known}"
 
 
@@ -579,8 +554,8 @@ def _sampling(records: tuple[LatencyRecord, ...]) -> str:
         return "no samples"
     counts = [item.n for item in measured]
     dropped = sum(len(item.dropped) for item in measured)
-    timers = each_once(item.timer for item in measured)
-    policies = each_once(record.run.policy for record in records)
+    timers = origin.each_once(item.timer for item in measured)
+    policies = origin.each_once(record.run.policy for record in records)
     return (
         f"{policies} policy, {len(measured)} measurements of {min(counts)} to {max(counts)} samples by {timers}, "
         f"{sum(counts):,} samples kept, {dropped} dropped for a cause"

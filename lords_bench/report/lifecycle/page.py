@@ -7,6 +7,7 @@ from statistics import median
 from lords_bench.records import LifecycleRecord, RejectedLine
 from lords_bench.records.lifecycle import Domain, Stage
 from lords_bench.report import format as fmt
+from lords_bench.report import provenance as origin
 from lords_bench.report.document import (
     Answer,
     Article,
@@ -37,20 +38,6 @@ from lords_bench.report.lifecycle.judge import (
     select_lifecycle,
     validation_of,
     words,
-)
-from lords_bench.report.provenance import (
-    MIB,
-    commit,
-    date_span,
-    each_once,
-    kept_apart,
-    left_out,
-    machine,
-    origin_section,
-    rejected_notices,
-    remake,
-    short,
-    versions,
 )
 from lords_bench.report.render import page_files
 from lords_bench.stats import Interval, Outcome, PairedDifference
@@ -94,7 +81,7 @@ def lifecycle_page(records: Iterable[LifecycleRecord], rejected: Iterable[Reject
         RecordError: there is no record.
     """
     evaluations = select_lifecycle(records)
-    notices = kept_apart(len(evaluations), "evaluations that differ in model, text, budget or device")
+    notices = origin.kept_apart(len(evaluations), "evaluations that differ in model, text, budget or device")
     articles = tuple(_article(evaluation, index) for index, evaluation in enumerate(evaluations, start=1))
     return Document(
         file="lifecycle",
@@ -102,9 +89,9 @@ def lifecycle_page(records: Iterable[LifecycleRecord], rejected: Iterable[Reject
         kind="lifecycle report",
         title="From quantization to fine-tuning: LoRDS against its baselines",
         window=f"From quantization to fine-tuning: {articles[0].name}",
-        notices=(*notices, *rejected_notices(rejected)),
+        notices=(*notices, *origin.rejected_notices(rejected)),
         articles=articles,
-        guide={**GUIDE, **remake(evaluations[0].newest.command)},
+        guide={**GUIDE, **origin.remake(evaluations[0].newest.command)},
     )
 
 
@@ -124,8 +111,8 @@ def _article(evaluation: LifecycleEvaluation, index: int) -> Article:
                 label="Learning rates",
                 blocks=(Paragraph(text=GRID_WORDS), *_grid_tables(evaluation)),
             ),
-            origin_section(_facts(evaluation)),
-            left_out(evaluation.failures, evaluation.missing),
+            origin.section(_facts(evaluation)),
+            origin.left_out(evaluation.failures, evaluation.missing),
         ),
     )
 
@@ -155,16 +142,9 @@ def _figures(evaluation: LifecycleEvaluation, index: int) -> tuple[Figure, ...]:
 
 
 def _notices(evaluation: LifecycleEvaluation) -> tuple[str, ...]:
-    notices = []
-    records = evaluation.records
-    dirty = sum(record.environment.git_dirty is not False for record in records)
-    if dirty:
-        notices.append(f"{dirty} of {len(records)} cases were measured with uncommitted or unknown code: provisional.")
-    runs = len({record.run_key for record in records})
-    if runs > 1:
-        notices.append(f"The cases come from {runs} runs with different source, versions or threads.")
-    if evaluation.superseded:
-        notices.append(f"Older records of the same cases that are not shown: {evaluation.superseded}.")
+    environments = [record.environment for record in evaluation.records]
+    runs = len({record.run_key for record in evaluation.records})
+    notices = origin.weaknesses(environments, what="case", runs=runs, superseded=evaluation.superseded)
     if evaluation.missing:
         notices.append(f"Planned cases without a record, listed below: {len(evaluation.missing)}.")
     if unsearched := _listed(group for group in evaluation.groups if not group.runs):
@@ -182,16 +162,16 @@ def _facts(evaluation: LifecycleEvaluation) -> dict[str, Text]:
     newest, records = evaluation.newest, evaluation.records
     inputs, environment = newest.inputs, newest.environment
     return {
-        "Machine": machine(environment),
-        "Versions": versions(environment),
-        "Commit": each_once(commit(record.environment) for record in records or (newest,)),
+        "Machine": origin.machine(environment),
+        "Versions": origin.versions(environment),
+        "Commit": origin.each_once(origin.commit(record.environment) for record in records or (newest,)),
         "Command": newest.command,
-        "Measured": date_span(record.created_utc for record in records + evaluation.failures),
+        "Measured": origin.date_span(record.created_utc for record in records + evaluation.failures),
         "Time spent": _time_spent(records),
         "Training text": _tokens(records),
         "Held-out text": _held_out(records),
-        "Model": f"{inputs.model_name}, sha256 {short(inputs.model_sha256)}",
-        "Text hash": f"sha256 {short(inputs.corpus_sha256)}",
+        "Model": f"{inputs.model_name}, sha256 {origin.short(inputs.model_sha256)}",
+        "Text hash": f"sha256 {origin.short(inputs.corpus_sha256)}",
         "Settings": ", ".join(f"{name} = {value}" for name, value in inputs.settings),
     }
 
@@ -361,7 +341,7 @@ def _cost_row(group: RunGroup) -> Row:
         _rate_cell(group),
         f"{median(cpu) / 1e6:.0f}" if cpu else NOTHING,
         f"{median(wall) / 1e6:.0f}" if wall else NOTHING,
-        f"{max(peaks) / MIB:,.0f}" if peaks else NOTHING,
+        f"{max(peaks) / origin.MIB:,.0f}" if peaks else NOTHING,
     )
 
 
