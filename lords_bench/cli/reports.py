@@ -55,11 +55,11 @@ def rebuild(out: Path, name: str, suite: str = "accuracy") -> tuple[Path, ...]:
         StoreError: the disk refuses.
     """
     from lords_bench.report.pages import PAGES
-    from lords_bench.report.render import write_report
+    from lords_bench.report.render import page_files, write_report
 
-    noun, make = PAGES[suite]
+    noun, page = PAGES[suite]
     found = read_nouns(record_path(out, name, suite), noun)
-    return write_report(out / name, make(found.records, found.rejected))
+    return write_report(out / name, page_files(page(found.records, found.rejected)))
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -90,8 +90,8 @@ def history(out: Path, name: str) -> int:
         RecordError: no record has it.
     """
     from lords_bench.records.latency import LatencyRecord
-    from lords_bench.report.history import history_report, named_history_metric
-    from lords_bench.report.render import write_report
+    from lords_bench.report.history import history_page, named_history_metric
+    from lords_bench.report.render import page_files, write_report
 
     suite = named_history_metric(name).suite
     noun: type[BenchRecord | LatencyRecord] = LatencyRecord if suite == "latency" else BenchRecord
@@ -102,7 +102,7 @@ def history(out: Path, name: str) -> int:
         found = read_nouns(path, noun)
         for line in found.rejected:
             complain(f"{path}, line {line.line}, is not used: {line.reason}")
-        for written in write_report(out / path.parent.name, history_report(name, found.records)):
+        for written in write_report(out / path.parent.name, page_files(history_page(name, found.records))):
             say(written)
     return 0
 

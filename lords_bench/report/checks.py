@@ -22,7 +22,6 @@ from lords_bench.report.document import (
     Table,
 )
 from lords_bench.report.provenance import grouped
-from lords_bench.report.render import page_files
 
 _TITLES: dict[CheckTool, str] = {
     "float64": "Against float64",
@@ -37,8 +36,8 @@ CHECK_WORDS = (
 WHOLE_TOOL = "any"
 
 
-def checks_report(records: Iterable[CheckRecord], rejected: Iterable[RejectedLine] = ()) -> dict[str, str]:
-    """File name → text of the report, in Markdown and HTML. Same records, same text.
+def checks_page(records: Iterable[CheckRecord], rejected: Iterable[RejectedLine] = ()) -> Document:
+    """The page of all check records.
 
     Raises:
         RecordError: there is no check record.
@@ -59,7 +58,7 @@ def checks_report(records: Iterable[CheckRecord], rejected: Iterable[RejectedLin
         *(Section(title=_TITLES[tool], blocks=_blocks(tool, by_tool.get(tool, []))) for tool in TOOLS),
         origin.section(origin.device_facts(newest.environment, command=newest.command, dates=dates)),
     )
-    document = Document(
+    return Document(
         file="checks",
         suite="checks",
         kind="check report",
@@ -69,7 +68,6 @@ def checks_report(records: Iterable[CheckRecord], rejected: Iterable[RejectedLin
         articles=(Article(name=newest.environment.device_name, sections=sections),),
         guide={"Checks": CHECK_WORDS, **origin.remake(newest.command)},
     )
-    return page_files(document)
 
 
 def _title(emulated: str | None) -> str:

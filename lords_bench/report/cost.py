@@ -12,7 +12,6 @@ from lords_bench.report import format as fmt
 from lords_bench.report import provenance as origin
 from lords_bench.report.document import Article, Block, Bullets, Cell, Code, Document, Paragraph, Row, Section, Table
 from lords_bench.report.provenance import grouped
-from lords_bench.report.render import page_files
 from lords_bench.stats.verdict import Judgement, Verdict, judge_measurements
 
 # Goal of issue and README: all 224 linear layers of Llama-3-8B, on one data-centre GPU.
@@ -29,8 +28,8 @@ ERROR_WORDS = "Squared error relative to the weight's, of synthetic weights: it 
 _TITLES: dict[CostSuite, str] = {"ptq": "Quantizing a whole model", "step": "A step of fine-tuning"}
 
 
-def cost_report(records: Iterable[CostRecord], rejected: Iterable[RejectedLine] = ()) -> dict[str, str]:
-    """File name → text of the report, in Markdown and HTML. Same records, same text.
+def cost_page(records: Iterable[CostRecord], rejected: Iterable[RejectedLine] = ()) -> Document:
+    """The page of all cost records.
 
     Raises:
         RecordError: there is no cost record.
@@ -41,7 +40,7 @@ def cost_report(records: Iterable[CostRecord], rejected: Iterable[RejectedLine] 
         raise RecordError("there is no cost record to report; run 'lords-bench bench ptq' or 'bench step'")
     articles = [_article(suite, by_suite[suite]) for suite in COST_SUITES if suite in by_suite]
     newest = max((record for members in by_suite.values() for record in members), key=lambda record: record.created_utc)
-    document = Document(
+    return Document(
         file="cost",
         suite="cost",
         kind="cost report",
@@ -51,7 +50,6 @@ def cost_report(records: Iterable[CostRecord], rejected: Iterable[RejectedLine] 
         articles=tuple(articles),
         guide={"Times": TIME_WORDS, "Errors": ERROR_WORDS, **origin.remake(newest.run.command)},
     )
-    return page_files(document)
 
 
 def _article(suite: CostSuite, members: Sequence[CostRecord]) -> Article:

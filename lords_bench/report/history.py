@@ -19,7 +19,6 @@ from lords_bench.records.latency import LatencyRecord
 from lords_bench.report.document import Article, Code, Column, Document, Figure, Row, Section, Table, figure_sections
 from lords_bench.report.format import decimals_for, number
 from lords_bench.report.provenance import grouped
-from lords_bench.report.render import page_files
 from lords_bench.report.svg import INK, MUTED, ROLES, draw
 from lords_bench.stats.change_points import LEAST_STEP, Step, level_steps
 
@@ -85,8 +84,8 @@ def named_history_metric(name: str) -> HistoryMetric:
     return HISTORY_METRICS[name]
 
 
-def history_report(name: str, records: Iterable[BenchRecord | LatencyRecord]) -> dict[str, str]:
-    """File name → text: a page in Markdown and HTML, and a figure per device. Same records, same text.
+def history_page(name: str, records: Iterable[BenchRecord | LatencyRecord]) -> Document:
+    """The page of a metric, with a figure per device.
 
     Raises:
         UsageError: an unknown metric.
@@ -97,7 +96,7 @@ def history_report(name: str, records: Iterable[BenchRecord | LatencyRecord]) ->
     if not by_device:
         raise RecordError(f"no record has the metric {name!r}; run 'lords-bench bench {metric.suite}' first")
     numbered = enumerate(sorted(by_device), start=1)
-    document = Document(
+    return Document(
         file=f"history-{name}",
         suite="history",
         kind="history",
@@ -110,7 +109,6 @@ def history_report(name: str, records: Iterable[BenchRecord | LatencyRecord]) ->
             "Rebuild this page": Code(f"lords-bench report --history {name}"),
         },
     )
-    return page_files(document)
 
 
 def history_series(metric: HistoryMetric, records: Iterable[BenchRecord | LatencyRecord]) -> tuple[Series, ...]:

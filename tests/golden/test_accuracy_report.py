@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lords_bench.records import read_records
-from lords_bench.report.accuracy.page import accuracy_report
+from lords_bench.report.accuracy.page import accuracy_page
+from lords_bench.report.render import page_files
 
 FOLDER = Path(__file__).parent / "accuracy"
 
@@ -17,7 +18,7 @@ FOLDER = Path(__file__).parent / "accuracy"
 @pytest.fixture(scope="module")
 def report() -> dict[str, str]:
     found = read_records(FOLDER / "records.jsonl")
-    return accuracy_report(found.records, found.rejected)
+    return page_files(accuracy_page(found.records, found.rejected))
 
 
 def test_the_golden_folder_holds_the_report_and_its_records_only(report: dict[str, str]) -> None:

@@ -3,10 +3,11 @@
 KL to the unquantized model is the primary one: it resolves methods that bits per byte and choice accuracy cannot.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
 from types import MappingProxyType
+from typing import Any
 
 from lords_bench.records import AccuracySamples
 from lords_bench.report import format as fmt
@@ -57,33 +58,20 @@ def _weight_error_difference(subject: AccuracySamples, baseline: AccuracySamples
     return paired_mean_difference(*errors, lower_is_better=True)
 
 
-def _kl(samples: AccuracySamples) -> Interval:
-    return ratio_interval(samples.window_kl_nats, samples.window_tokens, clusters=samples.window_documents)
+Read = Callable[[AccuracySamples], Sequence[float]]
 
 
-def _kl_difference(subject: AccuracySamples, baseline: AccuracySamples) -> PairedDifference:
-    return paired_ratio_difference(
-        subject.window_kl_nats,
-        baseline.window_kl_nats,
-        subject.window_tokens,
-        clusters=subject.window_documents,
-        lower_is_better=True,
-    )
+def _ratio(values: Read, over: Read) -> dict[str, Any]:
+    """Interval and paired difference of the sum of values over the sum of what they are counted by; low is good."""
 
+    def interval(samples: AccuracySamples) -> Interval:
+        return ratio_interval(values(samples), over(samples), clusters=samples.window_documents)
 
-def _bits_per_byte(samples: AccuracySamples) -> Interval:
-    bits = [nll / log(2) for nll in samples.window_nll_nats]
-    return ratio_interval(bits, samples.window_bytes, clusters=samples.window_documents)
+    def difference(subject: AccuracySamples, baseline: AccuracySamples) -> PairedDifference:
+        pair, documents = (values(subject), values(baseline)), subject.window_documents
+        return paired_ratio_difference(*pair, over(subject), clusters=documents, lower_is_better=True)
 
-
-def _bits_per_byte_difference(subject: AccuracySamples, baseline: AccuracySamples) -> PairedDifference:
-    return paired_ratio_difference(
-        [nll / log(2) for nll in subject.window_nll_nats],
-        [nll / log(2) for nll in baseline.window_nll_nats],
-        subject.window_bytes,
-        clusters=subject.window_documents,
-        lower_is_better=True,
-    )
+    return {"interval": interval, "difference": difference}
 
 
 def _choice(samples: AccuracySamples) -> Interval | None:
@@ -108,8 +96,7 @@ METRICS: MappingProxyType[str, Metric] = MappingProxyType(
             "thousandths of a nat per token. The primary metric; lower is better.",
             factor=1000.0,
             unit="10⁻³ nat/token",
-            interval=_kl,
-            difference=_kl_difference,
+            **_ratio(lambda samples: samples.window_kl_nats, lambda samples: samples.window_tokens),
         ),
         "weight_error": Metric(
             label="Weight error",
@@ -126,8 +113,9 @@ METRICS: MappingProxyType[str, Metric] = MappingProxyType(
             meaning="Negative log-likelihood of held-out text in bits per byte of UTF-8. Lower is better.",
             factor=1.0,
             unit="",
-            interval=_bits_per_byte,
-            difference=_bits_per_byte_difference,
+            **_ratio(
+                lambda samples: [nll / log(2) for nll in samples.window_nll_nats], lambda samples: samples.window_bytes
+            ),
             significant=5,
         ),
         "choice": Metric(

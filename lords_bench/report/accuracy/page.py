@@ -40,7 +40,6 @@ from lords_bench.report.document import (
     Tone,
     figure_sections,
 )
-from lords_bench.report.render import page_files
 from lords_bench.stats import Outcome
 from lords_bench.stats.bootstrap import RESAMPLES
 
@@ -67,15 +66,6 @@ GUIDE: dict[str, Text] = {
     "alone: of twenty comparisons of equals, one is expected to exclude 0 by chance. They cover the choice of text and "
     "items, not that of the model.",
 }
-
-
-def accuracy_report(records: Iterable[BenchRecord], rejected: Iterable[RejectedLine] = ()) -> dict[str, str]:
-    """File name → text of the report: the page in Markdown and HTML, and its figures. Same records, same text.
-
-    Raises:
-        RecordError: there is no accuracy record.
-    """
-    return page_files(accuracy_page(records, rejected))
 
 
 def accuracy_page(

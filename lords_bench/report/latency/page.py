@@ -43,7 +43,6 @@ from lords_bench.report.latency.judge import (
     where,
 )
 from lords_bench.report.provenance import grouped
-from lords_bench.report.render import page_files
 from lords_bench.spec.latency import DENSE, DENSE_AGAIN, KERNEL_PREFIX, SUBJECT, method_label
 from lords_bench.stats import Interval
 from lords_bench.stats.verdict import MARGIN, Verdict
@@ -110,15 +109,6 @@ GUIDE: dict[str, Text] = {
     "that they ship or find. QLoRA as PEFT runs it is eager in the eager regime and a CUDA graph in the others; merged "
     "is another model than the adapter.",
 }
-
-
-def latency_report(records: Iterable[LatencyRecord], rejected: Iterable[RejectedLine] = ()) -> dict[str, str]:
-    """File name → text of the report: the page in Markdown and HTML, and its figures. Same records, same text.
-
-    Raises:
-        RecordError: there is no latency record.
-    """
-    return page_files(latency_page(records, rejected))
 
 
 def latency_page(records: Iterable[LatencyRecord], rejected: Iterable[RejectedLine] = ()) -> Document:

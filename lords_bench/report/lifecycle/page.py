@@ -39,7 +39,6 @@ from lords_bench.report.lifecycle.judge import (
     validation_of,
     words,
 )
-from lords_bench.report.render import page_files
 from lords_bench.stats import Interval, Outcome, PairedDifference
 
 STAGES: tuple[Stage, ...] = ("qat", "peft")
@@ -63,15 +62,6 @@ GRID_WORDS = (
     "Every method gets the same grid, the same steps and the same batches. Chosen by validation text; the test text of "
     "the tables above chooses nothing."
 )
-
-
-def lifecycle_report(records: Iterable[LifecycleRecord], rejected: Iterable[RejectedLine] = ()) -> dict[str, str]:
-    """File name → text of the report: the page in Markdown and HTML, and its figures. Same records, same text.
-
-    Raises:
-        RecordError: there is no lifecycle record.
-    """
-    return page_files(lifecycle_page(records, rejected))
 
 
 def lifecycle_page(records: Iterable[LifecycleRecord], rejected: Iterable[RejectedLine] = ()) -> Document:

@@ -9,24 +9,29 @@ from lords_bench.errors import RecordError
 from lords_bench.records.check import check_folder, check_key
 from lords_bench.records.status import Status
 from lords_bench.records.store import RejectedLine
-from lords_bench.report.checks import checks_report
-from lords_bench.report.cost import cost_report
+from lords_bench.report.checks import checks_page
+from lords_bench.report.cost import cost_page
+from lords_bench.report.render import markdown
 from record_builders import make_environment
 
 
-def cost_page(*records: object) -> str:
-    return cost_report(records)["cost.md"]  # type: ignore[arg-type]
+def cost_text(*records: object, rejected: tuple[RejectedLine, ...] = ()) -> str:
+    return markdown(cost_page(records, rejected))  # type: ignore[arg-type]
+
+
+def checks_text(*records: object, rejected: tuple[RejectedLine, ...] = ()) -> str:
+    return markdown(checks_page(records, rejected))  # type: ignore[arg-type]
 
 
 def test_a_whole_model_within_the_goal_says_so() -> None:
-    text = cost_page(make_ptq("a", seconds=100.0), make_ptq("b", seconds=70.0))
+    text = cost_text(make_ptq("a", seconds=100.0), make_ptq("b", seconds=70.0))
 
     assert "**lords: 2 layers in 2 min 50 s, at most 1.00 GiB beside a weight. Within the goal of 3 min 0 s.**" in text
     assert "| 4096 × 4096 | 2 | 32 | 85000 ms | 100000 ms | 2 min 50 s | 1.00 GiB | 0.00700 | 4.250 |" in text
 
 
 def test_a_missed_goal_is_said_as_plainly() -> None:
-    assert "The goal of 3 min 0 s is missed." in cost_page(make_ptq("a", seconds=100.0), make_ptq("b", seconds=90.0))
+    assert "The goal of 3 min 0 s is missed." in cost_text(make_ptq("a", seconds=100.0), make_ptq("b", seconds=90.0))
 
 
 @pytest.mark.parametrize(
@@ -39,13 +44,13 @@ def test_a_missed_goal_is_said_as_plainly() -> None:
     ids=["smaller", "fewer blocks", "cpu"],
 )
 def test_a_goal_is_spoken_of_only_for_the_whole_model_on_a_gpu(run: object) -> None:
-    assert "goal" not in cost_page(make_ptq("a", run=run), make_ptq("b", run=run))
+    assert "goal" not in cost_text(make_ptq("a", run=run), make_ptq("b", run=run))
 
 
 def test_layers_that_were_not_reached_or_failed_are_counted_and_named() -> None:
     failed = make_ptq("b", status=Status.OUT_OF_MEMORY, seconds=None, reason="no memory")
 
-    text = cost_page(make_ptq("a"), failed)
+    text = cost_text(make_ptq("a"), failed)
 
     assert "lords: 1 layers (of 2 planned; the others were not reached or failed) in 0.5 s" in text
     assert r"- b: out\_of\_memory: no memory" in text
@@ -61,12 +66,12 @@ def test_layers_that_were_not_reached_or_failed_are_counted_and_named() -> None:
     ],
 )
 def test_a_step_is_judged_in_words(milliseconds: float, words: str) -> None:
-    assert words in cost_page(make_step("lords", milliseconds), make_step("qlora-peft", 100.0))
+    assert words in cost_text(make_step("lords", milliseconds), make_step("qlora-peft", 100.0))
 
 
 @pytest.mark.parametrize(("held", "word"), [(1, "less"), (2**31, "more"), (2**30, "as much")])
 def test_peak_memory_is_compared_in_words(held: int, word: str) -> None:
-    text = cost_page(make_step("lords", 100.0, held_bytes=held), make_step("qlora-peft", 100.0))
+    text = cost_text(make_step("lords", 100.0, held_bytes=held), make_step("qlora-peft", 100.0))
 
     assert f"Its peak memory is {word}: " in text
 
@@ -74,14 +79,14 @@ def test_peak_memory_is_compared_in_words(held: int, word: str) -> None:
 def test_a_record_that_is_there_twice_is_one_and_no_older_one() -> None:
     records = make_step("lords", 90.0), make_step("qlora-peft", 100.0)
 
-    assert cost_page(*records, *records) == cost_page(*records)
+    assert cost_text(*records, *records) == cost_text(*records)
 
 
 def test_steps_of_different_runs_are_not_compared() -> None:
     run = make_cost_run(run_id="earlier", model="llama-3.2-1b")
     earlier = make_step("qlora-peft", 100.0, run=run, created_utc="2026-01-30T12:00:00Z")
 
-    text = cost_page(earlier, make_step("lords", 90.0))
+    text = cost_text(earlier, make_step("lords", 90.0))
 
     assert "No verdict: lords and qlora-peft have no samples taken together." in text
     assert "1 older records of the file are not shown" in text
@@ -92,11 +97,11 @@ def test_a_baseline_that_failed_is_named() -> None:
         "qlora-peft", 1.0, status=Status.UNSUPPORTED, seconds=None, measurement=None, reason="bitsandbytes is absent"
     )
 
-    assert "- `qlora-peft`: unsupported: bitsandbytes is absent" in cost_page(make_step("lords", 90.0), failed)
+    assert "- `qlora-peft`: unsupported: bitsandbytes is absent" in cost_text(make_step("lords", 90.0), failed)
 
 
 def test_an_older_result_of_a_layer_gives_way() -> None:
-    text = cost_page(
+    text = cost_text(
         make_ptq("a", seconds=100.0, created_utc="2026-01-30T12:00:00Z"), make_ptq("a", seconds=1.0), make_ptq("b")
     )
 
@@ -105,19 +110,19 @@ def test_an_older_result_of_a_layer_gives_way() -> None:
 
 def test_no_records_are_refused_and_damaged_lines_are_named() -> None:
     with pytest.raises(RecordError, match="no cost record"):
-        cost_report(())
+        cost_page(())
     with pytest.raises(RecordError, match="no check record"):
-        checks_report(())
+        checks_page(())
     rejected = (RejectedLine(line=3, reason="torn"),)
-    assert "Line 3 of the record file is not used: torn." in cost_report((make_ptq(),), rejected)["cost.md"]
-    assert "Line 3 of the record file is not used: torn." in checks_report((make_check(),), rejected)["checks.md"]
+    assert "Line 3 of the record file is not used: torn." in cost_text(make_ptq(), rejected=rejected)
+    assert "Line 3 of the record file is not used: torn." in checks_text(make_check(), rejected=rejected)
 
 
 def test_checks_are_counted_by_kernel_and_every_wrong_one_is_named() -> None:
     wrong = make_check(case="b", status=Status.INCORRECT, reason="error is 2 times its bound", worst=2.0)
     refused = make_check(case="c", status=Status.UNSUPPORTED, reason="too many tokens", worst=None)
 
-    text = checks_report((make_check(case="a"), wrong, refused))["checks.md"]
+    text = checks_text(make_check(case="a"), wrong, refused)
 
     assert "**Against float64: 1 of 2 right, 1 refused. compute-sanitizer memcheck: not run." in text
     assert "| `scale_tile` | 1 | 1 | 1 | 2.000 |" in text
@@ -128,7 +133,7 @@ def test_checks_are_counted_by_kernel_and_every_wrong_one_is_named() -> None:
 def test_a_tool_that_does_not_work_is_said_in_its_own_words() -> None:
     absent = make_check(tool="memcheck", status=Status.UNSUPPORTED, reason="Device not supported", worst=None)
 
-    text = checks_report((make_check(), absent, make_check(tool="racecheck", worst=None)))["checks.md"]
+    text = checks_text(make_check(), absent, make_check(tool="racecheck", worst=None))
 
     assert "compute-sanitizer memcheck: could not run here (Device not supported)." in text
     assert "compute-sanitizer racecheck: 1 of 1 right." in text
@@ -139,7 +144,7 @@ def test_an_emulated_check_says_so_and_what_it_does_not_count() -> None:
         environment=make_environment(), emulated="sm_90", not_counted=("a fence: left out by Triton",)
     )
 
-    text = checks_report((emulated,))["checks.md"]
+    text = checks_text(emulated)
 
     assert text.startswith(
         "# Are the kernels right, compiled for sm\\_90 and executed in an emulator, not run on a GPU?"
@@ -170,7 +175,7 @@ def test_a_check_of_other_source_is_not_shown() -> None:
     old = make_check(environment=replace(make_check().environment, source_sha256="6" * 64), status=Status.CRASH,
                      reason="no", worst=None, created_utc="2026-01-30T12:00:00Z")  # fmt: skip
 
-    text = checks_report((old, make_check()))["checks.md"]
+    text = checks_text(old, make_check())
 
     assert "Against float64: 1 of 1 right." in text
     assert "1 checks of other source or versions" in text

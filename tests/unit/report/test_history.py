@@ -8,7 +8,8 @@ from latency_builders import make_latency, make_measurement, make_run, steady
 from lords_bench.cli import main
 from lords_bench.errors import RecordError, UsageError
 from lords_bench.records import BenchRecord, RecordStore
-from lords_bench.report.history import HISTORY_METRICS, history_report, history_series
+from lords_bench.report.history import HISTORY_METRICS, history_page, history_series
+from lords_bench.report.render import page_files
 from record_builders import make_environment, make_record, make_samples
 
 
@@ -23,17 +24,17 @@ def history(*, cpu: str = "Example CPU 9000") -> list[BenchRecord]:
 
 
 def test_a_step_is_named_by_the_first_commit_of_the_new_level() -> None:
-    page = history_report("kl", history())["history-kl.md"]
+    page = page_files(history_page("kl", history()))["history-kl.md"]
 
     assert "| lords-b4-g64 | 8 | 10.00 | 12.00 | +20.0 % at 4444444 |" in page
 
 
 def test_points_are_in_the_order_of_time_whatever_the_order_of_records() -> None:
-    assert history_report("kl", reversed(history())) == history_report("kl", history())
+    assert page_files(history_page("kl", reversed(history()))) == page_files(history_page("kl", history()))
 
 
 def test_two_devices_are_two_series_and_two_figures() -> None:
-    files = history_report("kl", [*history(), *history(cpu="Other CPU")])
+    files = page_files(history_page("kl", [*history(), *history(cpu="Other CPU")]))
 
     assert sorted(files) == ["history-kl-1.svg", "history-kl-2.svg", "history-kl.html", "history-kl.md"]
     assert files["history-kl.md"].count("\n## ") == 3  # the last one says how to read the page
@@ -55,7 +56,7 @@ def test_latency_is_a_series_per_case_method_and_regime() -> None:
         for i in range(6)
     ]
 
-    page = history_report("latency", records)["history-latency.md"]
+    page = page_files(history_page("latency", records))["history-latency.md"]
 
     assert "lords (cold) | 6 | 10.00 | 9.000 | −10.0 % at 3333333 |" in page
 
@@ -69,9 +70,9 @@ def test_a_changed_tree_is_marked() -> None:
 
 def test_an_unknown_metric_and_missing_records_are_refused() -> None:
     with pytest.raises(UsageError, match="unknown history metric 'speed'; known: kl, bits_per_byte"):
-        history_report("speed", history())
+        page_files(history_page("speed", history()))
     with pytest.raises(RecordError, match="no record has the metric 'latency'; run 'lords-bench bench latency' first"):
-        history_report("latency", history())
+        page_files(history_page("latency", history()))
 
 
 def test_the_command_writes_the_page_of_each_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,8 @@ from lords_bench.errors import RecordError, StoreError
 from lords_bench.markdown import escape
 from lords_bench.records import BenchRecord, RejectedLine, Status
 from lords_bench.report.accuracy.judge import bits_groups, select_evaluations
-from lords_bench.report.accuracy.page import accuracy_report, result_table
-from lords_bench.report.render import terminal_rows, write_report
+from lords_bench.report.accuracy.page import accuracy_page, result_table
+from lords_bench.report.render import page_files, terminal_rows, write_report
 from record_builders import changed, make_environment, make_inputs, make_record, study
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
@@ -62,11 +62,11 @@ def _three_bits(**changes: Any) -> list[BenchRecord]:
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, str]:
-    return accuracy_report(study())
+    return page_files(accuracy_page(study()))
 
 
 def _both(records: list[BenchRecord], rejected: tuple[RejectedLine, ...] = ()) -> tuple[str, str]:
-    files = accuracy_report(records, rejected)
+    files = page_files(accuracy_page(records, rejected))
     return files["accuracy.md"], files["accuracy.html"]
 
 
@@ -84,7 +84,7 @@ def test_shuffled_records_give_the_same_bytes(report: dict[str, str]) -> None:
     records = study()
     random.Random(1).shuffle(records)
 
-    assert accuracy_report(records) == report
+    assert page_files(accuracy_page(records)) == report
 
 
 def test_the_html_page_is_well_formed_and_loads_nothing(report: dict[str, str]) -> None:
@@ -186,7 +186,7 @@ def test_several_runs_put_together_are_named_with_their_commits() -> None:
 def test_other_models_get_a_section_of_their_own_and_the_page_says_so() -> None:
     records = [*_three_bits(), *_three_bits(inputs=make_inputs(model_name="other", model_sha256="d" * 64))]
 
-    files = accuracy_report(records)
+    files = page_files(accuracy_page(records))
 
     assert "The records hold 2 evaluations that differ in model" in files["accuracy.html"]
     assert files["accuracy.md"].count("\n## ") == 3
@@ -209,7 +209,7 @@ def test_a_report_of_failures_only_can_be_made() -> None:
 
 def test_no_record_is_an_error_not_an_empty_page() -> None:
     with pytest.raises(RecordError, match="no record of suite 'accuracy'"):
-        accuracy_report([])
+        page_files(accuracy_page([]))
 
 
 def test_files_are_written_whole_and_nothing_else(tmp_path: Path) -> None:
