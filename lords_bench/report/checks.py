@@ -21,7 +21,7 @@ from lords_bench.report.document import (
     Section,
     Table,
 )
-from lords_bench.report.provenance import grouped
+from lords_bench.report.select import grouped
 
 _TITLES: dict[CheckTool, str] = {
     "float64": "Against float64",
@@ -32,8 +32,6 @@ CHECK_WORDS = (
     "Every element of every result, poisoned outputs, a second launch with equal bits. An error of 1 is the bound that "
     "follows from K, rank and dtype. Refused: the kernel says that it does not take the problem."
 )
-# A case that stands for all: what it says holds for the tool.
-WHOLE_TOOL = "any"
 
 
 def checks_page(records: Iterable[CheckRecord], rejected: Iterable[RejectedLine] = ()) -> Document:

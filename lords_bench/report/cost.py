@@ -11,7 +11,7 @@ from lords_bench.records.store import RejectedLine
 from lords_bench.report import format as fmt
 from lords_bench.report import provenance as origin
 from lords_bench.report.document import Article, Block, Bullets, Cell, Code, Document, Paragraph, Row, Section, Table
-from lords_bench.report.provenance import grouped
+from lords_bench.report.select import grouped
 from lords_bench.stats.verdict import Judgement, Verdict, judge_measurements
 
 # Goal of issue and README: all 224 linear layers of Llama-3-8B, on one data-centre GPU.

@@ -18,7 +18,7 @@ from lords_bench.records import AccuracySamples, BenchRecord
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.report.document import Article, Code, Column, Document, Figure, Row, Section, Table, figure_sections
 from lords_bench.report.format import decimals_for, number
-from lords_bench.report.provenance import grouped
+from lords_bench.report.select import grouped
 from lords_bench.report.svg import INK, MUTED, ROLES, draw
 from lords_bench.stats.change_points import LEAST_STEP, Step, level_steps
 

@@ -1,12 +1,8 @@
 """What every page says alike: where its records come from, which cases are missing, and how to make it anew."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
 
 from lords_bench.records import BenchRecord, Environment, LifecycleRecord, RejectedLine
-from lords_bench.records.codec import canonical_json, to_plain
-from lords_bench.records.latency import LatencyRecord
 from lords_bench.report import format as fmt
 from lords_bench.report.document import Block, Cell, Code, Column, Facts, Paragraph, Section, Table, Text
 
@@ -15,17 +11,6 @@ REBUILD_COMMAND = "nox -s report"
 _SHOWN_DIGITS = 12
 # Whatever can move a number.
 _VERSIONS = ("lords_bench", "python", "torch", "transformers", "triton", "numpy")
-
-Item = TypeVar("Item")
-Key = TypeVar("Key")
-
-
-def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
-    """The items by key, in the order of appearance."""
-    groups: dict[Key, list[Item]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups
 
 
 def machine(environment: Environment, *, last: str | None = None) -> str:
@@ -70,11 +55,6 @@ def date_span(dates_utc: Iterable[str]) -> str:
     """
     first, last = min(found := list(dates_utc)), max(found)
     return first if first == last else f"{first} to {last}"
-
-
-def age(record: BenchRecord | LatencyRecord | LifecycleRecord) -> tuple[str, str]:
-    """Orders records by time, then by content, so that equal times are decided the same way everywhere."""
-    return record.created_utc, hashlib.sha256(canonical_json(to_plain(record)).encode()).hexdigest()
 
 
 def short(digest: str) -> str:

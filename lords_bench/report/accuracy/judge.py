@@ -1,8 +1,6 @@
 """Which accuracy records stand together, side by side at equal measured bits, and the verdict in words.
 
-Records with different inputs or devices are never put together: each combination is an `Evaluation` of its own. Within
-one, the latest complete record of a case wins; what is older is counted, what failed is listed, and a case that was
-planned but left no record is named. Every choice depends on the content of the records, never on their order.
+Of the records of a case the latest complete one is shown.
 
 Cases of the same nominal bits are put into `BitsGroup`s by their *measured* bits per weight. A group is anchored at a
 NormalFloat baseline (`nf4`, `nf3`, `nf2`) of one block size; where none was run, at cases that store equal bits. What
@@ -15,60 +13,33 @@ need an interval that excludes 0; everything else is `not resolved`. Losses and 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lords_bench.errors import RecordError
 from lords_bench.records import AccuracySamples, BenchRecord, Status
 from lords_bench.records.plausible import scored_another_model
 from lords_bench.report import format as fmt
 from lords_bench.report.accuracy.metrics import METRICS, PRIMARY, relative
-from lords_bench.report.provenance import age, grouped
+from lords_bench.report.select import Evaluation, age, evaluate, grouped, put_together
 from lords_bench.stats import Interval, Outcome, PairedDifference
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Evaluation:
-    """Records that may be compared: one suite, one set of inputs, one device.
-
-    Attributes:
-        key: the comparison key they share.
-        records: one record with samples per case, the latest complete one, sorted by case.
-        failures: the latest record of a case that ended badly and has no later complete one.
-        missing: case ids that a run planned and that left no record.
-        superseded: how many older records of the same cases are not shown.
-    """
-
-    key: str
-    records: tuple[BenchRecord, ...]
-    failures: tuple[BenchRecord, ...]
-    missing: tuple[str, ...]
-    superseded: int
-
-    @property
-    def newest(self) -> BenchRecord:
-        """The record made last; its inputs and device are those of all."""
-        return max(self.records + self.failures, key=age)
-
-    @property
-    def runs(self) -> tuple[BenchRecord, ...]:
-        """The newest shown record of each run key, newest first: more than one means that runs are put together."""
-        newest: dict[str, BenchRecord] = {}
-        for record in sorted(self.records or self.failures, key=age):
-            newest[record.run_key] = record
-        return tuple(sorted(newest.values(), key=age, reverse=True))
-
-
-def select_evaluations(records: Iterable[BenchRecord], *, suite: str) -> tuple[Evaluation, ...]:
+def select_evaluations(records: Iterable[BenchRecord], *, suite: str) -> tuple[Evaluation[BenchRecord], ...]:
     """Group the suite's records into evaluations, the one measured last first.
 
     Raises:
         RecordError: there is no record of the suite.
     """
-    # A line that is there twice is one record, and no older one.
-    chosen = dict.fromkeys(record for record in records if record.suite == suite)
-    groups = grouped(chosen, lambda record: record.comparison_key)
-    if not groups:
-        raise RecordError(f"no record of suite {suite!r}; run 'lords-bench bench' first")
-    evaluations = [_evaluation(key, members) for key, members in groups.items()]
-    return tuple(sorted(evaluations, key=lambda evaluation: age(evaluation.newest), reverse=True))
+    own = (record for record in records if record.suite == suite)
+    nothing = f"no record of suite {suite!r}; run 'lords-bench bench' first"
+    groups = put_together(own, lambda record: record.comparison_key, nothing=nothing)
+    return tuple(evaluate(members, _choose) for members in groups)
+
+
+def _choose(attempts: list[BenchRecord]) -> tuple[BenchRecord | None, BenchRecord | None]:
+    """The latest complete record, and a failure since then."""
+    measured = [record for record in attempts if record.status is Status.OK]
+    best = max(measured, key=lambda record: (record.complete, age(record)), default=None)
+    failure = next((record for record in reversed(attempts) if record.status is not Status.OK), None)
+    is_open = failure is not None and (best is None or age(failure) > age(best))
+    return best, failure if is_open else None
 
 
 def comparison_refusal(subject: BenchRecord, baseline: BenchRecord) -> str | None:
@@ -102,30 +73,6 @@ def equal_bits(first: BenchRecord, second: BenchRecord) -> bool:
         return False
     # The margin absorbs the rounding of the subtraction: 4.27 against 4.25 counts as equal.
     return abs(bits[0] - bits[1]) <= EQUAL_BITS_TOLERANCE + 1e-9
-
-
-def _evaluation(key: str, members: list[BenchRecord]) -> Evaluation:
-    cases = grouped(members, lambda record: record.case_id)
-    shown, failures, superseded = [], [], 0
-    for case_id in sorted(cases):
-        attempts = sorted(cases[case_id], key=age)
-        measured = [record for record in attempts if record.status is Status.OK]
-        best = max(measured, key=lambda record: (record.complete, age(record)), default=None)
-        if best is not None:
-            shown.append(best)
-        last_failure = next((record for record in reversed(attempts) if record.status is not Status.OK), None)
-        is_open = last_failure is not None and (best is None or age(last_failure) > age(best))
-        if last_failure is not None and is_open:
-            failures.append(last_failure)
-        superseded += len(attempts) - (best is not None) - is_open
-    planned = {case_id for record in members for case_id in record.planned_case_ids}
-    return Evaluation(
-        key=key,
-        records=tuple(shown),
-        failures=tuple(failures),
-        missing=tuple(sorted(planned - set(cases))),
-        superseded=superseded,
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,14 +169,14 @@ def make_rows(records: Iterable[BenchRecord]) -> tuple[Row, ...]:
     )
 
 
-def bits_groups(evaluation: Evaluation) -> tuple[BitsGroup, ...]:
+def bits_groups(evaluation: Evaluation[BenchRecord]) -> tuple[BitsGroup, ...]:
     """Groups of the quantized cases: most bits first, within a nominal number of bits the largest group first."""
     by_bits = grouped(make_rows(evaluation.records), lambda row: row.record.bits)
     chosen = sorted((bits for bits in by_bits if bits is not None), reverse=True)
     return tuple(group for bits in chosen for group in _groups_of(bits, by_bits[bits]))
 
 
-def unquantized_row(evaluation: Evaluation) -> Row | None:
+def unquantized_row(evaluation: Evaluation[BenchRecord]) -> Row | None:
     """The row of the model as it came, None where it was not measured."""
     return next((row for row in make_rows(evaluation.records) if row.record.bits is None), None)
 
@@ -337,7 +284,6 @@ class Answer:
 class Best:
     """The lowest KL among cases of equal bits, the methods not resolved from it, and those not compared with it."""
 
-    group: BitsGroup
     row: Row
     ties: tuple[str, ...]
     uncompared: tuple[str, ...]
@@ -384,7 +330,6 @@ def best_of(group: BitsGroup) -> Best:
     row = group.rows[0]
     outcomes = {other.record.method: compare(other.record, row.record).outcome(PRIMARY) for other in group.rows[1:]}
     return Best(
-        group=group,
         row=row,
         ties=tuple(method for method, outcome in outcomes.items() if outcome is Outcome.UNRESOLVED),
         uncompared=tuple(method for method, outcome in outcomes.items() if outcome is None),

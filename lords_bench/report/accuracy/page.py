@@ -10,7 +10,6 @@ from lords_bench.report.accuracy.judge import (
     EQUAL_BITS_TOLERANCE,
     QUESTIONS,
     BitsGroup,
-    Evaluation,
     Question,
     Row,
     answer,
@@ -40,6 +39,7 @@ from lords_bench.report.document import (
     Tone,
     figure_sections,
 )
+from lords_bench.report.select import Evaluation
 from lords_bench.stats import Outcome
 from lords_bench.stats.bootstrap import RESAMPLES
 
@@ -91,7 +91,7 @@ def accuracy_page(
     )
 
 
-def _article(evaluation: Evaluation, index: int, *, has_figures: bool) -> Article:
+def _article(evaluation: Evaluation[BenchRecord], index: int, *, has_figures: bool) -> Article:
     groups = bits_groups(evaluation)
     columns = headline_groups(groups)
     pairs = [(group, name, words) for group in groups if group.is_comparable for name, words in BASELINES]
@@ -121,7 +121,7 @@ def _folded(title: str, words: str, tables: Sequence[Table], *, label: str = "")
     return (Section(title=title, label=label, blocks=(Paragraph(text=words), *tables)),) if tables else ()
 
 
-def evaluation_name(evaluation: Evaluation) -> str:
+def evaluation_name(evaluation: Evaluation[BenchRecord]) -> str:
     """Model, device, amount of evidence and date: enough to tell two evaluations of one model apart."""
     newest = evaluation.newest
     name = f"{newest.inputs.model_name} on {newest.environment.device_name}"
@@ -131,13 +131,13 @@ def evaluation_name(evaluation: Evaluation) -> str:
     return f"{name} · {newest.created_utc[:10]}"
 
 
-def left_share(evaluation: Evaluation) -> tuple[str, tuple[str, ...]]:
+def left_share(evaluation: Evaluation[BenchRecord]) -> tuple[str, tuple[str, ...]]:
     """Share of the weights that stayed unquantized, and their layers."""
     samples = next((record.samples for record in evaluation.records if record.bits is not None), None)
     return (f"{100 * samples.unquantized_share:.1f} %", samples.unquantized_layers) if samples else (fmt.UNKNOWN, ())
 
 
-def _verdict(evaluation: Evaluation, groups: tuple[BitsGroup, ...]) -> tuple[Block, ...]:
+def _verdict(evaluation: Evaluation[BenchRecord], groups: tuple[BitsGroup, ...]) -> tuple[Block, ...]:
     """The answer, what weakens it, every question that was measured at one number of bits at least, and the best."""
     columns = headline_groups(groups)
     asked = [one for one in QUESTIONS if any(group.row(one.subject) and group.row(one.baseline) for group in columns)]
@@ -183,7 +183,7 @@ def _best_line(group: BitsGroup) -> str:
     return f"{group.bits} bits: {best.row.record.method}, KL ×1000 {text} ({interval}); {others}"
 
 
-def _results(evaluation: Evaluation, groups: tuple[BitsGroup, ...]) -> tuple[Block, ...]:
+def _results(evaluation: Evaluation[BenchRecord], groups: tuple[BitsGroup, ...]) -> tuple[Block, ...]:
     plain = unquantized_row(evaluation)
     words = ""
     if plain is not None:
@@ -197,7 +197,7 @@ def _results(evaluation: Evaluation, groups: tuple[BitsGroup, ...]) -> tuple[Blo
     )
 
 
-def result_table(evaluation: Evaluation, groups: tuple[BitsGroup, ...]) -> Table:
+def result_table(evaluation: Evaluation[BenchRecord], groups: tuple[BitsGroup, ...]) -> Table:
     """Every case with every metric, those of equal bits together; the unquantized model first."""
     plain = unquantized_row(evaluation)
     return Table(
@@ -301,7 +301,7 @@ def _layer_table(group: BitsGroup) -> Table:
     )
 
 
-def _facts(evaluation: Evaluation) -> dict[str, Text]:
+def _facts(evaluation: Evaluation[BenchRecord]) -> dict[str, Text]:
     """Machine, versions, commit, command, seed, hashes, settings and dates of an evaluation."""
     newest = evaluation.newest
     environment, inputs = newest.environment, newest.inputs
@@ -325,7 +325,7 @@ def _facts(evaluation: Evaluation) -> dict[str, Text]:
     }
 
 
-def _notices(evaluation: Evaluation) -> tuple[str, ...]:
+def _notices(evaluation: Evaluation[BenchRecord]) -> tuple[str, ...]:
     """What weakens the evaluation: uncommitted code, partial cases, several runs put together."""
     records = evaluation.records
     partial = [record for record in records if not record.complete]
@@ -342,7 +342,7 @@ def _notices(evaluation: Evaluation) -> tuple[str, ...]:
     return tuple(notices)
 
 
-def _time_spent(evaluation: Evaluation) -> str:
+def _time_spent(evaluation: Evaluation[BenchRecord]) -> str:
     samples = [record.samples for record in evaluation.records if record.samples is not None]
     quantizing = sum(item.quantize_seconds for item in samples)
     evaluating = sum(item.evaluate_seconds for item in samples)
@@ -351,7 +351,7 @@ def _time_spent(evaluation: Evaluation) -> str:
     return f"quantizing {fmt.seconds(quantizing)}, evaluating {fmt.seconds(evaluating)}{memory}"
 
 
-def _sample_sizes(evaluation: Evaluation) -> str:
+def _sample_sizes(evaluation: Evaluation[BenchRecord]) -> str:
     samples = next((record.samples for record in evaluation.records if record.complete), None)
     if samples is None:
         return fmt.UNKNOWN

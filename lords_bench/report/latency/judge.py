@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, fsum, log
 
-from lords_bench.errors import RecordError
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.limits import above_ceiling
 from lords_bench.records.measurement import REGIMES, Regime
 from lords_bench.records.status import Status
 from lords_bench.report.format import listing, number
-from lords_bench.report.provenance import age, grouped
+from lords_bench.report.select import age, grouped, put_together
 from lords_bench.spec.latency import DENSE, DENSE_AGAIN, KERNEL_PREFIX, METHODS, SUBJECT, LatencyCase
 from lords_bench.stats.verdict import Judgement, Verdict, judge_measurements, measured_floor
 
@@ -81,7 +80,6 @@ class DeviceTimes:
         missing: comparisons that the newest run set out to make and has no record of.
     """
 
-    key: str
     matches: tuple[Match, ...]
     superseded: int
     missing: int
@@ -123,11 +121,8 @@ def select_devices(records: Iterable[LatencyRecord]) -> tuple[DeviceTimes, ...]:
     Raises:
         RecordError: there is no latency record.
     """
-    groups = grouped(records, lambda record: record.run.comparison_key)
-    if not groups:
-        raise RecordError("no latency record to report; run 'lords-bench bench latency' first")
-    sections = [_section(key, members) for key, members in groups.items()]
-    return tuple(sorted(sections, key=lambda section: age(section.newest), reverse=True))
+    nothing = "no latency record to report; run 'lords-bench bench latency' first"
+    return tuple(map(_device, put_together(records, lambda record: record.run.comparison_key, nothing=nothing)))
 
 
 def is_baseline(method: str) -> bool:
@@ -135,14 +130,13 @@ def is_baseline(method: str) -> bool:
     return method not in {SUBJECT, DENSE_AGAIN} and not method.startswith(KERNEL_PREFIX)
 
 
-def _section(key: str, members: list[LatencyRecord]) -> DeviceTimes:
+def _device(members: list[LatencyRecord]) -> DeviceTimes:
     comparisons = grouped(members, lambda record: record.comparison_id)
     of_case = grouped(comparisons.values(), lambda found: (found[0].case.case_id, found[0].regime))
     chosen = [max(attempts, key=_worth) for attempts in of_case.values()]
     newest = max(members, key=age).run
     shown = sum(1 for found in chosen if found[0].run.run_key == newest.run_key)
     return DeviceTimes(
-        key=key,
         matches=tuple(_match(found) for found in chosen),
         superseded=len(comparisons) - len(chosen),
         missing=max(0, newest.planned_comparisons - shown),

@@ -42,7 +42,7 @@ from lords_bench.report.latency.judge import (
     times,
     where,
 )
-from lords_bench.report.provenance import grouped
+from lords_bench.report.select import grouped
 from lords_bench.spec.latency import DENSE, DENSE_AGAIN, KERNEL_PREFIX, SUBJECT, method_label
 from lords_bench.stats import Interval
 from lords_bench.stats.verdict import MARGIN, Verdict

@@ -1,8 +1,8 @@
 """Which lifecycle records stand together, what they are compared with, and the questions a page answers in words.
 
-Records with different inputs or devices are never put together. Within one evaluation the latest complete record of a
-case wins. A group (stage, method, bits) is judged at the learning rate with the lowest loss on validation text; the
-run of the search at that rate is its first seed, runs of other seeds count where they used that rate.
+Of the records of a case the latest complete one is shown. A group (stage, method, bits) is judged at the learning rate
+with the lowest loss on validation text; the run of the search at that rate is its first seed, runs of other seeds count
+where they used that rate.
 
 Every comparison is the difference in bits per byte of held-out test text, paired window by window and seed by seed,
 with an interval over both (`stats.crossed`). `better` and `worse` need an interval that excludes 0.
@@ -12,11 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log
 
-from lords_bench.errors import RecordError
 from lords_bench.records import LifecycleRecord, LifecycleSamples, Status, TextScores
 from lords_bench.records.lifecycle import Domain, Stage
 from lords_bench.report import format as fmt
-from lords_bench.report.provenance import age, grouped
+from lords_bench.report.select import Evaluation, evaluate, put_together
 from lords_bench.stats import Interval, Outcome, PairedDifference, crossed_difference, crossed_interval
 
 # What a stage is meant to learn; the other domain is what it may forget.
@@ -58,29 +57,16 @@ class RunGroup:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LifecycleEvaluation:
-    """Records that may be compared: one set of inputs, one device.
+class LifecycleEvaluation(Evaluation[LifecycleRecord]):
+    """An evaluation with its groups.
 
     Attributes:
-        records: the latest complete record of each case, by case id.
         groups: by stage, bits (most first) and method.
         reference: the unquantized model, or None.
-        failures: the latest record of a case that ended badly.
-        missing: planned cases without a record.
-        superseded: how many older records are not shown.
     """
 
-    records: tuple[LifecycleRecord, ...]
     groups: tuple[RunGroup, ...]
     reference: LifecycleRecord | None
-    failures: tuple[LifecycleRecord, ...]
-    missing: tuple[str, ...]
-    superseded: int
-
-    @property
-    def newest(self) -> LifecycleRecord:
-        """The record made last."""
-        return max(self.records + self.failures, key=age)
 
     def group(self, stage: Stage, method: str, bits: int) -> RunGroup | None:
         """The group, if it was measured."""
@@ -98,12 +84,8 @@ def select_lifecycle(records: Iterable[LifecycleRecord]) -> tuple[LifecycleEvalu
     Raises:
         RecordError: there is no record.
     """
-    # A line that is there twice is one record, and no older one.
-    found = grouped(dict.fromkeys(records), lambda record: record.comparison_key)
-    if not found:
-        raise RecordError("no lifecycle record; run 'lords-bench bench lifecycle' first")
-    evaluations = [_evaluation(members) for members in found.values()]
-    return tuple(sorted(evaluations, key=lambda evaluation: age(evaluation.newest), reverse=True))
+    nothing = "no lifecycle record; run 'lords-bench bench lifecycle' first"
+    return tuple(map(_evaluation, put_together(records, lambda record: record.comparison_key, nothing=nothing)))
 
 
 def samples_of(record: LifecycleRecord) -> LifecycleSamples:
@@ -118,33 +100,29 @@ def validation_of(record: LifecycleRecord) -> TextScores | None:
 
 
 def _evaluation(members: list[LifecycleRecord]) -> LifecycleEvaluation:
-    cases = grouped(members, lambda record: record.case_id)
-    shown: list[LifecycleRecord] = []
-    failures: list[LifecycleRecord] = []
-    superseded = 0
-    for case_id in sorted(cases):
-        attempts = sorted(cases[case_id], key=age)
-        complete = [record for record in attempts if record.status is Status.OK and record.complete]
-        (shown if complete else failures).append(complete[-1] if complete else attempts[-1])
-        superseded += len(attempts) - 1
-    planned = {case_id for record in members for case_id in record.planned_case_ids}
-    missing = planned - set(cases)
-    keys = sorted({(r.stage, -(r.bits or 0), r.method) for r in shown if r.stage != "reference"})
+    found = evaluate(members, _choose)
+    keys = sorted({(r.stage, -(r.bits or 0), r.method) for r in found.records if r.stage != "reference"})
     return LifecycleEvaluation(
-        records=tuple(shown),
-        groups=tuple(_group(stage, method, -bits, shown, missing) for stage, bits, method in keys),
-        reference=next((record for record in shown if record.stage == "reference"), None),
-        failures=tuple(failures),
-        missing=tuple(sorted(missing)),
-        superseded=superseded,
+        records=found.records,
+        failures=found.failures,
+        missing=found.missing,
+        superseded=found.superseded,
+        groups=tuple(_group(stage, method, -bits, found) for stage, bits, method in keys),
+        reference=next((record for record in found.records if record.stage == "reference"), None),
     )
 
 
-def _group(stage: Stage, method: str, bits: int, shown: list[LifecycleRecord], missing: set[str]) -> RunGroup:
-    own = [r for r in shown if (r.stage, r.method, r.bits) == (stage, method, bits)]
+def _choose(attempts: list[LifecycleRecord]) -> tuple[LifecycleRecord | None, LifecycleRecord | None]:
+    """The latest complete record; the latest failure where there is none."""
+    complete = [record for record in attempts if record.status is Status.OK and record.complete]
+    return (complete[-1], None) if complete else (None, attempts[-1])
+
+
+def _group(stage: Stage, method: str, bits: int, found: Evaluation[LifecycleRecord]) -> RunGroup:
+    own = [r for r in found.records if (r.stage, r.method, r.bits) == (stage, method, bits)]
     searched = sorted((r for r in own if r.is_search), key=lambda r: r.learning_rate or 0.0)
     # Half a search is no search: the rates that were not tried may be the better ones.
-    is_searched = not any(case_id.startswith(f"{stage}-{method}-b{bits}-lr") for case_id in missing)
+    is_searched = not any(case_id.startswith(f"{stage}-{method}-b{bits}-lr") for case_id in found.missing)
     scored = [(scores.bits_per_byte, r) for r in searched if (scores := validation_of(r)) is not None]
     best = min(scored, key=lambda pair: (pair[0], pair[1].learning_rate))[1] if scored and is_searched else None
     repeats = [r for r in own if best and r.is_training and not r.is_search and r.learning_rate == best.learning_rate]

@@ -133,7 +133,7 @@ def _figures(evaluation: LifecycleEvaluation, index: int) -> tuple[Figure, ...]:
 
 def _notices(evaluation: LifecycleEvaluation) -> tuple[str, ...]:
     environments = [record.environment for record in evaluation.records]
-    runs = len({record.run_key for record in evaluation.records})
+    runs = len(evaluation.runs)
     notices = origin.weaknesses(environments, what="case", runs=runs, superseded=evaluation.superseded)
     if evaluation.missing:
         notices.append(f"Planned cases without a record, listed below: {len(evaluation.missing)}.")
