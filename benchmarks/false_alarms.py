@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lords_bench.files import write_whole
-from lords_bench.reporting.style import ROLES
-from lords_bench.reporting.svg import draw, standalone
+from lords_bench.report.svg import ROLES, draw, standalone
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "measuring"
 SHARES = FOLDER / "false-alarms.json"

@@ -7,7 +7,7 @@ from lords_bench.records.latency import LatencyRecord, LatencyRun
 from lords_bench.records.measurement import Measurement, Peaks, Regime
 from lords_bench.records.status import Status
 from lords_bench.records.store import NounStore
-from lords_bench.reporting.latency.comparisons import Section, select_sections
+from lords_bench.report.latency.judge import DeviceTimes, select_devices
 from lords_bench.spec.latency import LatencyCase, LatencySuite
 from lords_bench.suites.latency_fake import DEVICE_NAME, PEAKS, FakeWorkbench
 from lords_bench.suites.latency_run import run_latency
@@ -93,14 +93,14 @@ def comparison(lords_ns: float = 10_000, dense_ns: float = 20_000, **changes: An
     ]
 
 
-def section_of(*ratios: tuple[int, float]) -> Section:
+def section_of(*ratios: tuple[int, float]) -> DeviceTimes:
     """A section with one comparison per (M, speed-up)."""
     records = [
         record
         for m, speedup in ratios
         for record in comparison(10_000, 10_000 * speedup, case=make_case(m=m), comparison_id=f"m{m}")
     ]
-    (section,) = select_sections(records)
+    (section,) = select_devices(records)
     return section
 
 

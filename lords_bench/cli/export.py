@@ -31,8 +31,8 @@ def export(arguments: argparse.Namespace) -> int:
     """
     from lords_bench.records.latency import LatencyRecord
     from lords_bench.records.store import read_any, read_nouns
-    from lords_bench.reporting.frame import csv_text
-    from lords_bench.reporting.latency.export import benchmark_json
+    from lords_bench.report.frame import csv_text
+    from lords_bench.report.latency.export import benchmark_json
 
     out: Path = arguments.out
     if out.suffix == ".csv":

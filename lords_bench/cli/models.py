@@ -117,8 +117,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     from lords_bench.integrations.lm_eval_tasks import run_tasks
     from lords_bench.integrations.quantized_folder import load_any_model
-    from lords_bench.reporting import format as fmt
-    from lords_bench.reporting.metrics import METRICS
+    from lords_bench.report.accuracy.metrics import METRICS, estimate
     from lords_bench.suites.evaluate import AccuracyEvaluation
     from lords_bench.suites.evaluation_text import FULL, QUICK, text_of_testbed
     from lords_bench.suites.layers import replaced_layers
@@ -138,7 +137,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         samples = evaluation.score(replaced_layers(reference, model, weights))
     table = Table("Metric", "Value", "95 % interval", title=model.name)
     for metric in metrics.values():
-        value, interval = fmt.estimate(metric.interval(samples), metric)
+        value, interval = estimate(metric.interval(samples), metric)
         table.add_row(f"{metric.label} {metric.unit}".strip(), value, interval)
     Console().print(table)
     if arguments.tasks:

@@ -6,9 +6,8 @@
 
 import argparse
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from rich.table import Table
 
@@ -16,7 +15,7 @@ from lords_bench.cli.output import complain, say
 from lords_bench.errors import RecordError, UsageError
 from lords_bench.gate_cli.static_layer import FOLDER as PINS
 from lords_bench.gate_cli.static_layer import write_predictions
-from lords_bench.records import BenchRecord, Environment, read_nouns, read_records
+from lords_bench.records import BenchRecord, Environment, read_nouns
 from lords_bench.terminal import Console
 
 # A log or pipe has no width; the table needs this much to keep each row on one line.
@@ -55,18 +54,23 @@ def rebuild(out: Path, name: str, suite: str = "accuracy") -> tuple[Path, ...]:
         RecordError: there are no records.
         StoreError: the disk refuses.
     """
-    from lords_bench.reporting.render import write_report
+    from lords_bench.report.pages import PAGES
+    from lords_bench.report.render import page_files, write_report
 
-    return write_report(out / name, REPORTS[suite](record_path(out, name, suite)))
+    noun, page = PAGES[suite]
+    found = read_nouns(record_path(out, name, suite), noun)
+    return write_report(out / name, page_files(page(found.records, found.rejected)))
 
 
 def report(arguments: argparse.Namespace) -> int:
     """Rebuilds the pages of every device and suite in the folder, or the history of a metric."""
+    from lords_bench.report.pages import PAGES
+
     out = Path(arguments.out)
     if arguments.history is not None:
         return history(out, arguments.history)
     # A run that was stopped before its first case leaves an empty file.
-    files = (path for suite in REPORTS for path in (out / "records").glob(f"*/{suite}.jsonl") if path.stat().st_size)
+    files = (path for suite in PAGES for path in (out / "records").glob(f"*/{suite}.jsonl") if path.stat().st_size)
     found = sorted((path.parent.name, path.stem) for path in files)
     if not found:
         raise RecordError(f"no records below {str(out / 'records')!r}; run 'lords-bench bench' first")
@@ -86,8 +90,8 @@ def history(out: Path, name: str) -> int:
         RecordError: no record has it.
     """
     from lords_bench.records.latency import LatencyRecord
-    from lords_bench.reporting.history import history_report, named_history_metric
-    from lords_bench.reporting.render import write_report
+    from lords_bench.report.history import history_page, named_history_metric
+    from lords_bench.report.render import page_files, write_report
 
     suite = named_history_metric(name).suite
     noun: type[BenchRecord | LatencyRecord] = LatencyRecord if suite == "latency" else BenchRecord
@@ -98,85 +102,39 @@ def history(out: Path, name: str) -> int:
         found = read_nouns(path, noun)
         for line in found.rejected:
             complain(f"{path}, line {line.line}, is not used: {line.reason}")
-        for written in write_report(out / path.parent.name, history_report(name, found.records)):
+        for written in write_report(out / path.parent.name, page_files(history_page(name, found.records))):
             say(written)
     return 0
 
 
-def _accuracy_files(path: Path) -> dict[str, str]:
-    from lords_bench.reporting.render import accuracy_report
-
-    found = read_records(path)
-    return accuracy_report(found.records, found.rejected)
-
-
-def _latency_files(path: Path) -> dict[str, str]:
-    from lords_bench.records.latency import LatencyRecord
-    from lords_bench.reporting.latency.render import latency_report
-
-    found = read_nouns(path, LatencyRecord)
-    return latency_report(found.records, found.rejected)
-
-
-def _lifecycle_files(path: Path) -> dict[str, str]:
-    from lords_bench.records import LifecycleRecord
-    from lords_bench.reporting.lifecycle.render import lifecycle_report
-
-    found = read_nouns(path, LifecycleRecord)
-    return lifecycle_report(found.records, found.rejected)
-
-
-def _cost_files(path: Path) -> dict[str, str]:
-    from lords_bench.records.cost import CostRecord
-    from lords_bench.reporting.cost import cost_report
-
-    found = read_nouns(path, CostRecord)
-    return cost_report(found.records, found.rejected)
-
-
-def _check_files(path: Path) -> dict[str, str]:
-    from lords_bench.records.check import CheckRecord
-    from lords_bench.reporting.checks import checks_report
-
-    found = read_nouns(path, CheckRecord)
-    return checks_report(found.records, found.rejected)
-
-
-# A suite's record file to the text of its pages, by file name.
-REPORTS: Mapping[str, Callable[[Path], dict[str, str]]] = MappingProxyType(
-    {
-        "accuracy": _accuracy_files,
-        "latency": _latency_files,
-        "lifecycle": _lifecycle_files,
-        "cost": _cost_files,
-        "checks": _check_files,
-    }
-)
-
-
 def print_closing(records: Sequence[BenchRecord], paths: Sequence[Path]) -> None:
     """Table and verdict of these records, then the paths of the pages."""
-    from lords_bench.reporting.page import accuracy_page
-    from lords_bench.reporting.terminal import terminal_table
+    from lords_bench.report.accuracy.judge import bits_groups, headline, select_evaluations
+    from lords_bench.report.accuracy.page import SUITE, evaluation_name, left_share, result_table
+    from lords_bench.report.format import UNKNOWN
+    from lords_bench.report.render import terminal_rows
 
-    section = accuracy_page(records, has_figures=False).sections[0]
-    content = terminal_table(section)
-    table = Table(title=section.name)
-    for heading in content.header:
+    evaluation = select_evaluations(records, suite=SUITE)[0]
+    groups = bits_groups(evaluation)
+    content = result_table(evaluation, groups)
+    table = Table(title=evaluation_name(evaluation))
+    metrics = (f"{column.name} {column.unit}".rstrip() for column in content.columns_in("html")[2:])
+    for heading in ("Bits", "Method", "Stored", *metrics):
         table.add_column(heading, overflow="fold")
-    for block in content.blocks:
-        for row in block:
-            table.add_row(*row)
+    for group, rows in terminal_rows(content):
+        for row in rows:
+            table.add_row(group.title.partition(" ")[0] or UNKNOWN, *row)
         table.add_section()
     console = Console()
     if not console.is_terminal:
         console = Console(width=LOG_COLUMNS)
     console.print(table)
-    for record in section.failures:
+    for record in evaluation.failures:
         console.print(f"{record.case_id}: {record.status}: {record.reason}", style="yellow")
-    if section.left_layers:
-        console.print(f"Left unquantized, {section.left_share} of the weights: {', '.join(section.left_layers)}")
-    for sentence in section.headline:
+    share, layers = left_share(evaluation)
+    if layers:
+        console.print(f"Left unquantized, {share} of the weights: {', '.join(layers)}")
+    for sentence in headline(groups):
         console.print(sentence, highlight=False)
     for path in paths:
         if path.suffix in {".md", ".html"}:
@@ -186,11 +144,14 @@ def print_closing(records: Sequence[BenchRecord], paths: Sequence[Path]) -> None
 def print_latency(path: Path, pages: Sequence[Path]) -> None:
     """Verdict of the newest device of a record file, then the paths of the pages."""
     from lords_bench.records.latency import LatencyRecord
-    from lords_bench.reporting.latency.page import latency_page
+    from lords_bench.report.document import Bullets, Paragraph
+    from lords_bench.report.latency.page import latency_page
 
-    section = latency_page(read_nouns(path, LatencyRecord).records).sections[0]
-    for line in (section.name, *section.notices, *section.headline, *section.verdict):
-        say(line)
+    article = latency_page(read_nouns(path, LatencyRecord).records).articles[0]
+    say(article.name)
+    for block in article.sections[0].blocks:
+        for text in block.items if isinstance(block, Bullets) else [block.text] if isinstance(block, Paragraph) else []:
+            say(text)
     for page in pages:
         if page.suffix in {".md", ".html"}:
             say(f"Report: {page}")

@@ -56,7 +56,7 @@ def test_the_command_line_starts_without_heavy_packages() -> None:
 
 
 def test_reading_records_loads_neither_torch_nor_transformers() -> None:
-    assert loaded_after(f"{PACKAGE}.reporting") & {"torch", "transformers", "triton"} == set()
+    assert loaded_after(f"{PACKAGE}.report") & {"torch", "transformers", "triton"} == set()
 
 
 def test_every_module_but_the_kernels_imports_without_triton() -> None:

@@ -30,7 +30,7 @@ KNOWN = {
     "lords_bench/isolate.py start": "a switch of the kernel",
     "lords_bench/integrations/pretrained.py fill_model_folder": "is called in such a block",
     "lords_bench/records/lines.py set_torn_line_aside": "appends",
-    "lords_bench/reporting/svg.py draw": "draws into memory",
+    "lords_bench/report/svg.py draw": "draws into memory",
     "lords_bench/static/worker.py disassemble": "in a temporary folder, for a program that reads it at once",
     "lords_bench/timing/memory.py _reset_high_water": "a switch of the kernel",
     "lords_bench/training/checkpoints.py newest_whole": "moves a folder aside",

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lords_bench.records import BenchRecord, Status, read_records
 from lords_bench.records.codec import encode_line
-from lords_bench.reporting.render import accuracy_report, write_report
+from lords_bench.report.accuracy.page import accuracy_page
+from lords_bench.report.render import page_files, write_report
 from record_builders import changed, make_environment, make_inputs, study
 
 FOLDER = Path(__file__).parent / "accuracy"
@@ -44,7 +45,7 @@ def main() -> None:
     if "--records" in sys.argv:
         path.write_text("".join(f"{line}\n" for line in golden_lines()), encoding="utf-8")
     found = read_records(path)
-    for written in write_report(FOLDER, accuracy_report(found.records, found.rejected)):
+    for written in write_report(FOLDER, page_files(accuracy_page(found.records, found.rejected))):
         sys.stdout.write(f"{written}\n")
 
 

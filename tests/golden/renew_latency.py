@@ -15,8 +15,8 @@ from latency_builders import fake_records, make_case
 from lords_bench.records.codec import encode_line
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import read_nouns
-from lords_bench.reporting.latency.render import latency_report
-from lords_bench.reporting.render import write_report
+from lords_bench.report.latency.page import latency_page
+from lords_bench.report.render import page_files, write_report
 from lords_bench.suites.latency_fake import DEVICE_NAME
 from record_builders import make_environment
 
@@ -65,7 +65,7 @@ def main() -> None:
     if "--records" in sys.argv:
         path.write_text("".join(f"{line}\n" for line in golden_lines()), encoding="utf-8")
     found = read_nouns(path, LatencyRecord)
-    for written in write_report(FOLDER, latency_report(found.records, found.rejected)):
+    for written in write_report(FOLDER, page_files(latency_page(found.records, found.rejected))):
         sys.stdout.write(f"{written}\n")
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from lifecycle_builders import changed_run, lifecycle_study
 from lords_bench.records import LifecycleRecord, Status, read_nouns
 from lords_bench.records.codec import encode_line
-from lords_bench.reporting.lifecycle.render import lifecycle_report
-from lords_bench.reporting.render import write_report
+from lords_bench.report.lifecycle.page import lifecycle_page
+from lords_bench.report.render import page_files, write_report
 from record_builders import make_environment, make_inputs
 
 FOLDER = Path(__file__).parent / "lifecycle"
@@ -41,7 +41,7 @@ def main() -> None:
         FOLDER.mkdir(exist_ok=True)
         path.write_text("".join(f"{line}\n" for line in golden_lines()), encoding="utf-8")
     found = read_nouns(path, LifecycleRecord)
-    for written in write_report(FOLDER, lifecycle_report(found.records, found.rejected)):
+    for written in write_report(FOLDER, page_files(lifecycle_page(found.records, found.rejected))):
         sys.stdout.write(f"{written}\n")
 
 

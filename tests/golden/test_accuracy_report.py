@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lords_bench.records import read_records
-from lords_bench.reporting.render import accuracy_report
+from lords_bench.report.accuracy.page import accuracy_page
+from lords_bench.report.render import page_files
 
 FOLDER = Path(__file__).parent / "accuracy"
 
@@ -17,7 +18,7 @@ FOLDER = Path(__file__).parent / "accuracy"
 @pytest.fixture(scope="module")
 def report() -> dict[str, str]:
     found = read_records(FOLDER / "records.jsonl")
-    return accuracy_report(found.records, found.rejected)
+    return page_files(accuracy_page(found.records, found.rejected))
 
 
 def test_the_golden_folder_holds_the_report_and_its_records_only(report: dict[str, str]) -> None:
@@ -40,7 +41,7 @@ def test_the_golden_records_hold_everything_a_report_must_be_honest_about(report
         "is not used: checksum",
         "uncommitted code",
         "partial",
-        "older record is not shown",
+        "older case is not shown",
         "no record",
         "unsupported",
         "Not compared: no other case stores equal bits",

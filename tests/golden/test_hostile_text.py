@@ -29,12 +29,13 @@ from lords_bench.gate_cli.output import report
 from lords_bench.records import BenchRecord, LifecycleRecord, RejectedLine, Status
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import read_nouns
-from lords_bench.reporting.checks import checks_report
-from lords_bench.reporting.cost import cost_report
-from lords_bench.reporting.history import history_report
-from lords_bench.reporting.latency.render import latency_report
-from lords_bench.reporting.lifecycle.render import lifecycle_report
-from lords_bench.reporting.render import accuracy_report
+from lords_bench.report.accuracy.page import accuracy_page
+from lords_bench.report.checks import checks_page
+from lords_bench.report.cost import cost_page
+from lords_bench.report.history import history_page
+from lords_bench.report.latency.page import latency_page
+from lords_bench.report.lifecycle.page import lifecycle_page
+from lords_bench.report.render import page_files
 from lords_bench.static.predicted import predicted_page, predicted_times
 from lords_bench.terminal import Console
 from lords_bench.text import visible
@@ -57,21 +58,23 @@ def golden(suite: str, noun: type[Any]) -> tuple[Any, ...]:
 
 
 def accuracy(ending: str, but: str = SUITE) -> dict[str, str]:
-    return accuracy_report(filled(golden("accuracy", BenchRecord), ending, but=but), rejected(ending))
+    return page_files(accuracy_page(filled(golden("accuracy", BenchRecord), ending, but=but), rejected(ending)))
 
 
 def latency(ending: str, but: str = SUITE) -> dict[str, str]:
-    return latency_report(filled(golden("latency", LatencyRecord), ending, but=but), rejected(ending))
+    return page_files(latency_page(filled(golden("latency", LatencyRecord), ending, but=but), rejected(ending)))
 
 
 def lifecycle(ending: str, but: str = SUITE) -> dict[str, str]:
-    return lifecycle_report(filled(golden("lifecycle", LifecycleRecord), ending, but=but), rejected(ending))
+    return page_files(lifecycle_page(filled(golden("lifecycle", LifecycleRecord), ending, but=but), rejected(ending)))
 
 
 def cost(ending: str, but: str = SUITE) -> dict[str, str]:
     failed = {"status": Status.CRASH, "seconds": None, "reason": "broke"}
     steps = [make_step("lords", 3.0), make_step("qlora-peft", 4.0), make_step("other", 1.0, **failed, measurement=None)]
-    return cost_report(filled([make_ptq("a"), make_ptq("b", **failed), *steps], ending, but=but), rejected(ending))
+    return page_files(
+        cost_page(filled([make_ptq("a"), make_ptq("b", **failed), *steps], ending, but=but), rejected(ending))
+    )
 
 
 def checks(ending: str, but: str = SUITE) -> dict[str, str]:
@@ -81,11 +84,11 @@ def checks(ending: str, but: str = SUITE) -> dict[str, str]:
         make_check(case="b", **bad),
         make_check(tool="memcheck", case="c", **{**bad, "worst": None}),
     ]
-    return checks_report(filled(records, ending, but=but), rejected(ending))
+    return page_files(checks_page(filled(records, ending, but=but), rejected(ending)))
 
 
 def history(ending: str, but: str = SUITE) -> dict[str, str]:
-    return history_report("kl", filled(golden("accuracy", BenchRecord), ending, but=but))
+    return page_files(history_page("kl", filled(golden("accuracy", BenchRecord), ending, but=but)))
 
 
 def predictions(ending: str, but: str = SUITE) -> dict[str, str]:

@@ -9,7 +9,8 @@ import pytest
 
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import read_nouns
-from lords_bench.reporting.latency.render import latency_report
+from lords_bench.report.latency.page import latency_page
+from lords_bench.report.render import page_files
 
 FOLDER = Path(__file__).parent / "latency"
 COMMITTED = Path(__file__).parents[2] / "reports"
@@ -18,7 +19,7 @@ COMMITTED = Path(__file__).parents[2] / "reports"
 @pytest.fixture(scope="module")
 def report() -> dict[str, str]:
     found = read_nouns(FOLDER / "records.jsonl", LatencyRecord)
-    return latency_report(found.records, found.rejected)
+    return page_files(latency_page(found.records, found.rejected))
 
 
 def test_the_golden_folder_holds_the_report_and_its_records_only(report: dict[str, str]) -> None:
@@ -71,5 +72,5 @@ def test_the_html_page_needs_nothing_else(report: dict[str, str]) -> None:
 def test_committed_pages_are_rebuilt_byte_for_byte(records: Path) -> None:
     found = read_nouns(records, LatencyRecord)
 
-    for name, text in latency_report(found.records, found.rejected).items():
+    for name, text in page_files(latency_page(found.records, found.rejected)).items():
         assert text.encode() == (COMMITTED / records.parent.name / name).read_bytes()

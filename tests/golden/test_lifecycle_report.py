@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lords_bench.records import LifecycleRecord, read_nouns
-from lords_bench.reporting.lifecycle.render import lifecycle_report
+from lords_bench.report.lifecycle.page import lifecycle_page
+from lords_bench.report.render import page_files
 
 FOLDER = Path(__file__).parent / "lifecycle"
 
@@ -16,7 +17,7 @@ FOLDER = Path(__file__).parent / "lifecycle"
 @pytest.fixture(scope="module")
 def report() -> dict[str, str]:
     found = read_nouns(FOLDER / "records.jsonl", LifecycleRecord)
-    return lifecycle_report(found.records, found.rejected)
+    return page_files(lifecycle_page(found.records, found.rejected))
 
 
 def test_the_golden_folder_holds_the_report_and_its_records_only(report: dict[str, str]) -> None:
@@ -33,7 +34,7 @@ def test_fixed_records_give_the_committed_bytes(name: str, report: dict[str, str
 def test_the_order_of_the_records_does_not_matter(report: dict[str, str]) -> None:
     found = read_nouns(FOLDER / "records.jsonl", LifecycleRecord)
 
-    assert lifecycle_report(reversed(found.records), found.rejected) == report
+    assert page_files(lifecycle_page(reversed(found.records), found.rejected)) == report
 
 
 def test_the_golden_records_hold_everything_a_report_must_be_honest_about(report: dict[str, str]) -> None:
@@ -45,7 +46,7 @@ def test_the_golden_records_hold_everything_a_report_must_be_honest_about(report
         "2 evaluations that differ",
         "is not used: checksum",
         "uncommitted",
-        "Older records",
+        "older case is not shown",
         "no record",
         "loss nan",
         "failed",

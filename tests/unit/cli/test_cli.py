@@ -10,8 +10,7 @@ import pytest
 from lords_bench.cli import main
 from lords_bench.integrations.hf_quantizer import from_pretrained
 from lords_bench.records import RecordStore, read_records
-from lords_bench.reporting.format import estimate
-from lords_bench.reporting.metrics import METRICS
+from lords_bench.report.accuracy.metrics import METRICS, estimate
 from lords_bench.suites import evaluation_text
 from lords_bench.suites.evaluation_text import EvaluationSize, EvaluationText
 from lords_bench.suites.testbed.load import TESTBED_MODEL

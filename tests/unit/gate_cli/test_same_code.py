@@ -106,7 +106,7 @@ def test_nothing_is_the_same_where_each_tree_reads_tuned_tables_of_its_own(
     ("file", "old", "new", "same"),
     [
         ("kernels/scale_tile/kernel.py", "@triton.jit\n", "OTHER = 1\n\n\n@triton.jit\n", True),
-        ("lords_bench/reporting/page.py", '"""\n\n', '"""\n\nOTHER = 1\n', True),
+        ("lords_bench/report/accuracy/page.py", '"""\n\n', '"""\n\nOTHER = 1\n', True),
         ("reference/codebooks.py", '"""\n\n', '"""\n\nOTHER = 1\n', False),
         ("suites/accuracy.py", "BLOCK = 64", "BLOCK = 32", False),
         ("lords_bench/cli/bench.py", "seed=0", "seed=1", False),

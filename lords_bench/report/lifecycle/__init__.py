@@ -1,0 +1,1 @@
+"""Training runs → the lifecycle page: `judge.py` compares, `page.py` says what the page holds, `figures.py` draws."""
