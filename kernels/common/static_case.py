@@ -119,8 +119,3 @@ def rows_named(n: int) -> str:
 def block_format(problem: Problem) -> str:
     """`nf4 G=64`, or `int4 G=64` with zero points."""
     return f"{'int' if problem.zero_points else 'nf'}{problem.bits} G={problem.block}"
-
-
-def too_many_instructions(counted: float, limit: float) -> str:
-    """How a report says that a loop is over its budget."""
-    return f"{counted:.3f} instructions per 32 weights > {limit:g}"

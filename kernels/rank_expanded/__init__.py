@@ -85,16 +85,5 @@ KERNEL = Entry(
         ),
     ),
     cases=_cases,
-    misses=MappingProxyType(
-        {
-            # The rule's tiles per program (3 of 64 on sm_86, 3 to 6 of 224 elsewhere) do not divide N, so the last
-            # program's tiles are ragged and every row number is clamped, for a few per cent more instructions.
-            ("int4 M=1", "sm_86"): static.too_many_instructions(1.531, 1.45),
-            ("int4 M=1 N=14336", "sm_90"): static.too_many_instructions(1.484, 1.45),
-            ("int2 M=1 N=14336", "sm_86"): static.too_many_instructions(1.160, 1.13),
-            ("int2 M=1 N=14336", "sm_89"): static.too_many_instructions(1.166, 1.13),
-            ("int2 M=1 N=14336", "sm_90"): static.too_many_instructions(1.158, 1.13),
-        }
-    ),
     loops=("rank_expanded_kernel",),
 )

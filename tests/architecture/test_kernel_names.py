@@ -39,7 +39,7 @@ ELSEWHERE = {
     ("kernels/blockwise/space.py", "scale_tile"): "its space is that of the LoRDS kernel, so tuning is equal",
     ("kernels/blockwise_gemm/space.py", "scale_tile_gemm"): "its space is that of the LoRDS GEMM, so tuning is equal",
     ("kernels/peft_backward/__init__.py", "dequantize"): "dX of many tokens is a dense product",
-    ("kernels/scale_tile_gemm/space.py", "scale_tile"): "its rule has larger tiles up to the same rank",
+    ("kernels/scale_tile_gemm/space.py", "scale_tile"): "its rule changes at the same rank",
     ("kernels/qlora/__init__.py", "blockwise_gemm"): "its products are those of the block-wise kernels",
     ("kernels/qlora/launch.py", "blockwise"): "its products are those of the block-wise kernels",
     ("kernels/qlora/launch.py", "blockwise_gemm"): "its products are those of the block-wise kernels",
