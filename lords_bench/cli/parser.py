@@ -7,8 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from lords_bench import explain_cli, gate_cli, kernel_cli, tuning_cli, visit_cli
-from lords_bench.cli import costs, export, latency, train
+from lords_bench.cli import explain, export, gate, gpu, kernels, train, tune
+from lords_bench.cli.bench import cost, latency
 from lords_bench.cli.lists import names
 from lords_bench.spec.numbers import BIT_COUNT, BIT_COUNTS, COUNT, SECONDS
 from lords_bench.spec.quant import BITS, PRESETS, QuantSpec, ScaleDtype
@@ -75,11 +75,11 @@ def build_parser() -> argparse.ArgumentParser:
     _export(commands)
     _environment(commands)
     _testbed(commands)
-    kernel_cli.add_parser(commands)
-    explain_cli.add_parser(commands)
-    tuning_cli.add_parser(commands)
-    gate_cli.add_parser(commands)
-    visit_cli.add_parser(commands)
+    kernels.add_parser(commands)
+    explain.add_parser(commands)
+    tune.add_parser(commands)
+    gate.add_parser(commands)
+    gpu.add_parser(commands)
     return parser
 
 
@@ -112,7 +112,7 @@ def _bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser = _command(
         commands,
         "bench",
-        "bench:bench",
+        "bench.accuracy:bench",
         "quantize a model by every method, measure, write a report",
         "Quantizes a model by every method, measures weight error, KL to the unquantized model, bits per byte and\n"
         "choice accuracy, and writes a report. Complete cases are kept: an interrupted run goes on where it stopped.",
@@ -134,7 +134,7 @@ def _bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     _model_arguments(parser, positional=False)
     _text_arguments(parser)
     latency.add_arguments(parser)
-    costs.add_arguments(parser)
+    cost.add_arguments(parser)
 
 
 def _quantize(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -176,7 +176,7 @@ def _report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser = _command(
         commands,
         "report",
-        "reports:report",
+        "report:report",
         "rebuild the pages from their records",
         "Rebuilds every page of the folder from its records; the same records give the same bytes.",
     )
@@ -207,7 +207,7 @@ def _environment(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = _command(
         commands,
         "env",
-        "machine:environment",
+        "env:environment",
         "show this machine, and what it means for numbers measured on it",
         "Shows this machine: what was found, what is missing, and what that means for trust in a measurement.",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lords_bench.spec.numbers import BIT_COUNT, COUNT, EPOCHS, FROM_ZERO, POSITIVE, SEED, WINDOW
 
 if TYPE_CHECKING:
-    from lords_bench.training.settings import TrainSettings
+    from lords_bench.spec.training import TrainSettings
 
 TEXT = """Trains any Hugging Face causal language model with quantized weights and writes what came out below --out.
 An interrupted run goes on with the same command. On several GPUs: accelerate launch -m lords_bench train …"""
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def settings_of(arguments: argparse.Namespace) -> "TrainSettings":
     """The settings of a command line."""
-    from lords_bench.training.settings import TrainSettings
+    from lords_bench.spec.training import TrainSettings
 
     return TrainSettings(
         mode=arguments.mode,

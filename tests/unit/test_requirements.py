@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lords_bench.cli import main
-from lords_bench.cli.machine import package_findings
+from lords_bench.cli.env import package_findings
 from lords_bench.requirements import Unmet, installed_version, project_requirements, unmet_requirements
 
 REQUIRED = ("some-tool>=4,<5", "other>=1", "windows-only>=1; sys_platform == 'nowhere'", "extra>=1; extra == 'test'")
@@ -92,8 +92,8 @@ def test_a_missing_module_that_no_requirement_explains_keeps_its_traceback(monke
 
 
 def test_env_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lords_bench.cli.machine.unmet_requirements", lambda: (MISSING,))
-    monkeypatch.setattr("lords_bench.cli.machine.installed_versions", lambda: (("gemlite", None), ("peft", "0.21.2")))
+    monkeypatch.setattr("lords_bench.cli.env.unmet_requirements", lambda: (MISSING,))
+    monkeypatch.setattr("lords_bench.cli.env.installed_versions", lambda: (("gemlite", None), ("peft", "0.21.2")))
 
     assert {finding.topic: (finding.found, finding.concern) for finding in package_findings()} == {
         "platformdirs": ("not installed", "<5,>=4 is required: what needs it may fail"),

@@ -217,7 +217,7 @@ def test_an_interrupt_says_how_to_go_on(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lords_bench.cli.bench.run_suite", interrupt)
+    monkeypatch.setattr("lords_bench.cli.bench.accuracy.run_suite", interrupt)
 
     code = bench(model, tmp_path)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from architecture.import_map import ROOT, part_of
+from lords_bench.cli.gate import same_code
+from lords_bench.cli.gate.same_code import METHOD_KERNELS, reached_modules, same_accuracy, same_methods
 from lords_bench.gate.benchmarks import gated_methods
-from lords_bench.gate_cli import same_code
-from lords_bench.gate_cli.same_code import METHOD_KERNELS, reached_modules, same_accuracy, same_methods
 from lords_bench.tuning.keys import routed
 from tiny_models import save_tiny_llama
 
@@ -105,7 +105,7 @@ def test_nothing_is_the_same_where_each_tree_reads_tuned_tables_of_its_own(
         ("lords_bench/reporting/page.py", '"""\n\n', '"""\n\nOTHER = 1\n', True),
         ("reference/codebooks.py", '"""\n\n', '"""\n\nOTHER = 1\n', False),
         ("suites/accuracy.py", "BLOCK = 64", "BLOCK = 32", False),
-        ("lords_bench/cli/bench.py", "seed=0", "seed=1", False),
+        ("lords_bench/cli/bench/accuracy.py", "seed=0", "seed=1", False),
         ("suites/testbed/model/config.json", "{", "{ ", False),
     ],
 )

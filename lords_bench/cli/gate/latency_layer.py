@@ -13,12 +13,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lords_bench.cli.gate.same_code import same_methods
+from lords_bench.cli.gate.worktree import checked_out
 from lords_bench.errors import RecordError, UsageError
 from lords_bench.gate.benchmarks import LAYER, Key, gated_methods, not_timed
 from lords_bench.gate.finding import LayerResult, rejected_findings
 from lords_bench.gate.latency import LEAST_PROCESSES, compare_latency, open_cases
-from lords_bench.gate_cli.same_code import same_methods
-from lords_bench.gate_cli.worktree import checked_out
 from lords_bench.isolate import run
 from lords_bench.records.codec import decode_noun
 from lords_bench.records.latency import LatencyRecord

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lords_bench import kernel_cli
+from lords_bench.cli.kernels import run_check
+from lords_bench.cli.parser import build_parser
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import CheckResult
 from lords_bench.kernel_check.cases import case_name
 from lords_bench.kernel_check.isolated import cases_of, queue
-from lords_bench.kernel_cli import run_check
 from lords_bench.records.check import CheckRecord
 from lords_bench.records.status import Status
 from lords_bench.records.store import read_nouns
@@ -24,9 +24,7 @@ STATUSES = (Status.OK, Status.CRASH)
 
 
 def parsed(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    kernel_cli.add_parser(parser.add_subparsers())
-    return parser.parse_args(["kernels", *words])
+    return build_parser().parse_args(["kernels", *words])
 
 
 def run(*words: str) -> int:

@@ -9,12 +9,12 @@ import pytest
 
 from lords_bench.cli import main
 from lords_bench.cli.parser import build_parser
+from lords_bench.cli.tune.asked import problems_of
 from lords_bench.records.journal import read_journal
 from lords_bench.records.trial import Trial
 from lords_bench.records.tuned import TunedEntry
 from lords_bench.tuning import cpu_product, fake
 from lords_bench.tuning.rows import lock_path
-from lords_bench.tuning_cli.asked import problems_of
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 

@@ -47,7 +47,7 @@ def bench_cost(arguments: argparse.Namespace) -> int:
         UsageError: options that do not fit.
     """
     from lords_bench.cli.output import say
-    from lords_bench.cli.reports import device_folder, rebuild, record_path
+    from lords_bench.cli.report import device_folder, rebuild, record_path
     from lords_bench.records.cost import CostRecord
     from lords_bench.records.status import Status
     from lords_bench.records.store import NounStore
@@ -157,7 +157,7 @@ def _ptq(arguments: argparse.Namespace, run: "CostRun", store: "NounStore[CostRe
 def _step(arguments: argparse.Namespace, run: "CostRun", _store: "NounStore[CostRecord]", append: "_Append") -> int:
     import torch
 
-    from lords_bench.cli.latency import device_of
+    from lords_bench.cli.bench.latency import device_of
     from lords_bench.suites.model_shapes import LLAMA_1B
     from lords_bench.suites.step_cost import StepJob, run_step
 

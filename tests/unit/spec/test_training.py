@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from lords_bench.errors import LordsBenchError, SpecError, UsageError
+from lords_bench.spec.training import LIMITS, TrainSettings
 from lords_bench.training.loop import LoopSettings
-from lords_bench.training.settings import LIMITS, TrainSettings
 
 SETTINGS = TrainSettings(mode="qat", model="m", out="o", data=("a.txt",))
 PEFT = replace(SETTINGS, mode="peft")

@@ -1,12 +1,11 @@
 """`lords-bench kernels --profile`: what it prints, which kernel it takes, and what it refuses."""
 
-import argparse
 from pathlib import Path
 
 import pytest
 
 from latency_builders import make_case, make_latency, make_measurement, make_run
-from lords_bench import kernel_cli
+from lords_bench.cli.parser import build_parser
 from lords_bench.errors import UsageError
 from lords_bench.records.codec import encode_line
 from record_builders import make_environment
@@ -17,9 +16,7 @@ EMULATED = ("--device", "emulated-sm_90")
 
 
 def run(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    kernel_cli.add_parser(parser.add_subparsers())
-    arguments = parser.parse_args(["kernels", *words])
+    arguments = build_parser().parse_args(["kernels", *words])
     code = arguments.run(arguments)
     assert isinstance(code, int)
     return code

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lords_bench.cli.models import choose_device, load_model
 from lords_bench.cli.output import say
-from lords_bench.cli.reports import rebuild, record_path, results_name
+from lords_bench.cli.report import rebuild, record_path, results_name
 from lords_bench.errors import UsageError
 from lords_bench.progress import clock
 from lords_bench.records import Environment, EvaluationInputs, LifecycleRecord, NounStore, run_key

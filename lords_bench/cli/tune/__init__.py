@@ -5,9 +5,9 @@ from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lords_bench.cli.tune.asked import DTYPES, candidates, problems_of, product_of
 from lords_bench.errors import UsageError
 from lords_bench.spec.numbers import BIT_COUNTS, COUNT, COUNTS, DURATION, SECONDS, SEED, WORKERS, Wholes
-from lords_bench.tuning_cli.asked import DTYPES, candidates, problems_of, product_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,11 +165,11 @@ def _is_no_contest(item: "Finished") -> bool:
 def _tune(
     tasks: "list[Task | RouteTask]", options: "Options", arguments: argparse.Namespace, out: Path, console: "Console"
 ) -> "list[Finished]":
+    from lords_bench.cli.tune.progress import TuneProgress
     from lords_bench.tuning.process import EvaluationProcess
     from lords_bench.tuning.rows import device_lock, lock_path
     from lords_bench.tuning.tables import table_path
     from lords_bench.tuning.tuner import tune
-    from lords_bench.tuning_progress import TuneProgress
 
     machine = tasks[0].key.machine
     folder = table_path(out, machine.gpu).parent
@@ -220,7 +220,7 @@ def _write(item: "Finished", out: Path) -> None:
 
 
 def _report(finished: "list[Finished]", arguments: argparse.Namespace, console: "Console") -> None:
-    from lords_bench.tuning_progress import result_table
+    from lords_bench.cli.tune.progress import result_table
 
     title = {
         "fake": "Invented times of a fake device: they show that the tuner works, and go into no table",

@@ -7,8 +7,8 @@ import pytest
 
 from gate_builders import make_accesses, make_fingerprint
 from lords_bench.cli import main
+from lords_bench.cli.gate import accesses_layer, static_layer
 from lords_bench.errors import DeviceError
-from lords_bench.gate_cli import accesses_layer, static_layer
 from lords_bench.records.accesses import KernelAccesses
 from lords_bench.records.codec import encode_line
 from lords_bench.static.profile import accesses

@@ -95,8 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: arguments that do not fit together.
         StoreError: an output file cannot be written.
     """
-    from lords_bench.gate_cli import accuracy_layer, latency_layer, static_layer
-    from lords_bench.gate_cli.output import report
+    from lords_bench.cli.gate import accuracy_layer, latency_layer, static_layer
+    from lords_bench.cli.gate.output import report
 
     if arguments.pin:
         if arguments.accuracy or arguments.latency:

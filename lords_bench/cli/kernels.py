@@ -1,7 +1,7 @@
 """`lords-bench kernels`: the kernels' machine code without a GPU (`--static`), or their results (`--check`).
 
 Results are those of this machine's GPU, or of one that is not there: compiled for it and executed in an emulator, which
-also counts what a product executes (`--profile`, in `profile_cli.py`).
+also counts what a product executes (`--profile`, in `profile.py`).
 """
 
 import argparse
@@ -14,7 +14,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from lords_bench import profile_cli
+from lords_bench.cli import profile
 from lords_bench.errors import UsageError
 from lords_bench.records.status import Status
 from lords_bench.spec.numbers import WORKERS
@@ -37,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     what.add_argument("--check", action="store_true", help="compare every kernel with float64")
     what.add_argument("--sanitize", action="store_true", help="memcheck and racecheck on one small case per kernel")
-    profile_cli.add_arguments(parser, what)
+    profile.add_arguments(parser, what)
     parser.add_argument(
         "--out",
         type=Path,
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: unknown target, device or kernel, or no GPU to check on.
     """
     if arguments.profile is not None:
-        return profile_cli.run(arguments)
+        return profile.run(arguments)
     if arguments.gpu is not None:
         raise UsageError(f"--gpu {arguments.gpu} goes with --profile, which predicts a time on it; leave it out")
     if arguments.device is not None and not arguments.check:

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from lords_bench.cli.gate.output import write
 from lords_bench.gate.accesses import LAYER, PIN_COMMAND, access_changes, compare_accesses
 from lords_bench.gate.finding import Finding, LayerResult, Located, located, rejected_findings
-from lords_bench.gate_cli.output import write
 from lords_bench.records.accesses import KernelAccesses
 from lords_bench.records.codec import encode_line
 from lords_bench.records.store import read_nouns

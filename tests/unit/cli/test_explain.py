@@ -1,13 +1,12 @@
 """`lords-bench explain`: kernel, configuration, origin, margin and date, and field by field why none is exact."""
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from lords_bench import explain_cli
+from lords_bench.cli.parser import build_parser
 from lords_bench.errors import UsageError
 from lords_bench.records.tuned import ROUTE, Choice, Machine, TunedEntry
 from lords_bench.tuning.keys import key_of
@@ -18,9 +17,7 @@ from tuned_builders import MACHINE, PROBLEM, make_entry
 
 def explain(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, str]:
     """What the command prints, by label; the last text of each."""
-    parser = argparse.ArgumentParser()
-    explain_cli.add_parser(parser.add_subparsers())
-    arguments = parser.parse_args(["explain", *words])
+    arguments = build_parser().parse_args(["explain", *words])
     assert arguments.run(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     return {line[:14].strip(): line[14:].strip() for line in lines}

@@ -66,7 +66,7 @@ def refuse_latency_options(arguments: argparse.Namespace, *, takes: tuple[str, .
 def bench_latency(arguments: argparse.Namespace) -> int:
     """Runs the suite and prints the verdict and the report's path."""
     from lords_bench.cli.output import say
-    from lords_bench.cli.reports import print_latency, rebuild, record_path, results_name
+    from lords_bench.cli.report import print_latency, rebuild, record_path, results_name
     from lords_bench.records.latency import LatencyRecord
     from lords_bench.records.store import NounStore
     from lords_bench.suites.latency_run import run_latency

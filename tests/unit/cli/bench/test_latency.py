@@ -45,7 +45,7 @@ def test_a_machine_that_cannot_draw_pages_still_keeps_its_records(
     def absent(*_arguments: object) -> None:
         raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
 
-    monkeypatch.setattr("lords_bench.cli.reports.rebuild", absent)
+    monkeypatch.setattr("lords_bench.cli.report.rebuild", absent)
 
     assert main([*SMALL, "--fake", "--out", str(tmp_path)]) == 0
 

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lords_bench.cli.gate.same_code import same_accuracy
+from lords_bench.cli.gate.worktree import Checkout, checked_out
 from lords_bench.errors import RecordError, UsageError
 from lords_bench.gate.accuracy import BENCH_COMMAND, LAYER, compare_accuracy, last_run, not_measured
 from lords_bench.gate.finding import LayerResult, Located, located, rejected_findings
-from lords_bench.gate_cli.same_code import same_accuracy
-from lords_bench.gate_cli.worktree import Checkout, checked_out
 from lords_bench.isolate import run
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.store import NounFile, read_nouns

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 
-from lords_bench.cli.costs import COSTS, bench_cost, refuse_cost_options
-from lords_bench.cli.latency import LATENCY, bench_latency, refuse_latency_options
-from lords_bench.cli.lifecycle import bench_lifecycle
+from lords_bench.cli.bench.cost import COSTS, bench_cost, refuse_cost_options
+from lords_bench.cli.bench.latency import LATENCY, bench_latency, refuse_latency_options
+from lords_bench.cli.bench.lifecycle import bench_lifecycle
 from lords_bench.cli.models import choose_device, load_model, read_calibration
 from lords_bench.cli.output import say
-from lords_bench.cli.reports import print_closing, rebuild, record_path, results_name
+from lords_bench.cli.report import print_closing, rebuild, record_path, results_name
 from lords_bench.cli.task_results import TaskResults
 from lords_bench.errors import UsageError
 from lords_bench.progress import ProgressBar

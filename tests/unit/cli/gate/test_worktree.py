@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lords_bench.cli.gate.worktree import checked_out
 from lords_bench.errors import UsageError
-from lords_bench.gate_cli.worktree import checked_out
 
 
 @pytest.fixture(autouse=True)

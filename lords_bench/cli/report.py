@@ -12,10 +12,10 @@ from types import MappingProxyType
 
 from rich.table import Table
 
+from lords_bench.cli.gate.static_layer import FOLDER as PINS
+from lords_bench.cli.gate.static_layer import write_predictions
 from lords_bench.cli.output import complain, say
 from lords_bench.errors import RecordError, UsageError
-from lords_bench.gate_cli.static_layer import FOLDER as PINS
-from lords_bench.gate_cli.static_layer import write_predictions
 from lords_bench.records import BenchRecord, Environment, read_nouns, read_records
 from lords_bench.terminal import Console
 

@@ -10,9 +10,9 @@ import pytest
 
 from gate_builders import true_record, true_samples
 from lords_bench.cli import main
+from lords_bench.cli.gate import accuracy_layer
+from lords_bench.cli.gate.worktree import Checkout
 from lords_bench.errors import UsageError
-from lords_bench.gate_cli import accuracy_layer
-from lords_bench.gate_cli.worktree import Checkout
 from lords_bench.records import BenchRecord, RecordStore
 from lords_bench.spec.quant import QuantSpec
 from lords_bench.timing.probe import source_sha256

@@ -8,7 +8,7 @@ import pytest
 
 from gate_builders import make_fingerprint, true_record, true_samples, uncompiled, write_pins
 from lords_bench.cli import main
-from lords_bench.gate_cli import accesses_layer, static_layer
+from lords_bench.cli.gate import accesses_layer, static_layer
 from lords_bench.records import RecordStore
 from lords_bench.records.fingerprint import Fingerprint
 

@@ -4,12 +4,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from lords_bench.cli.gate import accesses_layer
+from lords_bench.cli.gate.output import write
 from lords_bench.errors import UsageError
 from lords_bench.gate.finding import Finding, LayerResult, Located, located, rejected_findings
 from lords_bench.gate.static import LAYER, PIN_COMMAND, compare_static, pin_changes
 from lords_bench.gate.static_belief import contradictions
-from lords_bench.gate_cli import accesses_layer
-from lords_bench.gate_cli.output import write
 from lords_bench.records.codec import encode_line
 from lords_bench.records.fingerprint import Fingerprint
 from lords_bench.records.lines import folder_lock, store_error

@@ -1,0 +1,1 @@
+"""`lords-bench bench`: one module per suite."""
