@@ -1,16 +1,17 @@
 """`lords-bench env`: the machine, and what it means for numbers measured on it."""
 
-import argparse
 import json
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 from rich.table import Table
 
+from lords_bench.cli.command import Parser
 from lords_bench.cli.models import choose_device
 from lords_bench.cli.output import say
 from lords_bench.records.codec import to_plain
 from lords_bench.records.environment import Environment
 from lords_bench.requirements import unmet_requirements
+from lords_bench.spec.options import option
 from lords_bench.suites.baselines.versions import installed_versions
 from lords_bench.terminal import Console
 from lords_bench.timing.nvml import open_nvml
@@ -18,10 +19,25 @@ from lords_bench.timing.probe import probe_environment
 from lords_bench.timing.trust import Finding, cpu_findings, gpu_findings
 
 
-def environment(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnvSettings:
+    """What is shown."""
+
+    json: bool = option("what a record says about the machine, as JSON", default=False)
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add what the command takes."""
+    parser.description = (
+        "Shows this machine: what was found, what is missing, and what that means for trust in a measurement."
+    )
+    parser.serve(environment, EnvSettings)
+
+
+def environment(settings: EnvSettings) -> int:
     """Prints what a record says about this machine, then what to think of it; with `--json` the record alone."""
     found = probe_environment(choose_device(None))
-    if arguments.json:
+    if settings.json:
         say(json.dumps(to_plain(found), indent=1))
         return 0
     console = Console()
@@ -65,9 +81,9 @@ def _gpu_uuid() -> str:
 
 def _record_table(found: Environment) -> Table:
     table = Table(title="What a record says about this machine", title_justify="left", show_header=False)
-    for field in fields(found):
-        value = getattr(found, field.name)
-        table.add_row(field.name, "unknown" if value is None else str(value))
+    for item in fields(found):
+        value = getattr(found, item.name)
+        table.add_row(item.name, "unknown" if value is None else str(value))
     return table
 
 

@@ -1,12 +1,13 @@
 """`lords-bench explain M N K`: which kernel and configuration serve a product, and why. Needs no GPU."""
 
-import argparse
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from lords_bench.cli.command import Parser
 from lords_bench.errors import UsageError
 from lords_bench.spec.numbers import BIT_COUNT, COUNT
+from lords_bench.spec.options import argument, option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,38 +15,38 @@ if TYPE_CHECKING:
     from lords_bench.records.tuned import Choice, Machine, Problem
     from lords_bench.tuning.lookup import Entries
 
-_DTYPES = ("bfloat16", "float16", "float32")
+FloatDtype = Literal["bfloat16", "float16", "float32"]
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command; its `run` default takes the parsed arguments and returns the exit code."""
-    parser = subparsers.add_parser(
-        "explain",
-        help="say which kernel and configuration serve a product, and why",
-        description=(
-            "Names kernel, configuration, where they come from (exact, nearest, formula), the measured time, its "
-            "margin over the default and the date; where no exact entry holds, the fields in which the closest differs."
-        ),
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExplainSettings:
+    """Which product, on which GPU."""
+
+    m: int = argument("tokens", COUNT)
+    n: int = argument("out features", COUNT)
+    k: int = argument("in features", COUNT)
+    bits: int = option("bits per code", BIT_COUNT, default=4)
+    rank: int = option("rank of the scale", COUNT, default=16)
+    block: int | None = option(
+        "ask about a block-wise baseline with G inputs per scale", COUNT, metavar="G", default=None
     )
-    for name, text in (("m", "tokens"), ("n", "out features"), ("k", "in features")):
-        parser.add_argument(name, metavar=name.upper(), type=COUNT, help=text)
-    parser.add_argument("--bits", type=BIT_COUNT, default=4, help="bits per code (default: 4)")
-    parser.add_argument("--rank", type=COUNT, default=16, help="rank of the scale (default: 16)")
-    parser.add_argument(
-        "--block", type=COUNT, metavar="G", help="ask about a block-wise baseline with G inputs per scale"
-    )
-    parser.add_argument("--zero-points", action="store_true", help="its blocks have zero points: integers, not NF")
-    parser.add_argument("--dtype", choices=_DTYPES, default="bfloat16", help="of activations (default: %(default)s)")
-    parser.add_argument(
-        "--scale-dtype", choices=_DTYPES, default="float16", help="of the factors as stored (default: %(default)s)"
-    )
-    parser.add_argument("--device", metavar="NAME", help="a GPU, such as H200 (default: this machine's)")
-    parser.add_argument("--tables", type=Path, metavar="DIR", help="folder of tables (default: shipped and the user's)")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
-    parser.set_defaults(run=run, resumes=False)
+    zero_points: bool = option("its blocks have zero points: integers, not NF", default=False)
+    dtype: FloatDtype = option("of activations", default="bfloat16")
+    scale_dtype: FloatDtype = option("of the factors as stored", default="float16")
+    device: str | None = option("a GPU, such as H200 (default: this machine's)", metavar="NAME", default=None)
+    tables: Path | None = option("folder of tables (default: shipped and the user's)", metavar="DIR", default=None)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def add_arguments(parser: Parser) -> None:
+    """Add what the command takes."""
+    parser.description = (
+        "Names kernel, configuration, where they come from (exact, nearest, formula), the measured time, its margin\n"
+        "over the default and the date; where no exact entry holds, the fields in which the closest differs."
+    )
+    parser.serve(run, ExplainSettings)
+
+
+def run(settings: ExplainSettings) -> int:
     """Print the explanation; 0.
 
     Raises:
@@ -60,12 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
     from lords_bench.tuning.lookup import choose
     from lords_bench.tuning.tables import read_tables
 
-    if arguments.tables is not None and not arguments.tables.is_dir():
-        raise UsageError(f"no folder {str(arguments.tables)!r} of tables; leave --tables out for the shipped ones")
-    tables = read_tables(None if arguments.tables is None else (arguments.tables,))
+    if settings.tables is not None and not settings.tables.is_dir():
+        raise UsageError(f"no folder {str(settings.tables)!r} of tables; leave --tables out for the shipped ones")
+    tables = read_tables(None if settings.tables is None else (settings.tables,))
     entries = entries_of(tables)
-    machine = _machine(arguments.device, entries)
-    problem, formula, takes = _asked(arguments)
+    machine = _machine(settings.device, entries)
+    problem, formula, takes = _asked(settings)
     found = choose(entries, formula, key_of=lambda kernel: key_of(kernel, problem, machine), takes=takes)
     lines = explanation(
         found,
@@ -81,24 +82,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _asked(arguments: argparse.Namespace) -> "tuple[Problem, Choice, Callable[[str], bool]]":
+def _asked(settings: ExplainSettings) -> "tuple[Problem, Choice, Callable[[str], bool]]":
     """The problem, what the formula takes for it, and which kernels take it."""
     from lords_bench.kernel_registry.without_memory import blocks_without_memory, weight_without_memory
     from lords_bench.records.tuned import Choice
     from lords_bench.route import formula_kernel, takes, tokens_of
     from lords_bench.tuning.problems import block_problems, lords_problem
 
-    m, n, k, bits = arguments.m, arguments.n, arguments.k, arguments.bits
-    if arguments.block is None:
-        if arguments.zero_points:
+    m, n, k, bits = settings.m, settings.n, settings.k, settings.bits
+    if settings.block is None:
+        if settings.zero_points:
             raise UsageError("--zero-points is about a block-wise baseline; give --block as well")
         problem = lords_problem(
-            m=m, n=n, k=k, bits=bits, rank=arguments.rank, x_dtype=arguments.dtype, scale_dtype=arguments.scale_dtype
+            m=m, n=n, k=k, bits=bits, rank=settings.rank, x_dtype=settings.dtype, scale_dtype=settings.scale_dtype
         )
     else:
-        both = block_problems(m=m, n=n, k=k, bits=bits, block=arguments.block, x_dtype=arguments.dtype)
-        problem = next(found for found in both if found.zero_points == arguments.zero_points)
-        problem = replace(problem, scale_dtype=arguments.scale_dtype)
+        both = block_problems(m=m, n=n, k=k, bits=bits, block=settings.block, x_dtype=settings.dtype)
+        problem = next(found for found in both if found.zero_points == settings.zero_points)
+        problem = replace(problem, scale_dtype=settings.scale_dtype)
     tokens = tokens_of(problem.m_bucket)
     weight = weight_without_memory(problem) if problem.block is None else blocks_without_memory(problem)
     return problem, Choice(kernel=formula_kernel(tokens, weight)), lambda kernel: takes(kernel, tokens, weight)

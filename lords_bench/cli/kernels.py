@@ -5,7 +5,6 @@ also counts what a product executes (`--profile`, in `profile.py`).
 """
 
 import argparse
-import shlex
 import threading
 from collections import Counter
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from lords_bench.cli import profile
+from lords_bench.cli.command import Parser
 from lords_bench.errors import UsageError
 from lords_bench.records.status import Status
 from lords_bench.spec.numbers import WORKERS
@@ -24,13 +24,9 @@ if TYPE_CHECKING:
     from lords_bench.records.check import CheckTool
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command; its `run` default takes the parsed arguments and returns the exit code."""
-    parser = subparsers.add_parser(
-        "kernels",
-        help="read the kernels' machine code, check them on a GPU or in an emulator, or profile a product in it",
-        description="Exit code 0: everything within budget or correct; 1: not; 2: it could not be tried.",
-    )
+def add_arguments(parser: Parser) -> None:
+    """Add what the command takes."""
+    parser.description = "Exit code 0: everything within budget or correct; 1: not; 2: it could not be tried."
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--static", action="store_true", help="compile for every architecture and print budgets and bounds"
@@ -54,8 +50,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--targets", metavar="NAME", nargs="+", help="architectures for --static, as sm_90 or gfx942")
     parser.add_argument("--workers", type=WORKERS, metavar="N", help="processes at a time (default: one per core)")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where compiled results are kept")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
-    parser.set_defaults(run=run, resumes=False)
+    parser.finish(run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         return run_static(
             only=arguments.only, targets=arguments.targets, workers=arguments.workers, cache_dir=arguments.cache
         )
-    command = shlex.join(["lords-bench", *getattr(arguments, "command_line", ())])
+    command = getattr(arguments, "command", "lords-bench kernels")
     only, workers, out = arguments.only, arguments.workers, arguments.out
     if arguments.sanitize:
         return run_sanitizer(only=only, workers=workers, out=out, command=command)

@@ -1,26 +1,50 @@
-"""`lords-bench report` and `lords-bench env`, and where reports lie.
+"""`lords-bench report`, and where reports lie.
 
 <out>/records/<name>/<suite>.jsonl    records of one device, one file per suite
 <out>/<name>/<suite>.md, .html, .svg  the pages made from them
 """
 
-import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from rich.table import Table
 
+from lords_bench.cli.command import Parser
 from lords_bench.cli.gate.static_layer import FOLDER as PINS
 from lords_bench.cli.gate.static_layer import write_predictions
 from lords_bench.cli.output import complain, say
 from lords_bench.errors import RecordError, UsageError
 from lords_bench.records import BenchRecord, Environment, read_nouns, read_records
+from lords_bench.spec.options import option
 from lords_bench.terminal import Console
 
 # A log or pipe has no width; the table needs this much to keep each row on one line.
 LOG_COLUMNS = 160
+OUT = "folder of all reports"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportSettings:
+    """Which pages to make."""
+
+    out: Path = option(OUT, metavar="DIR", default=Path("reports"))
+    history: str | None = option(
+        "write a metric over commits with its changes of level instead: kl (the default), bits_per_byte, "
+        "weight_error or latency",
+        metavar="METRIC",
+        nargs="?",
+        const="kl",
+        default=None,
+    )
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add what the command takes."""
+    parser.description = "Rebuilds every page of the folder from its records; the same records give the same bytes."
+    parser.serve(report, ReportSettings)
 
 
 def device_folder(environment: Environment) -> str:
@@ -60,11 +84,11 @@ def rebuild(out: Path, name: str, suite: str = "accuracy") -> tuple[Path, ...]:
     return write_report(out / name, REPORTS[suite](record_path(out, name, suite)))
 
 
-def report(arguments: argparse.Namespace) -> int:
+def report(settings: ReportSettings) -> int:
     """Rebuilds the pages of every device and suite in the folder, or the history of a metric."""
-    out = Path(arguments.out)
-    if arguments.history is not None:
-        return history(out, arguments.history)
+    out = settings.out
+    if settings.history is not None:
+        return history(out, settings.history)
     # A run that was stopped before its first case leaves an empty file.
     files = (path for suite in REPORTS for path in (out / "records").glob(f"*/{suite}.jsonl") if path.stat().st_size)
     found = sorted((path.parent.name, path.stem) for path in files)

@@ -1,91 +1,54 @@
 """What a training is asked to do. Every setting is checked when the settings are built."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from lords_bench.errors import SpecError, UsageError
-from lords_bench.spec.numbers import BIT_COUNT, COUNT, EPOCHS, FROM_ZERO, POSITIVE, SEED, WINDOW, Real, Whole
+from lords_bench.spec.numbers import BIT_COUNT, COUNT, EPOCHS, FROM_ZERO, POSITIVE, SEED, WINDOW
+from lords_bench.spec.options import argument, check_numbers, option
 from lords_bench.spec.quant import QuantSpec
 
 MODES = ("qat", "peft")
 PEFT_METHODS = ("lords", "qlora", "loftq", "qpissa")
 
-# What each number may be; None is allowed where it is the default.
-LIMITS: Mapping[str, Whole | Real] = MappingProxyType(
-    {
-        "bits": BIT_COUNT,
-        "block": COUNT,
-        "rank": COUNT,
-        "learning_rate": POSITIVE,
-        "scale_learning_rate": POSITIVE,
-        "steps": COUNT,
-        "epochs": EPOCHS,
-        "batch": COUNT,
-        "accumulate": COUNT,
-        "window_tokens": WINDOW,
-        "warmup_steps": FROM_ZERO,
-        "seed": SEED,
-        "save_steps": COUNT,
-        "eval_steps": COUNT,
-    }
-)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainSettings:
-    """What to train, on what, and how.
+    """What to train, on what, and how; what a field means and may be stands with it.
 
     Attributes:
         mode: `qat` or `peft`.
-        model: a Hugging Face model directory or hub name, not quantized.
-        out: folder of the results.
-        data: training text files.
-        eval_data: held-out text files; empty evaluates nothing.
-        method: QAT: a method name of `QuantSpec`; PEFT: `lords`, `qlora`, `loftq` or `qpissa`.
-        bits: bits per code.
-        block: inputs per scale, or storage of it for low-rank scales.
-        rank: of the low-rank scale or the adapter; None is parity with the block.
-        learning_rate: of the trained parameters.
-        scale_learning_rate: of scales, B and A where it differs.
-        steps: optimiser steps; None goes by epochs.
-        epochs: passes over the text, where steps is None.
-        batch: windows per device and forward.
-        accumulate: forwards per step.
-        window_tokens: T.
-        warmup_steps: steps in which the learning rate rises.
-        bf16: bfloat16 autocast.
-        seed: of the order of the text and of every random start.
-        save_steps: steps between checkpoints.
-        eval_steps: steps between evaluations.
         use_cpu: also where there is a GPU.
 
     Raises:
-        UsageError: an unknown mode, or a number out of the range of `LIMITS`.
+        UsageError: an unknown mode, or a number out of its range.
         SpecError: a method that the mode has not, or numbers that do not fit it.
     """
 
     mode: str
-    model: str
-    out: str
-    data: tuple[str, ...]
-    eval_data: tuple[str, ...] = ()
-    method: str = "lords"
-    bits: int = 4
-    block: int = 64
-    rank: int | None = None
-    learning_rate: float = 1e-4
-    scale_learning_rate: float | None = None
-    steps: int | None = None
-    epochs: float = 1.0
-    batch: int = 4
-    accumulate: int = 1
-    window_tokens: int = 512
-    warmup_steps: int = 10
-    bf16: bool = False
-    seed: int = 0
-    save_steps: int = 100
-    eval_steps: int = 100
+    model: str = argument("a Hugging Face model directory or hub name, not quantized")
+    out: str = option("folder of the results; goes on where it stopped", metavar="DIR")
+    data: tuple[str, ...] = option('training text, or .jsonl with a "text" a line', metavar="FILE", nargs="+")
+    eval_data: tuple[str, ...] = option("held-out text to evaluate on", metavar="FILE", nargs="+", default=())
+    method: str = option(
+        "of qat: lords, block-opt, nf4 …; of peft: lords, qlora, loftq or qpissa", metavar="NAME", default="lords"
+    )
+    bits: int = option("bits per code: 4, 3 or 2", BIT_COUNT, default=4)
+    block: int = option("inputs per scale, or storage of it for low-rank scales", COUNT, default=64)
+    rank: int | None = option("rank of the scale or adapter (default: parity with the block)", COUNT, default=None)
+    learning_rate: float = option("of the trained parameters", POSITIVE, flag="--lr", default=1e-4)
+    scale_learning_rate: float | None = option(
+        "of scales, B and A, where it differs", POSITIVE, flag="--scale-lr", default=None
+    )
+    steps: int | None = option("optimizer steps (default: by --epochs)", COUNT, default=None)
+    epochs: float = option("passes over the text, without --steps", EPOCHS, default=1.0)
+    batch: int = option("windows per device and forward", COUNT, default=4)
+    accumulate: int = option("forwards per step", COUNT, default=1)
+    window_tokens: int = option("tokens per window", WINDOW, flag="--window", default=512)
+    warmup_steps: int = option("steps in which the learning rate rises", FROM_ZERO, default=10)
+    bf16: bool = option("compute in bfloat16, masters stay float32", default=False)
+    seed: int = option("of the text's order and random starts", SEED, default=0)
+    save_steps: int = option("steps between checkpoints", COUNT, default=100)
+    eval_steps: int = option("steps between evaluations", COUNT, default=100)
     use_cpu: bool = False
 
     def __post_init__(self) -> None:
@@ -96,10 +59,7 @@ class TrainSettings:
         for name in ("data", "eval_data"):
             if isinstance(getattr(self, name), str):
                 raise UsageError(f"{name}={getattr(self, name)!r} is one text; give a tuple of files")
-        for name, limits in LIMITS.items():
-            value = getattr(self, name)
-            if value is not None or name not in ("rank", "scale_learning_rate", "steps"):
-                limits.check(name, value)
+        check_numbers(self)
         self.spec  # noqa: B018  # what the method does not take is refused here too
 
     @property

@@ -20,7 +20,7 @@ from markdown_it import MarkdownIt
 from cost_builders import make_check, make_ptq, make_step
 from gate_builders import make_fingerprint, uncompiled
 from hostile import HARMLESS, HOSTILE, filled
-from lords_bench.cli.gate.output import report
+from lords_bench.cli.gate import report
 from lords_bench.cli.output import complain, say
 from lords_bench.cli.report import print_closing
 from lords_bench.gate.finding import Finding, LayerResult, Level

@@ -1,74 +1,65 @@
-"""`lords-bench bench`: run a suite, keep its records, write and name the report."""
+"""`lords-bench bench accuracy`: quantize a model by every method, keep the records, write and name the report."""
 
-import argparse
-import shlex
 import uuid
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
-from lords_bench.cli.bench.cost import COSTS, bench_cost, refuse_cost_options
-from lords_bench.cli.bench.latency import LATENCY, bench_latency, refuse_latency_options
-from lords_bench.cli.bench.lifecycle import bench_lifecycle
-from lords_bench.cli.models import choose_device, load_model, read_calibration
+from lords_bench.cli.bench.common import ModelGridSettings, opened, pages_of, records_of
+from lords_bench.cli.command import Parser
+from lords_bench.cli.models import CALIBRATION, TASKS, choose_device, load_model, read_calibration
 from lords_bench.cli.output import say
-from lords_bench.cli.report import print_closing, rebuild, record_path, results_name
+from lords_bench.cli.report import print_closing
 from lords_bench.cli.task_results import TaskResults
-from lords_bench.errors import UsageError
 from lords_bench.progress import ProgressBar
 from lords_bench.records import AccuracySamples, RecordStore
 from lords_bench.runner import Advance, Run, run_suite
-from lords_bench.spec.case import Case, Suite
+from lords_bench.spec.case import Case
+from lords_bench.spec.options import names, option
 from lords_bench.suites.accuracy import ACCURACY_FULL, ACCURACY_QUICK, select
-from lords_bench.suites.lifecycle.plan import SUITE as LIFECYCLE
 from lords_bench.terminal import Console
 from lords_bench.timing.probe import probe_environment
 
-# Quick and full cases of each suite.
-SUITES: MappingProxyType[str, tuple[Suite, Suite]] = MappingProxyType({"accuracy": (ACCURACY_QUICK, ACCURACY_FULL)})
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccuracySettings(ModelGridSettings):
+    """What the suite takes."""
+
+    calibration: Path | None = option(CALIBRATION, default=None)
+    tasks: tuple[str, ...] = option(TASKS, names, default=())
 
 
-# Suites with a command of their own.
-_COMMANDS: MappingProxyType[str, Callable[[argparse.Namespace], int]] = MappingProxyType(
-    {LATENCY: bench_latency, LIFECYCLE: bench_lifecycle, "ptq": bench_cost, "step": bench_cost}
-)
+def add_arguments(parser: Parser) -> None:
+    """Add what the suite takes."""
+    parser.description = (
+        "Quantizes a model by every method, measures weight error, KL to the unquantized model, bits per byte and\n"
+        "choice accuracy, and writes a report. Complete cases are kept: an interrupted run goes on where it stopped."
+    )
+    parser.serve(bench, AccuracySettings, resumes=True)
 
 
-def _refuse_foreign_options(arguments: argparse.Namespace) -> None:
-    if arguments.suite not in (*SUITES, *_COMMANDS):
-        raise UsageError(f"unknown suite {arguments.suite!r}; known: {', '.join((*SUITES, *_COMMANDS))}")
-    if arguments.suite not in COSTS:
-        refuse_cost_options(arguments)
-    if arguments.suite != LATENCY:
-        refuse_latency_options(arguments, takes=("minutes",) if arguments.suite in COSTS else ())
-
-
-def bench(arguments: argparse.Namespace) -> int:
+def bench(settings: AccuracySettings) -> int:
     """Runs the suite and prints its table, the verdict and the report's path."""
-    _refuse_foreign_options(arguments)
-    if arguments.suite in _COMMANDS:
-        return _COMMANDS[arguments.suite](arguments)
-    suite = select(SUITES[arguments.suite][arguments.full], methods=arguments.methods, bits=arguments.bits)
-    if arguments.list:
+    suite = select(ACCURACY_FULL if settings.full else ACCURACY_QUICK, methods=settings.methods, bits=settings.bits)
+    if settings.only_list:
         say("\n".join(case.case_id for case in suite.cases))
         return 0
     from lords_bench.suites.evaluate import AccuracyEvaluation, expected_seconds
     from lords_bench.suites.evaluation_text import FULL, QUICK, text_of_testbed
 
     console = Console(stderr=True)
-    environment = probe_environment(choose_device(arguments.device))
-    out, name = Path(arguments.out), results_name(arguments.name, environment)
-    model = load_model(arguments.model, device=environment.device, dtype=arguments.dtype, console=console)
-    text = text_of_testbed(FULL if arguments.full else QUICK, calibration=read_calibration(arguments.calibration))
-    evaluation = AccuracyEvaluation(model, text, tasks=arguments.tasks)
+    environment = probe_environment(choose_device(settings.device))
+    path = records_of(settings, environment, suite.name)
+    model = load_model(settings.model, device=environment.device, dtype=settings.dtype, console=console)
+    text = text_of_testbed(FULL if settings.full else QUICK, calibration=read_calibration(settings.calibration))
+    evaluation = AccuracyEvaluation(model, text, tasks=settings.tasks)
     run = Run(
         run_id=uuid.uuid4().hex[:12],
         inputs=evaluation.inputs,
         environment=environment,
-        command=shlex.join(["lords-bench", *arguments.command_line]),
+        command=settings.command,
         seed=0,
     )
-    results = TaskResults(record_path(out, name).with_name("lm-eval.jsonl")) if arguments.tasks else None
+    results = TaskResults(path.with_name("lm-eval.jsonl")) if settings.tasks else None
 
     def measure(case: Case, advance: Advance) -> AccuracySamples:
         samples = evaluation.measure(case, advance)
@@ -76,12 +67,12 @@ def bench(arguments: argparse.Namespace) -> int:
             results.append(run, suite, case, evaluation.task_metrics[case.case_id])
         return samples
 
-    with RecordStore(record_path(out, name)) as store:
-        for line in store.rejected:
-            console.print(f"{store.path}, line {line.line}, is not used: {line.reason}", style="yellow")
-        with ProgressBar(suite.cases, cost=expected_seconds, console=console) as watcher:
-            records = run_suite(suite, run, measure=measure, store=store, watcher=watcher, resume=not arguments.fresh)
+    with (
+        opened(RecordStore(path), console) as store,
+        ProgressBar(suite.cases, cost=expected_seconds, console=console) as watcher,
+    ):
+        records = run_suite(suite, run, measure=measure, store=store, watcher=watcher, resume=not settings.fresh)
     if results is not None:
         results.print(records)
-    print_closing(records, () if arguments.no_page else rebuild(out, name))
+    print_closing(records, pages_of(settings, path))
     return 0

@@ -1,120 +1,112 @@
 """`lords-bench bench latency`: time LoRDS and its baselines on layers of models, keep the records, write the report."""
 
-import argparse
 import dataclasses
 import os
-import shlex
 import uuid
-from pathlib import Path
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, get_args
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
-from lords_bench.cli.lists import names
+from lords_bench.cli.bench.common import GridSettings, opened, pages_of, records_of
+from lords_bench.cli.command import Parser
+from lords_bench.cli.models import choose_device
+from lords_bench.cli.output import say
+from lords_bench.cli.report import print_latency
 from lords_bench.errors import UsageError
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
+from lords_bench.records.store import NounStore
 from lords_bench.spec.numbers import COUNTS, MINUTES
+from lords_bench.spec.options import names, option
+from lords_bench.terminal import Console
 
 if TYPE_CHECKING:
     from lords_bench.records.environment import Environment
     from lords_bench.records.latency import LatencyRecord, LatencyRun
     from lords_bench.spec.latency import LatencyCase, LatencySuite
     from lords_bench.suites.latency_run import Workbench
-    from lords_bench.terminal import Console
     from lords_bench.timing.device import Device
 
 LATENCY = "latency"
 SEED = 0
-# Options of `bench` by attribute, and what they are when not given.
-_OPTIONS = {
-    "fake": False,
-    "models": None,
-    "m": None,
-    "regimes": None,
-    "kernels": (),
-    "minutes": None,
-    "blocks": None,
-    "policy": None,
-}
+Policy = Literal["quick", "full"]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what only the latency suite takes."""
-    group = parser.add_argument_group("latency suite")
-    group.add_argument("--fake", action="store_true", help="made-up numbers of a fake GPU, to try the software")
-    group.add_argument("--models", type=names, metavar="NAME,…", help="layers of these models only")
-    group.add_argument("--m", type=COUNTS, metavar="N,…", help="these numbers of tokens only")
-    group.add_argument("--regimes", type=names, metavar="NAME,…", help="of cold, hot, eager (default: all; CPU: eager)")
-    group.add_argument("--kernels", type=names, default=(), metavar="NAME,…", help="LoRDS kernels by themselves too")
-    group.add_argument("--blocks", type=COUNTS, metavar="N,…", help="these block sizes only")
-    group.add_argument("--policy", choices=("quick", "full"), help="how precisely (default: full with --full)")
-    group.add_argument("--minutes", type=MINUTES, metavar="N", help="begin nothing more after so long")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencySettings(GridSettings):
+    """What the suite takes."""
+
+    fake: bool = option("made-up numbers of a fake GPU, to try the software", default=False)
+    models: tuple[str, ...] | None = option("layers of these models only", names, default=None)
+    m: tuple[int, ...] | None = option("these numbers of tokens only", COUNTS, default=None)
+    regimes: tuple[str, ...] | None = option("of cold, hot, eager (default: all; CPU: eager)", names, default=None)
+    kernels: tuple[str, ...] = option("LoRDS kernels by themselves too", names, default=())
+    blocks: tuple[int, ...] | None = option("these block sizes only", COUNTS, default=None)
+    policy: Policy | None = option("how precisely (default: full with --full)", default=None)
+    minutes: float | None = option("begin nothing more after so long", MINUTES, default=None)
+
+    @property
+    def policy_name(self) -> Policy:
+        """The sampling rules, resolved."""
+        return self.policy or ("full" if self.full else "quick")
 
 
-def refuse_latency_options(arguments: argparse.Namespace, *, takes: tuple[str, ...] = ()) -> None:
-    """Refuse what another suite does not take, but for options in `takes`.
-
-    Raises:
-        UsageError: one of this suite's options was given.
-    """
-    options = {name: default for name, default in _OPTIONS.items() if name not in takes}
-    given = [name for name, default in options.items() if getattr(arguments, name) != default]
-    if given:
-        raise UsageError(f"--{given[0]} belongs to the latency suite; use 'lords-bench bench latency --{given[0]}'")
+def add_arguments(parser: Parser) -> None:
+    """Add what the suite takes."""
+    parser.description = (
+        "Times LoRDS and every baseline that is installed on layers of models, and writes a report.\n"
+        "Complete cases are kept: an interrupted run goes on where it stopped."
+    )
+    parser.serve(bench_latency, LatencySettings, resumes=True)
 
 
-def bench_latency(arguments: argparse.Namespace) -> int:
+def bench_latency(settings: LatencySettings) -> int:
     """Runs the suite and prints the verdict and the report's path."""
-    from lords_bench.cli.output import say
-    from lords_bench.cli.report import print_latency, rebuild, record_path, results_name
     from lords_bench.records.latency import LatencyRecord
-    from lords_bench.records.store import NounStore
     from lords_bench.suites.latency_run import run_latency
-    from lords_bench.terminal import Console
 
-    regimes = _regimes(arguments.regimes)
-    if arguments.kernels:
+    regimes = _regimes(settings.regimes)
+    if settings.kernels:
         from lords_bench.kernel_registry import named_kernel
 
-        for kernel in arguments.kernels:
+        for kernel in settings.kernels:
             named_kernel(kernel)
-    if arguments.list:
-        suite = _suite(arguments, on_gpu=arguments.fake or arguments.device == "cuda")
+    if settings.only_list:
+        suite = _suite(settings, on_gpu=settings.fake or settings.device == "cuda")
         say("\n".join(case.case_id for case in suite.cases))
         return 0
     # A library that looks for code on the hub while a benchmark runs would be timed with the network.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     console = Console(stderr=True)
-    run, workbench, suite, default_regimes = _prepare(arguments, console)
+    run, workbench, suite, default_regimes = _prepare(settings, console)
     regimes = regimes or default_regimes
     run = dataclasses.replace(run, planned_comparisons=len(suite.cases) * len(regimes))
-    out, name = Path(arguments.out), results_name(arguments.name, run.environment)
-    path = record_path(out, name, LATENCY)
-    with NounStore(path, LatencyRecord) as store:
-        for line in store.rejected:
-            console.print(f"{path}, line {line.line}, is not used: {line.reason}", style="yellow")
-        with Progress(run.planned_comparisons, console=console) as watcher:
-            left_out = run_latency(
-                suite,
-                run,
-                workbench=workbench,
-                regimes=regimes,
-                store=store,
-                watcher=watcher,
-                kernels=arguments.kernels,
-                seconds=None if arguments.minutes is None else 60 * arguments.minutes,
-                resume=not arguments.fresh,
-            )
+    path = records_of(settings, run.environment, LATENCY)
+    with (
+        opened(NounStore(path, LatencyRecord), console) as store,
+        Progress(run.planned_comparisons, console=console) as watcher,
+    ):
+        left_out = run_latency(
+            suite,
+            run,
+            workbench=workbench,
+            regimes=regimes,
+            store=store,
+            watcher=watcher,
+            kernels=settings.kernels,
+            seconds=None if settings.minutes is None else 60 * settings.minutes,
+            resume=not settings.fresh,
+        )
     if left_out:
         console.print(
             f"{left_out} of {run.planned_comparisons} comparisons were not reached; the same command goes on with them",
             style="yellow",
         )
-    if arguments.no_page:
+    if settings.no_page:
         say(f"Records: {path}")
         return 0
     try:
-        print_latency(path, rebuild(out, name, LATENCY))
+        print_latency(path, pages_of(settings, path))
     except ModuleNotFoundError as error:
         # A machine that only measures may lack what draws pages; the records are what the run was for.
         say(f"Records: {path}; no page is made here, {error.name} is not installed: run 'lords-bench report' elsewhere")
@@ -122,32 +114,31 @@ def bench_latency(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(
-    arguments: argparse.Namespace, console: "Console"
+    settings: LatencySettings, console: Console
 ) -> "tuple[LatencyRun, Workbench, LatencySuite, tuple[Regime, ...]]":
     """What is run, on what, and the regimes that the device is timed in by default."""
     from lords_bench.suites.latency_run import CPU_REGIMES, GPU_REGIMES
     from lords_bench.timing.comparison import FULL, QUICK
     from lords_bench.timing.probe import probe_environment
 
-    policy = FULL if _policy(arguments) == "full" else QUICK
-    if arguments.fake:
+    policy = FULL if settings.policy_name == "full" else QUICK
+    if settings.fake:
         from lords_bench.suites.latency_fake import DEVICE_NAME, PEAKS, FakeWorkbench
 
-        suite = _suite(arguments, on_gpu=True)
+        suite = _suite(settings, on_gpu=True)
         environment = dataclasses.replace(probe_environment(), device="cuda", gpu_name=DEVICE_NAME)
-        run = _run(arguments, suite, environment, dtype="bfloat16", is_fake=True)
+        run = _run(settings, suite, environment, dtype="bfloat16", is_fake=True)
         return dataclasses.replace(run, peaks=PEAKS), FakeWorkbench(policy=policy, seed=SEED), suite, GPU_REGIMES
     import torch
 
-    from lords_bench.cli.models import choose_device
     from lords_bench.suites.latency_torch import TorchWorkbench
 
-    kind = choose_device(arguments.device)
-    suite = _suite(arguments, on_gpu=kind == "cuda")
+    kind = choose_device(settings.device)
+    suite = _suite(settings, on_gpu=kind == "cuda")
     environment = probe_environment(kind)
     dtype = torch.bfloat16 if kind == "cuda" else torch.float32
     device = device_of(kind)
-    run = _run(arguments, suite, environment, dtype="bfloat16" if kind == "cuda" else "float32", is_fake=False)
+    run = _run(settings, suite, environment, dtype="bfloat16" if kind == "cuda" else "float32", is_fake=False)
     with console.status("measuring what the device can reach"):
         run = dataclasses.replace(run, peaks=device.peaks, facts=_facts(device))
     workbench = TorchWorkbench(device, place=torch.device(kind), dtype=dtype, policy=policy, seed=SEED)
@@ -165,21 +156,15 @@ def device_of(kind: str) -> "Device":
     return CpuDevice()
 
 
-def _policy(arguments: argparse.Namespace) -> str:
-    return arguments.policy or ("full" if arguments.full else "quick")
-
-
-def _suite(arguments: argparse.Namespace, *, on_gpu: bool) -> "LatencySuite":
+def _suite(settings: LatencySettings, *, on_gpu: bool) -> "LatencySuite":
     from lords_bench.suites.latency import LATENCY_CPU, LATENCY_FULL, LATENCY_QUICK, select_cases
 
-    if arguments.methods is not None:
-        raise UsageError("--methods belongs to the accuracy suite; the latency suite always times every baseline")
-    suite = (LATENCY_FULL if arguments.full else LATENCY_QUICK) if on_gpu else LATENCY_CPU
-    return select_cases(suite, models=arguments.models, bits=arguments.bits, m=arguments.m, blocks=arguments.blocks)
+    suite = (LATENCY_FULL if settings.full else LATENCY_QUICK) if on_gpu else LATENCY_CPU
+    return select_cases(suite, models=settings.models, bits=settings.bits, m=settings.m, blocks=settings.blocks)
 
 
 def _run(
-    arguments: argparse.Namespace,
+    settings: LatencySettings,
     suite: "LatencySuite",
     environment: "Environment",
     *,
@@ -195,7 +180,7 @@ def _run(
         run_id=uuid.uuid4().hex[:12],
         size=suite.size,
         is_fake=is_fake,
-        policy=_policy(arguments),
+        policy=settings.policy_name,
         libraries=installed_versions(),
         facts=(),
         peaks=Peaks(),
@@ -203,7 +188,7 @@ def _run(
         tables_sha256=None if is_fake or environment.device == "cpu" else tables_sha256(),
         planned_comparisons=len(suite.cases),
         environment=environment,
-        command=shlex.join(["lords-bench", *arguments.command_line]),
+        command=settings.command,
         seed=SEED,
     )
 
@@ -225,17 +210,17 @@ def _facts(device: "Device") -> tuple[tuple[str, str], ...]:
     )
 
 
-def _regimes(names: tuple[str, ...] | None) -> tuple[Regime, ...] | None:
-    unknown = [name for name in names or () if name not in get_args(Regime)]
+def _regimes(asked: tuple[str, ...] | None) -> tuple[Regime, ...] | None:
+    unknown = [name for name in asked or () if name not in get_args(Regime)]
     if unknown:
         raise UsageError(f"unknown regime {unknown[0]!r}; known: {', '.join(get_args(Regime))}")
-    return None if names is None else tuple(regime for regime in get_args(Regime) if regime in names)
+    return None if asked is None else tuple(regime for regime in get_args(Regime) if regime in asked)
 
 
 class Progress:
     """A bar with the time left on a terminal, one line per comparison elsewhere; as a context manager."""
 
-    def __init__(self, total: int, *, console: "Console") -> None:
+    def __init__(self, total: int, *, console: Console) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 

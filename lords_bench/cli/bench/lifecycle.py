@@ -1,18 +1,15 @@
 """`lords-bench bench lifecycle`: train a model by every method, keep the records, write and name the report."""
 
-import argparse
 import os
-import shlex
 import time
 import uuid
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lords_bench.cli.models import choose_device, load_model
+from lords_bench.cli.bench.common import ModelGridSettings, opened, records_of, say_pages
+from lords_bench.cli.command import Parser
+from lords_bench.cli.models import Dtype, choose_device, load_model
 from lords_bench.cli.output import say
-from lords_bench.cli.report import rebuild, record_path, results_name
-from lords_bench.errors import UsageError
 from lords_bench.progress import clock
 from lords_bench.records import Environment, EvaluationInputs, LifecycleRecord, NounStore, run_key
 from lords_bench.records.created import created_now
@@ -26,40 +23,37 @@ if TYPE_CHECKING:
     from lords_bench.suites.lifecycle.run import CaseResult
 
 
-def bench_lifecycle(arguments: argparse.Namespace) -> int:
-    """Runs the plan, and prints the report's path.
+def add_arguments(parser: Parser) -> None:
+    """Add what the suite takes."""
+    parser.description = (
+        "Takes one model through post-training quantization, QAT and fine-tuning by every method, with a search\n"
+        "of the learning rate for each, and writes a report. An interrupted run goes on where it stopped."
+    )
+    parser.serve(bench_lifecycle, ModelGridSettings, resumes=True)
 
-    Raises:
-        UsageError: an option that the suite has no use for.
-    """
-    if arguments.calibration or arguments.tasks:
-        raise UsageError(f"suite {SUITE!r} takes neither --calibration nor --tasks; leave them out")
-    plan = select(PLANS["full" if arguments.full else "quick"], methods=arguments.methods, bits=arguments.bits)
-    if arguments.list:
+
+def bench_lifecycle(settings: ModelGridSettings) -> int:
+    """Runs the plan, and prints the report's path."""
+    plan = select(PLANS["full" if settings.full else "quick"], methods=settings.methods, bits=settings.bits)
+    if settings.only_list:
         say("\n".join(plan.case_ids))
         return 0
     from lords_bench.suites.lifecycle.run import run_plan
 
     console = Console(stderr=True)
-    device = choose_device(arguments.device)
-    make = partial(make_measurement, plan, arguments.model, device, arguments.dtype)
+    device = choose_device(settings.device)
+    make = partial(make_measurement, plan, settings.model, device, settings.dtype)
     # The inputs, and with them what is done already, must be known before any process is started.
     measurement = make()
     environment = probe_environment(device)
-    out, name = Path(arguments.out), results_name(arguments.name, environment)
-    run = _Run(plan, measurement.inputs, environment, shlex.join(["lords-bench", *arguments.command_line]))
-    with NounStore(record_path(out, name, SUITE), LifecycleRecord) as store:
-        for line in store.rejected:
-            console.print(f"{store.path}, line {line.line}, is not used: {line.reason}", style="yellow")
-        done = (
-            {}
-            if arguments.fresh
-            else {
-                record.case_id: record.samples
-                for record in store.records
-                if record.run_key == run.key and record.complete and record.samples is not None
-            }
-        )
+    path = records_of(settings, environment, SUITE)
+    run = _Run(plan, measurement.inputs, environment, settings.command)
+    with opened(NounStore(path, LifecycleRecord), console) as store:
+        done = {
+            record.case_id: record.samples
+            for record in (() if settings.fresh else store.records)
+            if record.run_key == run.key and record.complete and record.samples is not None
+        }
         left = [case_id for case_id in plan.case_ids if case_id not in done]
         console.print(f"{len(plan.case_ids) - len(left)} of {len(plan.case_ids)} cases are done", highlight=False)
         started = time.monotonic()
@@ -70,13 +64,11 @@ def bench_lifecycle(arguments: argparse.Namespace) -> int:
             ending = "" if result.reason is None else f": {result.status}: {result.reason}"
             progress = f"[{len(plan.case_ids) - len(left) + number}/{len(plan.case_ids)}] {result.case_id}{ending}"
             console.print(f"{progress}, {clock(remaining)} left", highlight=False)
-    for path in () if arguments.no_page else rebuild(out, name, SUITE):
-        if path.suffix in {".md", ".html"}:
-            say(f"Report: {path}")
+    say_pages(settings, path)
     return 0
 
 
-def make_measurement(plan: Plan, source: str | None, device: Device, dtype: str) -> "LifecycleMeasurement":
+def make_measurement(plan: Plan, source: str | None, device: Device, dtype: Dtype) -> "LifecycleMeasurement":
     """Loads model and text; computes with one thread where it computes on a CPU."""
     import torch
 

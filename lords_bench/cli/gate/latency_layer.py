@@ -6,7 +6,6 @@ to both sides; what stays open is timed again on both sides, and nothing else is
 the same on both sides (`same_code`) is not judged by its time, and where that is every method, nothing is timed.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lords_bench.cli.gate.same_code import same_methods
+from lords_bench.cli.gate.settings import GateSettings
 from lords_bench.cli.gate.worktree import checked_out
 from lords_bench.errors import RecordError, UsageError
 from lords_bench.gate.benchmarks import LAYER, Key, gated_methods, not_timed
@@ -34,27 +34,26 @@ MOST_RUN_BYTES = 256 * 2**20
 Collect = Callable[[Sequence[str]], tuple[LatencyRecord, ...]]
 
 
-def result(arguments: argparse.Namespace) -> LayerResult:
+def result(settings: GateSettings) -> LayerResult:
     """Time both sides and compare them.
 
     Raises:
         UsageError: fewer than three processes, no such commit, or a process that failed.
     """
-    if arguments.processes < LEAST_PROCESSES:
-        raise UsageError(f"--processes {arguments.processes}: a process is one sample; give at least {LEAST_PROCESSES}")
-    options = ["--latency-fake"] if arguments.fake else []
-    cases = tuple(name for name in arguments.cases.split(",") if name)
-    reference = arguments.baseline or DEFAULT_BASELINE
+    if settings.processes < LEAST_PROCESSES:
+        raise UsageError(f"--processes {settings.processes}: a process is one sample; give at least {LEAST_PROCESSES}")
+    options = ["--latency-fake"] if settings.fake else []
+    reference = settings.baseline or DEFAULT_BASELINE
     if Path(reference).is_file():
         file = read_nouns(Path(reference), LatencyRecord)
         head = side_of(Path(), options)
-        return judged_sides(head, None, arguments, cases=cases, pinned=file)
+        return judged_sides(head, None, settings, cases=settings.cases, pinned=file)
     with checked_out(reference) as baseline:
-        same = () if arguments.measure_anyway else same_methods(Path(), baseline.tree)
+        same = () if settings.measure_anyway else same_methods(Path(), baseline.tree)
         if set(same) == gated_methods():
-            return not_timed(planned(cases, fake=arguments.fake), commit=baseline.commit)
+            return not_timed(planned(settings.cases, fake=settings.fake), commit=baseline.commit)
         sides = side_of(Path(), options), of_commit(side_of(baseline.tree, options), baseline.commit)
-        return judged_sides(*sides, arguments, cases=cases, same=same)
+        return judged_sides(*sides, settings, cases=settings.cases, same=same)
 
 
 def planned(cases: Sequence[str], *, fake: bool) -> tuple[Key, ...]:
@@ -79,7 +78,7 @@ def planned(cases: Sequence[str], *, fake: bool) -> tuple[Key, ...]:
 def judged_sides(
     head: Collect,
     baseline: Collect | None,
-    arguments: argparse.Namespace,
+    settings: GateSettings,
     *,
     cases: Sequence[str] = (),
     same: Sequence[str] = (),
@@ -90,7 +89,7 @@ def judged_sides(
     Args:
         head: times this tree.
         baseline: times the baseline; None where its records are pinned.
-        arguments: `processes`, `retries`, `save` and `believe` of the command.
+        settings: `processes`, `retries`, `save` and `believe` of the command.
         cases: of the suite; empty = all.
         same: methods whose code is proven to be the same on both sides.
         pinned: the baseline's records.
@@ -98,22 +97,22 @@ def judged_sides(
     ours: list[LatencyRecord] = []
     theirs = [r for r in pinned.records if not cases or r.case.case_id in cases] if pinned else []
     wanted: Sequence[str] = cases
-    for attempt in range(1 + arguments.retries):
-        for turn in range(arguments.processes):
+    for attempt in range(1 + settings.retries):
+        for turn in range(settings.processes):
             sides = [(head, ours), *([(baseline, theirs)] if baseline is not None else [])]
             for collect, records in sides if turn % 2 == 0 else sides[::-1]:
                 records.extend(collect(wanted))
         # A pinned baseline has no more processes to give, and one side alone is never tried again.
-        wanted = open_cases(theirs, ours, same=same) if baseline is not None and attempt < arguments.retries else ()
+        wanted = open_cases(theirs, ours, same=same) if baseline is not None and attempt < settings.retries else ()
         if not wanted:
             break
-    if arguments.save is not None:
-        with NounStore(arguments.save, LatencyRecord) as store:
+    if settings.save is not None:
+        with NounStore(settings.save, LatencyRecord) as store:
             for record in ours:
                 store.append(record)
     remedy = "restore the file, or pin this machine's records anew with --save"
     unusable = rejected_findings(LAYER, pinned, remedy) if pinned else ()
-    return compare_latency(theirs, ours, unusable=unusable, same_code=same, believed=arguments.believe.split(","))
+    return compare_latency(theirs, ours, unusable=unusable, same_code=same, believed=settings.believe)
 
 
 def side_of(tree: Path, options: Sequence[str]) -> Collect:

@@ -51,7 +51,7 @@ ACCURACY_ROOTS = (
     f"{PACKAGE}.suites.testbed.load",
 )
 ACCURACY_DATA = (
-    *(f"{PACKAGE}/cli/{name}.py" for name in ("bench/accuracy", "lists", "models", "parser")),
+    *(f"{PACKAGE}/cli/{name}.py" for name in ("bench/accuracy", "bench/common", "command", "models", "parser")),
     f"{PACKAGE}/suites/testbed/model",
 )
 

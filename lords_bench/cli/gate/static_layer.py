@@ -1,12 +1,12 @@
 """The static layer's records: what this tree compiles to, and the pins in `<out>/static/<target>.jsonl`."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from lords_bench.cli.gate import accesses_layer
-from lords_bench.cli.gate.output import write
+from lords_bench.cli.gate.settings import GateSettings
 from lords_bench.errors import UsageError
+from lords_bench.files import write_whole
 from lords_bench.gate.finding import Finding, LayerResult, Located, located, rejected_findings
 from lords_bench.gate.static import LAYER, PIN_COMMAND, compare_static, pin_changes
 from lords_bench.gate.static_belief import contradictions
@@ -18,31 +18,31 @@ from lords_bench.records.store import read_nouns
 FOLDER = "static"
 
 
-def results(arguments: argparse.Namespace) -> list[LayerResult]:
+def results(settings: GateSettings) -> list[LayerResult]:
     """Compile the selection and compare it with the pins, then the accesses of its kernels.
 
     Raises:
         UsageError: no kernel and no pin is selected, or there is no Triton.
         DeviceError: a process that counts accesses was lost.
     """
-    return [result(arguments), *accesses_layer.results(arguments)]
+    return [result(settings), *accesses_layer.results(settings)]
 
 
-def result(arguments: argparse.Namespace) -> LayerResult:
+def result(settings: GateSettings) -> LayerResult:
     """Compile the selection and compare it with the pins.
 
     Raises:
         UsageError: no kernel and no pin is selected, or there is no Triton.
     """
-    names = _targets(arguments)
-    pins, unusable = _pins(arguments.out / FOLDER, names)
-    pins = [pin for pin in pins if arguments.only in f"{pin.record.kernel} {pin.record.variant}"]
-    head = collect(arguments)
-    _refuse_nothing(arguments, pins, head)
+    names = _targets(settings)
+    pins, unusable = _pins(settings.out / FOLDER, names)
+    pins = [pin for pin in pins if settings.only in f"{pin.record.kernel} {pin.record.variant}"]
+    head = collect(settings)
+    _refuse_nothing(settings, pins, head)
     return compare_static(pins, head, unusable=unusable)
 
 
-def pin(arguments: argparse.Namespace) -> int:
+def pin(settings: GateSettings) -> int:
     """Write the pins of the selection and print what changes; returns exit code 0.
 
     Raises:
@@ -52,40 +52,41 @@ def pin(arguments: argparse.Namespace) -> int:
     from lords_bench.terminal import Console
 
     console = Console(soft_wrap=True, highlight=False)
-    head = collect(arguments)
+    head = collect(settings)
     failed = next((fingerprint for fingerprint in head if fingerprint.code is None), None)
     if failed is not None:
         raise UsageError(f"nothing was pinned: {failed.name} gives {failed.status}: {failed.reason}")
     for fingerprint in head:
         for what in contradictions(fingerprint):
             raise UsageError(f"nothing was pinned: {fingerprint.name} cannot be true: {what}; mend lords_bench/static")
-    accesses = accesses_layer.collect(arguments)
-    folder = arguments.out / FOLDER
+    accesses = accesses_layer.collect(settings)
+    folder = settings.out / FOLDER
     if not folder.is_dir():
-        _refuse_nothing(arguments, (), head)
+        _refuse_nothing(settings, (), head)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise store_error("write", folder, error) from None
     # From reading to writing: another command's new pins lie between them, or would.
     with folder_lock(folder):
-        changes = [*_renew(folder, arguments, head), *accesses_layer.renew(arguments, accesses)]
+        changes = [*_renew(folder, settings, head), *accesses_layer.renew(settings, accesses)]
     console.print("\n".join(changes))
-    write_predictions(arguments.out)
+    write_predictions(settings.out)
     return 0
 
 
-def _renew(folder: Path, arguments: argparse.Namespace, head: Sequence[Fingerprint]) -> list[str]:
+def _renew(folder: Path, settings: GateSettings, head: Sequence[Fingerprint]) -> list[str]:
     """Put the head's fingerprints in the place of the selection's pins; gives what that changes, in words."""
-    names = _targets(arguments)
+    names = _targets(settings)
     pins, unusable = _pins(folder, names)
-    old = [pin.record for pin in pins if arguments.only in f"{pin.record.kernel} {pin.record.variant}"]
-    _refuse_nothing(arguments, old, head)
-    kept = [pin.record for pin in pins if arguments.only not in f"{pin.record.kernel} {pin.record.variant}"]
+    old = [pin.record for pin in pins if settings.only in f"{pin.record.kernel} {pin.record.variant}"]
+    _refuse_nothing(settings, old, head)
+    kept = [pin.record for pin in pins if settings.only not in f"{pin.record.kernel} {pin.record.variant}"]
     for name in names:
         members = [fingerprint for fingerprint in (*kept, *head) if fingerprint.target == name]
         lines = [encode_line(member) for member in sorted(members, key=lambda member: (member.kernel, member.variant))]
-        write(folder / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
+        text = "".join(f"{line}\n" for line in lines)
+        write_whole(folder / f"{name}.jsonl", text, remedy="give another path")
     changes = pin_changes(old, head) or ["the pins are as they were"]
     return [*(f"replaced: {finding.what}" for finding in unusable), *changes]
 
@@ -97,7 +98,7 @@ def write_predictions(out: Path) -> Path:
         StoreError: the disk refuses.
     """
     path = out / FOLDER / "predicted.md"
-    write(path, predicted_text(out))
+    write_whole(path, predicted_text(out), remedy="give another path")
     return path
 
 
@@ -113,7 +114,7 @@ def predicted_text(out: Path) -> str:
     return predicted_page(predicted_times([pin.record for pin in pins], records))
 
 
-def collect(arguments: argparse.Namespace) -> tuple[Fingerprint, ...]:
+def collect(settings: GateSettings) -> tuple[Fingerprint, ...]:
     """Fingerprints of the selection, compiled or from the cache.
 
     Raises:
@@ -125,28 +126,28 @@ def collect(arguments: argparse.Namespace) -> tuple[Fingerprint, ...]:
     from lords_bench.static.fingerprint import fingerprints
     from lords_bench.terminal import Console
 
-    chosen = [case for case in shipped_cases(_targets(arguments)) if arguments.only in case.label]
+    chosen = [case for case in shipped_cases(_targets(settings)) if settings.only in case.label]
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("compiling", total=len(chosen))
         return fingerprints(
             chosen,
-            workers=arguments.workers,
-            cache_dir=arguments.cache,
+            workers=settings.workers,
+            cache_dir=settings.cache,
             on_result=lambda _result: progress.advance(task),
         )
 
 
-def _refuse_nothing(arguments: argparse.Namespace, pins: Sequence[object], head: Sequence[object]) -> None:
+def _refuse_nothing(settings: GateSettings, pins: Sequence[object], head: Sequence[object]) -> None:
     """A selection of nothing is a mistyped one; one of pins alone is of kernels that are gone."""
     if not pins and not head:
-        names = ", ".join(_targets(arguments))
-        raise UsageError(f"no kernel contains {arguments.only!r} on {names}; leave --only and --targets out")
+        names = ", ".join(_targets(settings))
+        raise UsageError(f"no kernel contains {settings.only!r} on {names}; leave --only and --targets out")
 
 
-def _targets(arguments: argparse.Namespace) -> tuple[str, ...]:
+def _targets(settings: GateSettings) -> tuple[str, ...]:
     from lords_bench.static.target import TARGETS, named_target
 
-    return tuple(named_target(name).name for name in arguments.targets or TARGETS)
+    return tuple(named_target(name).name for name in settings.targets or TARGETS)
 
 
 def _pins(folder: Path, names: Sequence[str]) -> tuple[list[Located[Fingerprint]], list[Finding]]:

@@ -1,13 +1,12 @@
 """`lords-bench tune`: find each kernel's fastest configuration for each problem on this machine, and write it down."""
 
-import argparse
 from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lords_bench.cli.tune.asked import DTYPES, candidates, problems_of, product_of
+from lords_bench.cli.command import Parser
+from lords_bench.cli.tune.asked import TuneSettings, candidates, problems_of, product_of, tokens_of
 from lords_bench.errors import UsageError
-from lords_bench.spec.numbers import BIT_COUNTS, COUNT, COUNTS, DURATION, SECONDS, SEED, WORKERS, Wholes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,60 +17,20 @@ if TYPE_CHECKING:
     from lords_bench.tuning.tasks import Finished, Options, RouteTask, Task
 
 # A CPU's last cache can be larger than any of these weights, and clearing it takes longer than a product.
-_RANKS = Wholes(each=COUNT, word="parity")
 _REGIME: dict[str, "Regime"] = {"cuda": "cold", "cpu": "hot", "fake": "cold"}
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command; its `run` default takes the parsed arguments and returns the exit code."""
-    parser = subparsers.add_parser(
-        "tune",
-        help="find the fastest configuration of each kernel on this machine",
-        description=(
-            "Tries configurations, checks each before it is timed, and writes what is proven faster than the formula "
-            "to the table that products are looked up in. Every finished configuration is kept: an interrupted run "
-            "goes on where it stopped."
-        ),
+def add_arguments(parser: Parser) -> None:
+    """Add what the command takes."""
+    parser.description = (
+        "Tries configurations, checks each before it is timed, and writes what is proven faster than the formula\n"
+        "to the table that products are looked up in. Every finished configuration is kept: an interrupted run goes\n"
+        "on where it stopped."
     )
-    parser.add_argument("kernels", nargs="*", metavar="KERNEL", help="kernels to tune (default: all of the device)")
-    parser.add_argument("--shapes", metavar="NAME|NxK,…", help="layers of a model, or sizes such as 4096x4096")
-    parser.add_argument(
-        "--bits", type=BIT_COUNTS, default="4", metavar="N,…", help="numbers of bits (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--ranks",
-        type=_RANKS,
-        default="16",
-        metavar="R,…",
-        help="ranks of the scale, or parity: those of --blocks (default: 16)",
-    )
-    parser.add_argument(
-        "--blocks", type=COUNTS, default="64", metavar="G,…", help="inputs per scale of block-wise baselines (64)"
-    )
-    parser.add_argument(
-        "--m", type=COUNTS, metavar="M,…", help="numbers of tokens (default: the whole ladder on a GPU)"
-    )
-    parser.add_argument("--dtype", choices=DTYPES, help="of activations (default: bfloat16; float32 on a CPU)")
-    parser.add_argument(
-        "--budget", type=DURATION, metavar="TIME", help="such as 90s, 5m or 1h; what is found by then counts"
-    )
-    parser.add_argument(
-        "--least", type=DURATION, metavar="TIME", help="what a problem gets of the budget before the next is begun"
-    )
-    parser.add_argument("--strategy", help="ranked, tpe, random or exhaustive (default: ranked)")
-    parser.add_argument("--exhaustive", action="store_true", help="try every configuration")
-    parser.add_argument("--full", action="store_true", help="measure run-offs to the full precision, not the quick one")
-    parser.add_argument("--retry-failed", action="store_true", help="try again what failed in an earlier run")
-    parser.add_argument("--timeout", type=SECONDS, default=30.0, metavar="S", help="limit of one try (default: 30)")
-    parser.add_argument("--workers", type=WORKERS, metavar="N", help="compile processes (default: one per core)")
-    parser.add_argument("--seed", type=SEED, default=0, help="of the search (default: 0)")
-    parser.add_argument("--device", choices=("cuda", "cpu", "fake"), default="cuda", help="(default: cuda)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of tables (default: this user's)")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of a refusal")
-    parser.set_defaults(run=run, resumes=True)
+    parser.serve(run, TuneSettings, resumes=True)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: TuneSettings) -> int:
     """Tune, write the table, print what came out; 0 if every problem has a result, else 1.
 
     Raises:
@@ -84,14 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     options = _options(arguments)
     device = arguments.device
-    kernels = tuple(arguments.kernels) or DEFAULT_KERNELS[device]
+    kernels = arguments.kernels or DEFAULT_KERNELS[device]
     for kernel in kernels:
         check_kernel(kernel, device)
     problems = problems_of(arguments, kernels)
     machine = machine_for(device)
     tasks = ordered_tasks(kernels, problems, machine, device, workers=arguments.workers)
     if not tasks:
-        raise UsageError(f"none of {', '.join(kernels)} serves M = {', '.join(map(str, arguments.m))}; widen --m")
+        raise UsageError(
+            f"none of {', '.join(kernels)} serves M = {', '.join(map(str, tokens_of(arguments)))}; widen --m"
+        )
     console = Console(stderr=True)
     finished = _tune(tasks, options, arguments, arguments.out or user_folder(), console)
     if len(finished) < len(tasks):
@@ -163,7 +124,7 @@ def _is_no_contest(item: "Finished") -> bool:
 
 
 def _tune(
-    tasks: "list[Task | RouteTask]", options: "Options", arguments: argparse.Namespace, out: Path, console: "Console"
+    tasks: "list[Task | RouteTask]", options: "Options", arguments: TuneSettings, out: Path, console: "Console"
 ) -> "list[Finished]":
     from lords_bench.cli.tune.progress import TuneProgress
     from lords_bench.tuning.process import EvaluationProcess
@@ -219,7 +180,7 @@ def _write(item: "Finished", out: Path) -> None:
         write_entry(entry, folder=out)
 
 
-def _report(finished: "list[Finished]", arguments: argparse.Namespace, console: "Console") -> None:
+def _report(finished: "list[Finished]", arguments: TuneSettings, console: "Console") -> None:
     from lords_bench.cli.tune.progress import result_table
 
     title = {
@@ -233,7 +194,7 @@ def _report(finished: "list[Finished]", arguments: argparse.Namespace, console: 
         console.print(f"{len(cut)} of {len(finished)} searches ended with the budget; the same command goes on")
 
 
-def _options(arguments: argparse.Namespace) -> "Options":
+def _options(arguments: TuneSettings) -> "Options":
     import secrets
 
     from lords_bench.tuning.strategies import DEFAULT, STRATEGIES

@@ -1,21 +1,56 @@
 """What the arguments of `lords-bench tune` ask for, as problems."""
 
 import argparse
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from lords_bench.errors import UsageError
-from lords_bench.spec.numbers import COUNT
+from lords_bench.spec.numbers import BIT_COUNTS, COUNT, COUNTS, DURATION, SECONDS, SEED, WORKERS, Wholes
+from lords_bench.spec.options import argument, option
 
 if TYPE_CHECKING:
     from lords_bench.records.tuned import Machine, Problem
 
-DTYPES = ("bfloat16", "float16", "float32")
+_RANKS = Wholes(each=COUNT, word="parity")
 _DEFAULT_SHAPES = {"cuda": "llama-3-8b", "cpu": "768x768", "fake": "4096x4096"}
 _DEFAULT_M = {"cuda": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096), "cpu": (8,), "fake": (8,)}
 _DEFAULT_DTYPE = {"cuda": "bfloat16", "cpu": "float32", "fake": "bfloat16"}
 
 
-def problems_of(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "list[Problem]":
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TuneSettings:
+    """What the command takes."""
+
+    kernels: tuple[str, ...] = argument(
+        "kernels to tune (default: all of the device)", metavar="KERNEL", nargs="*", default=()
+    )
+    shapes: str | None = option("layers of a model, or sizes such as 4096x4096", metavar="NAME|NxK,…", default=None)
+    bits: tuple[int, ...] = option("numbers of bits", BIT_COUNTS, default=(4,))
+    ranks: tuple[int, ...] | Literal["parity"] = option(
+        "ranks of the scale, or parity: those of --blocks", _RANKS, metavar="R,…", default=(16,)
+    )
+    blocks: tuple[int, ...] = option("inputs per scale of block-wise baselines", COUNTS, metavar="G,…", default=(64,))
+    m: tuple[int, ...] | None = option(
+        "numbers of tokens (default: the whole ladder on a GPU)", COUNTS, metavar="M,…", default=None
+    )
+    dtype: Literal["bfloat16", "float16", "float32"] | None = option(
+        "of activations (default: bfloat16; float32 on a CPU)", default=None
+    )
+    budget: float | None = option("such as 90s, 5m or 1h; what is found by then counts", DURATION, default=None)
+    least: float | None = option("what a problem gets of the budget before the next is begun", DURATION, default=None)
+    strategy: str | None = option("ranked, tpe, random or exhaustive (default: ranked)", metavar="NAME", default=None)
+    exhaustive: bool = option("try every configuration", default=False)
+    full: bool = option("measure run-offs to the full precision, not the quick one", default=False)
+    retry_failed: bool = option("try again what failed in an earlier run", default=False)
+    timeout: float = option("seconds that one try may take", SECONDS, default=30.0)
+    workers: int | None = option("compile processes (default: one per core)", WORKERS, default=None)
+    seed: int = option("of the search", SEED, default=0)
+    device: Literal["cuda", "cpu", "fake"] = option("to tune on", default="cuda")
+    out: Path | None = option("folder of tables (default: this user's)", metavar="DIR", default=None)
+
+
+def problems_of(arguments: TuneSettings, kernels: tuple[str, ...]) -> "list[Problem]":
     """The problems that the arguments ask for, each once.
 
     Raises:
@@ -30,12 +65,17 @@ def problems_of(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "lis
         make(m, n, k, bits, rank, dtype)
         for bits in arguments.bits
         for n, k, rank in _shapes_and_ranks(arguments)
-        for m in sorted(set(arguments.m or _DEFAULT_M[arguments.device]))
+        for m in sorted(set(tokens_of(arguments)))
     ]
     if set(kernels) & set(routed("blockwise")):
         found = _beside(found, _block_problems(arguments, dtype))
     # Ranks and numbers of tokens that kernels pad to the same size are one problem.
     return list(dict.fromkeys(found))
+
+
+def tokens_of(arguments: TuneSettings) -> tuple[int, ...]:
+    """The numbers of tokens asked for, or those of the device."""
+    return arguments.m or _DEFAULT_M[arguments.device]
 
 
 def _beside(found: "list[Problem]", blocks: "list[Problem]") -> "list[Problem]":
@@ -49,7 +89,7 @@ def product_of(problem: "Problem") -> tuple[int, int, int, int]:
     return problem.bits, problem.n, problem.k, problem.m_bucket
 
 
-def _shapes_and_ranks(arguments: argparse.Namespace) -> list[tuple[int, int, int]]:
+def _shapes_and_ranks(arguments: TuneSettings) -> list[tuple[int, int, int]]:
     """(N, K, R): every rank with every shape, or with each shape the ranks that store as much as its blocks would."""
     from lords_bench.spec.quant import parity_rank
 
@@ -59,7 +99,7 @@ def _shapes_and_ranks(arguments: argparse.Namespace) -> list[tuple[int, int, int
     return [(n, k, rank) for rank in arguments.ranks for n, k in shapes]
 
 
-def _block_problems(arguments: argparse.Namespace, dtype: str) -> "list[Problem]":
+def _block_problems(arguments: TuneSettings, dtype: str) -> "list[Problem]":
     from lords_bench.tuning.problems import block_problems
 
     return [
@@ -67,7 +107,7 @@ def _block_problems(arguments: argparse.Namespace, dtype: str) -> "list[Problem]
         for bits in arguments.bits
         for block in arguments.blocks
         for n, k in _shapes(arguments.shapes or _DEFAULT_SHAPES[arguments.device])
-        for m in sorted(set(arguments.m or _DEFAULT_M[arguments.device]))
+        for m in sorted(set(tokens_of(arguments)))
         for problem in block_problems(m=m, n=n, k=k, bits=bits, block=block, x_dtype=dtype)
     ]
 

@@ -120,6 +120,7 @@ def test_an_interrupted_tune_says_that_it_goes_on_and_does(tmp_path: Path) -> No
         (["--device", "fake", "--shapes", "gpt-9"], "unknown model 'gpt-9'; known: llama-3-8b"),
         (["--device", "fake", "--shapes", "0x64"], "--shapes '0x64' is neither a model nor a size"),
         (["rank_expanded", "--device", "fake", "--m", "64"], "none of rank_expanded serves M = 64"),
+        (["rank_expanded", "--device", "fake"], "none of rank_expanded serves M = 8; widen --m"),
     ],
 )
 def test_a_wrong_argument_is_refused_in_one_line(

@@ -143,7 +143,7 @@ def test_only_cases_that_are_open_are_timed_again_and_on_both_sides() -> None:
             )
         )
 
-    arguments = argparse.Namespace(processes=3, retries=1, save=None, believe="")
+    arguments = argparse.Namespace(processes=3, retries=1, save=None, believe=())
     result = latency_layer.judged_sides(
         lambda wanted: collect("head", wanted), lambda wanted: collect("base", wanted), arguments
     )

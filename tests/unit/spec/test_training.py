@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from lords_bench.errors import LordsBenchError, SpecError, UsageError
-from lords_bench.spec.training import LIMITS, TrainSettings
+from lords_bench.spec.options import ranges
+from lords_bench.spec.training import TrainSettings
 from lords_bench.training.loop import LoopSettings
 
+LIMITS = ranges(TrainSettings)
 SETTINGS = TrainSettings(mode="qat", model="m", out="o", data=("a.txt",))
 PEFT = replace(SETTINGS, mode="peft")
 HOSTILE: tuple[Any, ...] = (-1, float("nan"), float("inf"), -float("inf"), 10**400, True, "3", [4])

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from lords_bench.cli import lifecycle, main
+from lords_bench.cli import main
+from lords_bench.cli.bench import lifecycle
 from lords_bench.records import LifecycleRecord, read_nouns
 from lords_bench.suites.lifecycle.plan import QUICK, Budget, Plan, TextSize
 from tiny_models import save_tiny_llama
@@ -45,11 +46,6 @@ def test_the_report_command_rebuilds_the_same_bytes(command: list[str], tmp_path
 
     assert main(["report", "--out", str(tmp_path)]) == 0
     assert {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()} == before
-
-
-def test_options_of_other_suites_are_refused(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*command, "--tasks", "hellaswag"]) == 2
-    assert "takes neither --calibration nor --tasks" in capsys.readouterr().err
 
 
 def test_the_list_names_every_case(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
