@@ -2,8 +2,8 @@
 
 Exit codes: 0 done, 2 refused with one line (`errors.LordsBenchError`, wrong arguments, a required package that is not
 installed; a full disk or a path that cannot be used, whichever library meets it), 130 interrupted, 141 nobody reads the
-output any more (`… | head -1`). Whatever else escapes is a defect and keeps its traceback. A command is imported when it
-is called, and imports torch and what needs it when it runs, so that help and usage errors do not wait for them.
+output any more (`… | head -1`). Whatever else escapes is a defect and keeps its traceback. A command is imported when
+it is called, and imports torch and what needs it when it runs, so that help and usage errors do not wait for them.
 """
 
 import shlex
@@ -14,7 +14,6 @@ from lords_bench.cli.output import complain, finish_output, is_reader_gone, prep
 from lords_bench.cli.parser import build_parser
 from lords_bench.errors import LordsBenchError, reason_of
 from lords_bench.files import PATH_REFUSALS, is_full
-from lords_bench.requirements import unmet_requirements
 
 REFUSED = 2
 INTERRUPTED = 130
@@ -61,6 +60,8 @@ def _run(argv: Sequence[str] | None) -> int:
         complain(refusal)
         return REFUSED
     except ModuleNotFoundError as error:
+        from lords_bench.requirements import unmet_requirements
+
         missing = [unmet for unmet in unmet_requirements() if unmet.installed is None]
         if debug or not missing:
             raise

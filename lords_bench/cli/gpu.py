@@ -1,17 +1,16 @@
 """`lords-bench gpu`: the arguments of a visit, what is printed of it, and taking over what one brought back."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from lords_bench.cli.command import Parser
+from lords_bench.cli.output import finish_output, say
 from lords_bench.errors import StoreError, UsageError
 from lords_bench.records.lines import folder_lock, store_error
 from lords_bench.spec.numbers import MINUTES, Whole
 from lords_bench.spec.options import names, option
-from lords_bench.text import visible
 from lords_bench.visit.pack import go_on_from, pack
 from lords_bench.visit.plan import PARTS, STEPS, VisitDevice, plan
 from lords_bench.visit.steps import Ending, visit
@@ -34,7 +33,7 @@ class GpuSettings:
 def add_arguments(parser: Parser) -> None:
     """Add what the command takes."""
     parser.description = (
-        f"Runs the steps of a visit, each in a process and a time limit of its own: {', '.join(STEPS)}.\n"
+        f"Runs the steps of a visit, each in a process and a time limit of its own:\n{', '.join(STEPS)}.\n"
         "Exit code 0: no step failed (one may have been cut off by its limit); 1: one did; the others ran.\n"
         "With --take, on any machine: what a visit brought back is checked and put below the folder of reports."
     )
@@ -123,5 +122,5 @@ def _take(brought: Path, settings: GpuSettings) -> int:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{visible(line)}\n")
-    sys.stdout.flush()
+    say(line)
+    finish_output()
