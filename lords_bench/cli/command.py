@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from inspect import cleandoc
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -52,13 +53,15 @@ class Parser(argparse.ArgumentParser):
         return found, rest
 
     def serve(self, run: Callable[[Settings], int], settings: type[Settings], *, resumes: bool = False) -> None:
-        """Make it a command that calls `run` with its settings, whose fields are its options.
+        """Make it a command that calls `run` with its settings.
 
         Args:
             run: returns the exit code.
-            settings: may have a field `command`, which gets the command line.
+            settings: the docstring is what the help says of the command, and the fields are its options; a field
+                `command` gets the command line.
             resumes: whether the same command goes on where it was interrupted.
         """
+        self.description = cleandoc(settings.__doc__ or "")
         add_options(self, settings)
         self.finish(lambda arguments: run(settings_of(settings, arguments)), resumes=resumes)
 
@@ -92,8 +95,8 @@ def _given(text: str) -> str:
     return text
 
 
-def add_command(commands: "Commands", name: str, summary: str, text: str | None = None) -> Parser:
+def add_command(commands: "Commands", name: str, summary: str) -> Parser:
     """A command of a group; the summary is what the group's help says of it."""
-    parser = commands.add_parser(name, help=summary, description=text or summary)
+    parser = commands.add_parser(name, help=summary, description=summary)
     parser.beside = commands.choices
     return parser

@@ -21,16 +21,13 @@ from lords_bench.timing.trust import Finding, cpu_findings, gpu_findings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvSettings:
-    """What is shown."""
+    """Shows this machine: what was found, what is missing, and what that means for trust in a measurement."""
 
     json: bool = option("what a record says about the machine, as JSON", default=False)
 
 
 def add_arguments(parser: Parser) -> None:
     """Add what the command takes."""
-    parser.description = (
-        "Shows this machine: what was found, what is missing, and what that means for trust in a measurement."
-    )
     parser.serve(environment, EnvSettings)
 
 

@@ -13,7 +13,10 @@ from lords_bench.terminal import Console
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalSettings(ModelSettings):
-    """What to measure, and against what."""
+    """Measures bits per byte and choice accuracy of a Hugging Face model, or of a folder of 'lords-bench quantize'.
+
+    With --reference also the KL from that model. Writes no record.
+    """
 
     reference: str | None = option("the unquantized model, for the KL", metavar="DIR|NAME", default=None)
     full: bool = option("four times the text", default=False)
@@ -22,10 +25,6 @@ class EvalSettings(ModelSettings):
 
 def add_arguments(parser: Parser) -> None:
     """Add what the command takes."""
-    parser.description = (
-        "Measures bits per byte and choice accuracy of a Hugging Face model, or of a folder that\n"
-        "'lords-bench quantize' wrote; with --reference also the KL from that model. Writes no record."
-    )
     parser.serve(evaluate, EvalSettings)
 
 

@@ -20,7 +20,11 @@ FloatDtype = Literal["bfloat16", "float16", "float32"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExplainSettings:
-    """Which product, on which GPU."""
+    """Names kernel, configuration, where they come from, the measured time, its margin over the default and the date.
+
+    They come from an exact entry of a table, from the nearest, or from the formula. Where no exact entry holds, the
+    fields in which the closest differs are named.
+    """
 
     m: int = argument("tokens", COUNT)
     n: int = argument("out features", COUNT)
@@ -39,10 +43,6 @@ class ExplainSettings:
 
 def add_arguments(parser: Parser) -> None:
     """Add what the command takes."""
-    parser.description = (
-        "Names kernel, configuration, where they come from (exact, nearest, formula), the measured time, its margin\n"
-        "over the default and the date; where no exact entry holds, the fields in which the closest differs."
-    )
     parser.serve(run, ExplainSettings)
 
 

@@ -13,7 +13,10 @@ from lords_bench.spec.options import argument
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportSettings:
-    """From which file to which."""
+    """Writes the records of a file as a table with one row each.
+
+    Or, of latency records, those of the newest device as JSON that 'pytest-benchmark compare' reads.
+    """
 
     records: Path = argument("records of any suite (a .jsonl file)", metavar="FILE")
     out: Path = argument(
@@ -24,10 +27,6 @@ class ExportSettings:
 
 def add_arguments(parser: Parser) -> None:
     """Add what the command takes."""
-    parser.description = (
-        "Writes the records of a file as a table with one row each; or, of latency records, those of the newest\n"
-        "device as JSON that 'pytest-benchmark compare' reads."
-    )
     parser.serve(export, ExportSettings)
 
 

@@ -18,7 +18,11 @@ from lords_bench.visit.steps import Ending, visit
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GpuSettings:
-    """What is visited and kept, or taken over."""
+    """Runs the steps of a visit, each in a process and a time limit of its own.
+
+    Exit code 0: no step failed (one may have been cut off by its limit); 1: one did; the others ran.
+    With --take, on any machine: what a visit brought back is checked and put below the folder of reports.
+    """
 
     minutes: float = option("for everything", MINUTES, default=9.0)
     part: int | None = option("one of three, each for about 9 minutes", Whole(most=len(PARTS)), default=None)
@@ -26,17 +30,12 @@ class GpuSettings:
     earlier: Path | None = option("go on from an earlier visit", flag="--from", metavar="DIR|FILE", default=None)
     pack: Path | None = option("an archive of all that is found, always up to date", default=None)
     take: Path | None = option("take over what a visit brought back, and stop", metavar="DIR|FILE", default=None)
-    steps: tuple[str, ...] | None = option("only these steps", names, default=None)
+    steps: tuple[str, ...] | None = option(f"only these of {', '.join(STEPS)}", names, default=None)
     device: VisitDevice = option("what is visited", default="cuda")
 
 
 def add_arguments(parser: Parser) -> None:
     """Add what the command takes."""
-    parser.description = (
-        f"Runs the steps of a visit, each in a process and a time limit of its own:\n{', '.join(STEPS)}.\n"
-        "Exit code 0: no step failed (one may have been cut off by its limit); 1: one did; the others ran.\n"
-        "With --take, on any machine: what a visit brought back is checked and put below the folder of reports."
-    )
     parser.serve(run, GpuSettings, resumes=True)
 
 

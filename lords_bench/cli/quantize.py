@@ -15,7 +15,7 @@ from lords_bench.terminal import Console
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuantizeSettings(ModelSettings):
-    """From what, and where to."""
+    """Quantizes every linear layer of a model and writes the packed weights as safetensors."""
 
     out: Path = option("folder to write; new or empty", metavar="DIR")
     calibration: Path | None = option(CALIBRATION, default=None)
@@ -23,7 +23,7 @@ class QuantizeSettings(ModelSettings):
 
 def add_arguments(parser: Parser) -> None:
     """Add what the command takes."""
-    parser.description = "Quantizes every linear layer of a model and writes the packed weights as safetensors."
+    parser.description = QuantizeSettings.__doc__
     add_options(parser, QuantizeSettings)
     add_options(parser, QuantSpec)
     parser.finish(lambda given: quantize(settings_of(QuantizeSettings, given), settings_of(QuantSpec, given)))

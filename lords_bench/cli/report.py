@@ -28,7 +28,7 @@ OUT = "folder of all reports"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportSettings:
-    """Which pages to make."""
+    """Rebuilds every page of the folder from its records; the same records give the same bytes."""
 
     out: Path = option(OUT, metavar="DIR", default=Path("reports"))
     history: str | None = option(
@@ -43,7 +43,6 @@ class ReportSettings:
 
 def add_arguments(parser: Parser) -> None:
     """Add what the command takes."""
-    parser.description = "Rebuilds every page of the folder from its records; the same records give the same bytes."
     parser.serve(report, ReportSettings)
 
 

@@ -13,7 +13,7 @@ from lords_bench.spec.options import argument, option
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TestbedSettings:
-    """Which model to train, and for how long."""
+    """Trains tokenizer and model from the running interpreter's standard library; an hour on 2 cores."""
 
     out: Path = option("folder to write; an interrupted run resumes there", metavar="DIR")
     size: Literal["shipped", "large"] = option("large: 75 million weights", default="shipped")
@@ -23,7 +23,7 @@ class TestbedSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CardSettings:
-    """What to judge."""
+    """Judges a trained model on held-out text."""
 
     model: Path = argument("folder that 'testbed train' wrote", metavar="DIR")
 
@@ -31,10 +31,9 @@ class CardSettings:
 def add_arguments(parser: Parser) -> None:
     """Add the two commands."""
     parts = parser.add_commands("COMMAND")
-    text = "Trains tokenizer and model from the running interpreter's standard library; an hour on 2 cores."
-    train = add_command(parts, "train", "train it from the standard library's source", text)
+    train = add_command(parts, "train", "train it from the standard library's source")
     train.serve(train_testbed, TestbedSettings, resumes=True)
-    card = add_command(parts, "card", "judge it and write its card", "Judges a trained model on held-out text.")
+    card = add_command(parts, "card", "judge it and write its card")
     card.serve(write_card, CardSettings)
 
 

@@ -85,16 +85,9 @@ def option(
     return found
 
 
-def argument(
-    text: str,
-    kind: Callable[[str], object] | None = None,
-    *,
-    default: Value = _REQUIRED,
-    metavar: str | None = None,
-    nargs: str | None = None,
-) -> Value:
+def argument(text: str, kind: Callable[[str], object] | None = None, **others: Any) -> Any:
     """A field that is given by its place; see `option`."""
-    return option(text, kind, default=default, flag="", metavar=metavar, nargs=nargs)
+    return option(text, kind, flag="", **others)
 
 
 def add_options(parser: argparse.ArgumentParser, settings: "type[DataclassInstance]") -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lords_bench.cli.bench.common import ModelGridSettings, opened, pages_of, records_of
-from lords_bench.cli.command import Parser
 from lords_bench.cli.models import CALIBRATION, TASKS, choose_device, load_model, read_calibration
 from lords_bench.cli.output import say
 from lords_bench.cli.report import print_closing
@@ -22,22 +21,17 @@ from lords_bench.timing.probe import probe_environment
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccuracySettings(ModelGridSettings):
-    """What the suite takes."""
+    """Quantizes a model by every method, measures it, and writes a report.
+
+    Measured are weight error, KL to the unquantized model, bits per byte and choice accuracy. Complete cases are kept:
+    an interrupted run goes on where it stopped.
+    """
 
     calibration: Path | None = option(CALIBRATION, default=None)
     tasks: tuple[str, ...] = option(TASKS, names, default=())
 
 
-def add_arguments(parser: Parser) -> None:
-    """Add what the suite takes."""
-    parser.description = (
-        "Quantizes a model by every method, measures weight error, KL to the unquantized model, bits per byte and\n"
-        "choice accuracy, and writes a report. Complete cases are kept: an interrupted run goes on where it stopped."
-    )
-    parser.serve(bench, AccuracySettings, resumes=True)
-
-
-def bench(settings: AccuracySettings) -> int:
+def bench_accuracy(settings: AccuracySettings) -> int:
     """Runs the suite and prints its table, the verdict and the report's path."""
     suite = select(ACCURACY_FULL if settings.full else ACCURACY_QUICK, methods=settings.methods, bits=settings.bits)
     if settings.only_list:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lords_bench.cli.bench.common import FRESH, METHODS, BenchSettings, opened, records_of, say_pages
-from lords_bench.cli.command import Parser
 from lords_bench.cli.models import choose_device
 from lords_bench.cli.output import say
 from lords_bench.errors import UsageError
@@ -39,7 +38,7 @@ class CostSettings(BenchSettings):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PtqSettings(CostSettings):
-    """What quantizing takes."""
+    """Quantizes synthetic weights of Llama-3-8B's shapes, layer by layer, and writes a report."""
 
     methods: tuple[str, ...] = option(METHODS, names, default=("lords",))
     minutes: float | None = option("begin nothing more after so long", MINUTES, default=None)
@@ -48,21 +47,9 @@ class PtqSettings(CostSettings):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepSettings(CostSettings):
-    """What a step of fine-tuning takes."""
+    """Times a step of fine-tuning of Llama-3.2-1B's shapes, LoRDS against QLoRA, and writes a report."""
 
     tokens: int = option("of a step's sequence", WINDOW, default=4096)
-
-
-def add_ptq_arguments(parser: Parser) -> None:
-    """Add what quantizing takes."""
-    parser.description = "Quantizes synthetic weights of Llama-3-8B's shapes, layer by layer, and writes a report."
-    parser.serve(bench_ptq, PtqSettings, resumes=True)
-
-
-def add_step_arguments(parser: Parser) -> None:
-    """Add what a step takes."""
-    parser.description = "Times a step of fine-tuning of Llama-3.2-1B's shapes, LoRDS against QLoRA; writes a report."
-    parser.serve(bench_step, StepSettings)
 
 
 def bench_ptq(settings: PtqSettings) -> int:

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from lords_bench.cli.bench.common import GridSettings, opened, pages_of, records_of
-from lords_bench.cli.command import Parser
 from lords_bench.cli.models import choose_device
 from lords_bench.cli.output import say
 from lords_bench.cli.report import print_latency
@@ -34,7 +33,10 @@ Policy = Literal["quick", "full"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatencySettings(GridSettings):
-    """What the suite takes."""
+    """Times LoRDS and every baseline that is installed on layers of models, and writes a report.
+
+    Complete cases are kept: an interrupted run goes on where it stopped.
+    """
 
     fake: bool = option("made-up numbers of a fake GPU, to try the software", default=False)
     models: tuple[str, ...] | None = option("layers of these models only", names, default=None)
@@ -49,15 +51,6 @@ class LatencySettings(GridSettings):
     def policy_name(self) -> Policy:
         """The sampling rules, resolved."""
         return self.policy or ("full" if self.full else "quick")
-
-
-def add_arguments(parser: Parser) -> None:
-    """Add what the suite takes."""
-    parser.description = (
-        "Times LoRDS and every baseline that is installed on layers of models, and writes a report.\n"
-        "Complete cases are kept: an interrupted run goes on where it stopped."
-    )
-    parser.serve(bench_latency, LatencySettings, resumes=True)
 
 
 def bench_latency(settings: LatencySettings) -> int:

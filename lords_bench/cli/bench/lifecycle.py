@@ -3,11 +3,11 @@
 import os
 import time
 import uuid
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from lords_bench.cli.bench.common import ModelGridSettings, opened, records_of, say_pages
-from lords_bench.cli.command import Parser
 from lords_bench.cli.models import Dtype, choose_device, load_model
 from lords_bench.cli.output import say
 from lords_bench.progress import clock
@@ -23,16 +23,15 @@ if TYPE_CHECKING:
     from lords_bench.suites.lifecycle.run import CaseResult
 
 
-def add_arguments(parser: Parser) -> None:
-    """Add what the suite takes."""
-    parser.description = (
-        "Takes one model through post-training quantization, QAT and fine-tuning by every method, with a search\n"
-        "of the learning rate for each, and writes a report. An interrupted run goes on where it stopped."
-    )
-    parser.serve(bench_lifecycle, ModelGridSettings, resumes=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LifecycleSettings(ModelGridSettings):
+    """Takes one model through post-training quantization, QAT and fine-tuning by every method, and writes a report.
+
+    The learning rate is searched for each. An interrupted run goes on where it stopped.
+    """
 
 
-def bench_lifecycle(settings: ModelGridSettings) -> int:
+def bench_lifecycle(settings: LifecycleSettings) -> int:
     """Runs the plan, and prints the report's path."""
     plan = select(PLANS["full" if settings.full else "quick"], methods=settings.methods, bits=settings.bits)
     if settings.only_list:

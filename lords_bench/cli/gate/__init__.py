@@ -19,10 +19,6 @@ from lords_bench.terminal import Console
 
 def add_arguments(parser: Parser) -> None:
     """Add what the command takes."""
-    parser.description = (
-        "Compares this tree with its baseline. Without a layer: static and accuracy, which need no GPU.\n"
-        "Exit code 0: nothing is worse; 1: a regression; 2: it cannot be judged; 3: there is no baseline."
-    )
     parser.serve(run, GateSettings, resumes=True)
 
 

@@ -13,7 +13,10 @@ _RETRIES = Whole(least=0, most=1000)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateSettings:
-    """What is compared, with what, and where the answer goes."""
+    """Compares this tree with its baseline. Without a layer: static and accuracy, which need no GPU.
+
+    Exit code 0: nothing is worse; 1: a regression; 2: it cannot be judged; 3: there is no baseline.
+    """
 
     static: bool = option("machine code of every kernel, against the pins", group="layers", default=False)
     accuracy: bool = option("the quick accuracy suite, against committed records or a commit", default=False)

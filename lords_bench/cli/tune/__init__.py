@@ -22,11 +22,6 @@ _REGIME: dict[str, "Regime"] = {"cuda": "cold", "cpu": "hot", "fake": "cold"}
 
 def add_arguments(parser: Parser) -> None:
     """Add what the command takes."""
-    parser.description = (
-        "Tries configurations, checks each before it is timed, and writes what is proven faster than the formula\n"
-        "to the table that products are looked up in. Every finished configuration is kept: an interrupted run goes\n"
-        "on where it stopped."
-    )
     parser.serve(run, TuneSettings, resumes=True)
 
 

@@ -20,7 +20,11 @@ _DEFAULT_DTYPE = {"cuda": "bfloat16", "cpu": "float32", "fake": "bfloat16"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TuneSettings:
-    """What the command takes."""
+    """Tries configurations, and writes what is proven faster than the formula to the table that products look up.
+
+    Each is checked before it is timed. Every finished configuration is kept: an interrupted run goes on where it
+    stopped.
+    """
 
     kernels: tuple[str, ...] = argument(
         "kernels to tune (default: all of the device)", metavar="KERNEL", nargs="*", default=()
