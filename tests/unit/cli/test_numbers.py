@@ -28,7 +28,7 @@ WORDS = {
     "gate --junit", "gate --link-base", "gate --markdown", "gate --methods", "gate --only", "gate --out", "gate --save",
     "gate --targets",
     "gpu --from", "gpu --out", "gpu --pack", "gpu --steps", "gpu --take",
-    "kernels --cache", "kernels --device", "kernels --only", "kernels --out", "kernels --targets",
+    "kernels --cache", "kernels --device", "kernels --gpu", "kernels --only", "kernels --out", "kernels --targets",
     "quantize --calibration", "quantize --levels", "quantize --method", "quantize --out", "quantize model",
     "report --history", "report --out",
     "testbed card model", "testbed train --out",
