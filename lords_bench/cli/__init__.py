@@ -2,10 +2,11 @@
 
 Exit codes: 0 done, 2 refused with one line (`errors.LordsBenchError`, wrong arguments, a required package that is not
 installed; a full disk or a path that cannot be used, whichever library meets it), 130 interrupted, 141 nobody reads the
-output any more (`… | head -1`). Whatever else escapes is a defect and keeps its traceback. Commands import what they
-need when they are called, so that help and usage errors do not wait for torch.
+output any more (`… | head -1`). Whatever else escapes is a defect and keeps its traceback. A command is imported when
+it is called, and imports torch and what needs it when it runs, so that help and usage errors do not wait for them.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -13,7 +14,6 @@ from lords_bench.cli.output import complain, finish_output, is_reader_gone, prep
 from lords_bench.cli.parser import build_parser
 from lords_bench.errors import LordsBenchError, reason_of
 from lords_bench.files import PATH_REFUSALS, is_full
-from lords_bench.requirements import unmet_requirements
 
 REFUSED = 2
 INTERRUPTED = 130
@@ -33,41 +33,46 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
+    given = sys.argv[1:] if argv is None else argv
+    # Known before the arguments are, which a package that is missing may prevent.
+    debug, resumes = "--debug" in given, False
     try:
-        arguments = build_parser().parse_args(argv)
+        arguments = build_parser(given).parse_args(given)
+        # A record holds Unicode text; bytes of a file's name that are none come as halves of surrogate pairs.
+        words = [argument.encode(errors="backslashreplace").decode() for argument in given]
+        arguments.command = shlex.join(["lords-bench", *words])
+        resumes = arguments.resumes
+        code = int(arguments.run(arguments))
+        finish_output()
     except SystemExit:
         # Help was asked for, or a usage error was told.
         finish_output()
         raise
-    given = sys.argv[1:] if argv is None else argv
-    # A record holds Unicode text; bytes of a file's name that are none come as halves of surrogate pairs.
-    arguments.command_line = [argument.encode(errors="backslashreplace").decode() for argument in given]
-    try:
-        code = int(arguments.run(arguments))
-        finish_output()
     except LordsBenchError as error:
-        if arguments.debug:
+        if debug:
             raise
         complain(error)
         return REFUSED
     except OSError as error:
         refusal = _refusal(error)
-        if arguments.debug or refusal is None:
+        if debug or refusal is None:
             raise
         complain(refusal)
         return REFUSED
     except ModuleNotFoundError as error:
+        from lords_bench.requirements import unmet_requirements
+
         missing = [unmet for unmet in unmet_requirements() if unmet.installed is None]
-        if arguments.debug or not missing:
+        if debug or not missing:
             raise
         wanted = " ".join(unmet.argument for unmet in missing)
         names = ", ".join(unmet.package for unmet in missing)
         complain(f"no module {error.name!r}; required and not installed: {names}; run: pip install {wanted}")
         return REFUSED
     except KeyboardInterrupt:
-        if arguments.debug:
+        if debug:
             raise
-        complain("interrupted; the same command goes on where this one stopped" if arguments.resumes else "interrupted")
+        complain("interrupted; the same command goes on where this one stopped" if resumes else "interrupted")
         return INTERRUPTED
     return code
 

@@ -21,7 +21,8 @@ from typing import Literal, get_args
 
 from lords_bench.errors import SpecError, UsageError
 from lords_bench.spec.codebook import CODEBOOK_NAMES, Codebook, named_codebook
-from lords_bench.spec.numbers import COUNT, SEED, Whole, shown
+from lords_bench.spec.numbers import BIT_COUNT, COUNT, SEED, Whole, shown
+from lords_bench.spec.options import option
 
 Scales = Literal["absmax", "optimised", "affine", "low-rank", "low-rank-paper"]
 Assignment = Literal["nearest", "feedback"]
@@ -82,16 +83,18 @@ class QuantSpec:
         SpecError: a field that does not exist or does not fit; one line with the value and what exists.
     """
 
-    method: str = "lords"
-    bits: int | None = None
-    block: int = 64
-    rank: int | None = None
+    method: str = option(f"one of {', '.join(PRESETS)}", metavar="NAME", default="lords")
+    bits: int | None = option("4, 3 or 2 (default: what the method's name says, else 4)", BIT_COUNT, default=None)
+    block: int = option("inputs per scale, or storage of it", COUNT, default=64)
+    rank: int | None = option("rank of low-rank scales (default: parity with the block)", COUNT, default=None)
     scales: Scales | None = None
-    levels: str | Codebook | None = None
+    levels: str | Codebook | None = option(
+        "a codebook, nf, int or learned (default: the method's)", metavar="NAME", default=None
+    )
     assignment: Assignment | None = None
     refit_rounds: int | None = None
-    scale_dtype: ScaleDtype = "float16"
-    double_quant: bool = False
+    scale_dtype: ScaleDtype = option("of scales, B and A as stored", default="float16")
+    double_quant: bool = option("scales in 8 bits, as bitsandbytes stores them", default=False)
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -93,7 +93,7 @@ class Finished:
 
 
 class Watcher(Protocol):
-    """Is told what the tuner does; `tuning_progress` draws it."""
+    """Is told what the tuner does; `cli.tune.progress` draws it."""
 
     def begin(self, task: Task | RouteTask, *, tries: int, resumed: int) -> None:
         """A problem is being tuned: how many tries are expected (0 for a route), how many earlier runs had made."""

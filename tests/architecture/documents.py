@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from architecture.import_map import ROOT
+from lords_bench.cli.command import Parser
 from lords_bench.cli.parser import build_parser
 
 # What a reader puts in for the names in capitals.
@@ -140,6 +141,7 @@ def _wrong_names(arguments: list[str]) -> str | None:
     for word in arguments:
         commands = _commands(parser)
         if word.startswith("--"):
+            parser = commands.get(parser.otherwise, parser)
             if word.partition("=")[0] not in parser._option_string_actions:  # noqa: SLF001  (argparse lists them nowhere else)
                 return f"no option {word} of {parser.prog}"
         elif commands and word.isalpha() and word.islower():
@@ -149,7 +151,7 @@ def _wrong_names(arguments: list[str]) -> str | None:
     return None
 
 
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+def _commands(parser: Parser) -> dict[str | None, Parser]:
     for action in parser._actions:  # noqa: SLF001  (argparse lists them nowhere else)
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             return dict(action.choices)

@@ -99,6 +99,8 @@ def test_a_command_that_cannot_be_run_is_found(command: str, reason: str) -> Non
         ("lords-bench tuna", "no command tuna of lords-bench"),
         ("lords-bench tune --shape", "no option --shape of lords-bench tune"),
         ("lords-bench testbed paint", "no command paint of lords-bench testbed"),
+        ("lords-bench bench latency --tasks", "no option --tasks of lords-bench bench latency"),
+        ("lords-bench bench --fake", "no option --fake of lords-bench bench accuracy"),
     ],
 )
 def test_a_mentioned_command_that_does_not_exist_is_found(command: str, reason: str) -> None:

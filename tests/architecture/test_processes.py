@@ -11,7 +11,7 @@ from architecture.import_map import PACKAGE, ROOT, module_files
 # Module (or script) to how it starts a process, and why that may outlive its starter, or cannot.
 ALLOWED: Mapping[str, Mapping[str, str]] = {
     "lords_bench.isolate": {"subprocess.Popen": "it is the mechanism"},
-    "lords_bench.gate_cli.worktree": {"subprocess.run": "git, whose checkout must be whole or undone: seconds"},
+    "lords_bench.cli.gate.worktree": {"subprocess.run": "git, whose checkout must be whole or undone: seconds"},
     "lords_bench.timing.probe": {"subprocess.run": "git, for the commit: milliseconds, within a limit"},
     "lords_bench.static.fingerprint": {"subprocess.run": "a program's version: milliseconds"},
     "lords_bench.static.worker": {"subprocess.run": "a disassembler, in the group of the worker that starts it"},

@@ -20,12 +20,12 @@ from markdown_it import MarkdownIt
 from cost_builders import make_check, make_ptq, make_step
 from gate_builders import make_fingerprint, uncompiled
 from hostile import HARMLESS, HOSTILE, filled
+from lords_bench.cli.gate import report
 from lords_bench.cli.output import complain, say
-from lords_bench.cli.reports import print_closing
+from lords_bench.cli.report import print_closing
 from lords_bench.gate.finding import Finding, LayerResult, Level
 from lords_bench.gate.junit import junit_xml
 from lords_bench.gate.markdown import markdown
-from lords_bench.gate_cli.output import report
 from lords_bench.records import BenchRecord, LifecycleRecord, RejectedLine, Status
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import read_nouns

@@ -58,12 +58,12 @@ STARTERS = {
         "visit((step,), folder, minutes=10**6, say=print, program=(in_place_of(folder / 'program'),))",
     ),
     "accuracy gate": (
-        "from lords_bench.gate_cli.accuracy_layer import measure",
+        "from lords_bench.cli.gate.accuracy_layer import measure",
         "in_place_of(folder / 'tree/lords_bench/__init__.py')",
         "measure(folder / 'tree', 'x', Namespace(methods=None, bits=None))",
     ),
     "latency gate": (
-        "from lords_bench.gate_cli.latency_layer import side_of",
+        "from lords_bench.cli.gate.latency_layer import side_of",
         "in_place_of(folder / 'tree/suites/test_stubborn.py')",
         "side_of(folder / 'tree', [])(())",
     ),

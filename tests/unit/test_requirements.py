@@ -1,13 +1,14 @@
 """What is missing is named before it is missed."""
 
 import builtins
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from lords_bench.cli import main
-from lords_bench.cli.machine import package_findings
+from lords_bench.cli.env import package_findings
 from lords_bench.requirements import Unmet, installed_version, project_requirements, unmet_requirements
 
 REQUIRED = ("some-tool>=4,<5", "other>=1", "windows-only>=1; sys_platform == 'nowhere'", "extra>=1; extra == 'test'")
@@ -54,12 +55,12 @@ def test_a_package_that_is_not_installed_has_no_version() -> None:
     assert installed_version("no-such-package") is None
 
 
-def without_platformdirs(monkeypatch: pytest.MonkeyPatch) -> None:
+def without(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = builtins.__import__
 
     def blocked(name: str, *arguments: Any, **options: Any) -> Any:
-        if name == "platformdirs":
-            raise ModuleNotFoundError("No module named 'platformdirs'", name=name)
+        if name.partition(".")[0] == package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return plain(name, *arguments, **options)
 
     monkeypatch.delenv("LORDS_BENCH_TUNED", raising=False)
@@ -72,8 +73,8 @@ EXPLAIN = ["explain", "1", "4096", "4096", "--device", "H200"]
 def test_a_command_that_lacks_a_required_package_says_so_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    without_platformdirs(monkeypatch)
-    monkeypatch.setattr("lords_bench.cli.unmet_requirements", lambda: (MISSING,))
+    without("platformdirs", monkeypatch)
+    monkeypatch.setattr("lords_bench.requirements.unmet_requirements", lambda: (MISSING,))
 
     assert main(EXPLAIN) == 2
 
@@ -83,17 +84,29 @@ def test_a_command_that_lacks_a_required_package_says_so_in_one_line(
     assert said.count("\n") == 1
 
 
+def test_a_command_that_cannot_even_be_imported_says_so_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "lords_bench.cli.eval", raising=False)
+    without("rich", monkeypatch)
+    monkeypatch.setattr("lords_bench.requirements.unmet_requirements", lambda: (MISSING,))
+
+    assert main(["eval", "model"]) == 2
+
+    assert capsys.readouterr().err.startswith("lords-bench: no module 'rich.table'; required and not installed: ")
+
+
 def test_a_missing_module_that_no_requirement_explains_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_platformdirs(monkeypatch)
-    monkeypatch.setattr("lords_bench.cli.unmet_requirements", tuple)
+    without("platformdirs", monkeypatch)
+    monkeypatch.setattr("lords_bench.requirements.unmet_requirements", tuple)
 
     with pytest.raises(ModuleNotFoundError, match="platformdirs"):
         main(EXPLAIN)
 
 
 def test_env_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lords_bench.cli.machine.unmet_requirements", lambda: (MISSING,))
-    monkeypatch.setattr("lords_bench.cli.machine.installed_versions", lambda: (("gemlite", None), ("peft", "0.21.2")))
+    monkeypatch.setattr("lords_bench.cli.env.unmet_requirements", lambda: (MISSING,))
+    monkeypatch.setattr("lords_bench.cli.env.installed_versions", lambda: (("gemlite", None), ("peft", "0.21.2")))
 
     assert {finding.topic: (finding.found, finding.concern) for finding in package_findings()} == {
         "platformdirs": ("not installed", "<5,>=4 is required: what needs it may fail"),

@@ -1,8 +1,6 @@
 """The command line as a user meets it, on a tiny model and with the cheapest methods."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -124,7 +122,6 @@ def test_two_runs_at_once_on_one_folder_are_refused(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["bench", "speed"], "unknown suite 'speed'; known: accuracy"),
         (["bench", "--methods", "awq"], "unknown method 'awq'; known: nf4,"),
         (["bench", "latency", "--fake", "--kernels", "nosuch"], "unknown kernel 'nosuch'; known: rank_expanded"),
         (["bench", "--model", "/no/model"], "no model directory '/no/model'"),
@@ -216,7 +213,7 @@ def test_an_interrupt_says_how_to_go_on(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lords_bench.cli.bench.run_suite", interrupt)
+    monkeypatch.setattr("lords_bench.cli.bench.accuracy.run_suite", interrupt)
 
     code = bench(model, tmp_path)
 
@@ -268,9 +265,3 @@ def test_every_command_explains_itself(command: list[str], capsys: pytest.Captur
 
     assert end.value.code == 0
     assert "usage: lords-bench" in capsys.readouterr().out
-
-
-def test_help_does_not_wait_for_torch() -> None:
-    code = "import sys, lords_bench.cli.parser as p; p.build_parser(); sys.exit('torch' in sys.modules)"
-
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

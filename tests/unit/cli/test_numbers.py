@@ -9,12 +9,18 @@ import pytest
 from lords_bench.cli import main
 from lords_bench.cli.parser import build_parser
 from lords_bench.spec.numbers import Duration, Real, Whole, Wholes
+from lords_bench.spec.options import any_names
 
 NUMBERS = (Whole, Real, Wholes, Duration)
 # Options that take words: names, files, addresses. Each is refused, where it can be wrong, by what reads it.
 WORDS = {
-    "bench --calibration", "bench --kernels", "bench --methods", "bench --model", "bench --models", "bench --name",
-    "bench --out", "bench --regimes", "bench --tasks", "bench suite",
+    "bench accuracy --calibration", "bench accuracy --methods", "bench accuracy --model", "bench accuracy --name",
+    "bench accuracy --out", "bench accuracy --tasks",
+    "bench latency --kernels", "bench latency --models", "bench latency --name", "bench latency --out",
+    "bench latency --regimes",
+    "bench lifecycle --methods", "bench lifecycle --model", "bench lifecycle --name", "bench lifecycle --out",
+    "bench ptq --methods", "bench ptq --name", "bench ptq --out",
+    "bench step --name", "bench step --out",
     "eval --reference", "eval --tasks", "eval model",
     "explain --device", "explain --tables",
     "export out", "export records",
@@ -22,7 +28,7 @@ WORDS = {
     "gate --junit", "gate --link-base", "gate --markdown", "gate --methods", "gate --only", "gate --out", "gate --save",
     "gate --targets",
     "gpu --from", "gpu --out", "gpu --pack", "gpu --steps", "gpu --take",
-    "kernels --cache", "kernels --device", "kernels --only", "kernels --out", "kernels --targets",
+    "kernels --cache", "kernels --device", "kernels --gpu", "kernels --only", "kernels --out", "kernels --targets",
     "quantize --calibration", "quantize --levels", "quantize --method", "quantize --out", "quantize model",
     "report --history", "report --out",
     "testbed card model", "testbed train --out",
@@ -144,7 +150,8 @@ def test_zero_is_a_value_of_these_options_and_of_no_other() -> None:
 def test_a_half_is_a_value_of_these_options_and_of_no_other() -> None:
     rates = {f"train {mode} {option}" for mode in ("qat", "peft") for option in ("--lr", "--scale-lr", "--epochs")}
     times = {
-        "bench --minutes",
+        "bench latency --minutes",
+        "bench ptq --minutes",
         "gpu --minutes",
         "testbed train --seconds",
         "tune --timeout",
@@ -176,7 +183,7 @@ def test_an_empty_value_is_no_default_and_no_working_folder(name: str, capsys: p
 
 
 def test_these_options_say_that_they_may_be_empty() -> None:
-    assert {name for name, (_, action) in OPTIONS.items() if action.type is str} == MAY_BE_EMPTY
+    assert {name for name, (_, action) in OPTIONS.items() if action.type in (str, any_names)} == MAY_BE_EMPTY
 
 
 @pytest.mark.parametrize("name", WORD_OPTIONS)

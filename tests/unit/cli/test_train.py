@@ -4,7 +4,7 @@ import pytest
 
 from lords_bench.cli import main
 from lords_bench.cli.parser import build_parser
-from lords_bench.cli.train import settings_of
+from lords_bench.cli.train import train_settings
 from tiny_models import save_tiny_llama
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning")
@@ -37,6 +37,6 @@ def test_a_refusal_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
 def test_each_mode_has_its_own_learning_rate(mode: str, rate: float) -> None:
     arguments = build_parser().parse_args(["train", mode, "model", "--data", "a.txt", "--out", "out"])
 
-    settings = settings_of(arguments)
+    settings = train_settings(arguments)
 
     assert (settings.mode, settings.learning_rate, settings.data) == (mode, rate, ("a.txt",))

@@ -13,8 +13,8 @@ import yaml
 
 from architecture.import_map import ROOT
 from architecture.test_lock import LOCK, pins
+from lords_bench.cli.gate.static_layer import predicted_text
 from lords_bench.cli.parser import build_parser
-from lords_bench.gate_cli.static_layer import predicted_text
 from lords_bench.kernels.common.budget import COUNTED_WITH_TRITON
 from lords_bench.records import read_records
 from lords_bench.records.fingerprint import Fingerprint

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from architecture.import_map import ROOT
+from lords_bench.cli.gate import static_layer
 from lords_bench.cli.parser import build_parser
 from lords_bench.errors import RecordError, StoreError, UsageError
 from lords_bench.gate.finding import LayerResult, Level, Located, exit_code
 from lords_bench.gate.static import compare_static
-from lords_bench.gate_cli import static_layer
 from lords_bench.records.fingerprint import Fingerprint, MachineCode
 from lords_bench.records.lines import folder_lock
 from lords_bench.records.status import Status

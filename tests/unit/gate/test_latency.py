@@ -10,11 +10,11 @@ import pytest
 
 from gate_builders import latency_process
 from latency_builders import make_case
+from lords_bench.cli.gate import latency_layer
 from lords_bench.errors import UsageError
 from lords_bench.gate.benchmarks import not_timed
 from lords_bench.gate.finding import LayerResult, Level, exit_code
 from lords_bench.gate.latency import compare_latency, judge_latency, open_cases
-from lords_bench.gate_cli import latency_layer
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.status import Status
 from lords_bench.spec.latency import LatencyCase
@@ -143,7 +143,7 @@ def test_only_cases_that_are_open_are_timed_again_and_on_both_sides() -> None:
             )
         )
 
-    arguments = argparse.Namespace(processes=3, retries=1, save=None, believe="")
+    arguments = argparse.Namespace(processes=3, retries=1, save=None, believe=())
     result = latency_layer.judged_sides(
         lambda wanted: collect("head", wanted), lambda wanted: collect("base", wanted), arguments
     )

@@ -4,9 +4,9 @@ from itertools import product
 
 import torch
 
+from lords_bench.cli.kernels import check_rows
 from lords_bench.kernel_check import CheckResult, case_grid
 from lords_bench.kernel_check.cases import DTYPES, RANKS, WIDE_RANK
-from lords_bench.kernel_cli import check_rows
 from lords_bench.records.status import Status
 
 

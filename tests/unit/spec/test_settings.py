@@ -7,9 +7,9 @@ import pytest
 
 from lords_bench.errors import LordsBenchError
 from lords_bench.spec import QuantSpec
+from lords_bench.spec.training import TrainSettings
 from lords_bench.suites.testbed.train import TestbedRecipe
 from lords_bench.timing.comparison import Policy
-from lords_bench.training.settings import TrainSettings
 
 SETTINGS: tuple[Any, ...] = (
     QuantSpec(method="lords", rank=16),

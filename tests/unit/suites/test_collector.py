@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from architecture.import_map import ROOT
+from lords_bench.cli.gate.latency_layer import read_benchmark_json, side_of
 from lords_bench.errors import RecordError
-from lords_bench.gate_cli.latency_layer import read_benchmark_json, side_of
 from lords_bench.records.codec import decode_noun
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.status import Status

@@ -176,11 +176,8 @@ def test_the_commands_write_records_and_a_page_and_go_on(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ptq", "--bits", "4,3"], "--bits 4,3: a cost is that of one number of bits"),
         (["ptq", "--methods", "gptq"], "need calibration"),
-        (["step", "--methods", "lords"], "--methods: a step is always that of LoRDS and of QLoRA"),
-        (["ptq", "--regimes", "cold"], "--regimes belongs to the latency suite"),
-        (["latency", "--scale", "2"], "--scale belongs to the suites ptq and step"),
+        (["ptq", "--name", "../elsewhere"], "--name '../elsewhere' cannot name a folder"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

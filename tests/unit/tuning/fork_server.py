@@ -18,9 +18,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import lords_bench.cli.tune.progress
 import lords_bench.timing.fake
-import lords_bench.timing.protocol
-import lords_bench.tuning_progress  # noqa: F401
+import lords_bench.timing.protocol  # noqa: F401
 from lords_bench.cli import main
 from lords_bench.isolate import ProcessGroup, join_group
 from lords_bench.tuning import plan, tuner, worker  # noqa: F401

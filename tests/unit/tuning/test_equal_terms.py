@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from lords_bench.cli.tune import ordered_tasks
+from lords_bench.cli.tune.asked import candidates
 from lords_bench.kernels.blockwise import space as blockwise
 from lords_bench.kernels.blockwise_gemm import space as blockwise_gemm
 from lords_bench.kernels.rank_expanded import space as rank_expanded
@@ -16,8 +18,6 @@ from lords_bench.kernels.scale_tile_gemm import space as scale_tile_gemm
 from lords_bench.records.tuned import Problem
 from lords_bench.tuning.plan import DEFAULT_KERNELS, FAKE_MACHINE
 from lords_bench.tuning.problems import block_problems, lords_problem
-from lords_bench.tuning_cli import ordered_tasks
-from lords_bench.tuning_cli.asked import candidates
 from lords_bench.visit.plan import plan
 
 
@@ -83,7 +83,7 @@ def test_a_budget_that_ends_early_has_tuned_the_first_kernel_of_every_format() -
 def test_no_tuning_step_of_a_visit_leaves_a_kernel_out() -> None:
     steps = [step for step in plan("cuda", Path("out")) if step.name.startswith("tune")]
     parser = argparse.ArgumentParser()
-    from lords_bench.tuning_cli import add_parser
+    from lords_bench.cli.tune import add_parser
 
     add_parser(parser.add_subparsers())
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lords_bench.cli.tune import _routes
+from lords_bench.cli.tune.asked import candidates, problems_of
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import make_case
 from lords_bench.kernels.common.operands import level_table
@@ -27,8 +29,6 @@ from lords_bench.tuning.code import request_of
 from lords_bench.tuning.kernel_candidates import candidate_maker
 from lords_bench.tuning.plan import DEFAULT_KERNELS, FAKE_MACHINE, make_task
 from lords_bench.tuning.problems import block_problems, lords_problem
-from lords_bench.tuning_cli import _routes
-from lords_bench.tuning_cli.asked import candidates, problems_of
 from tuned_builders import make_entry
 
 N, K = 48, 300

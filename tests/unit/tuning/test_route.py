@@ -1,13 +1,12 @@
 """The choice between kernels: their winners in one comparison, from rows to the entry that `explain` names."""
 
-import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lords_bench import explain_cli
+from lords_bench.cli.parser import build_parser
 from lords_bench.errors import DeviceError
 from lords_bench.kernels.common.without_memory import weight_without_memory
 from lords_bench.products.route import kernels_for
@@ -82,9 +81,8 @@ def run(folder: Path, process: Process, todo: list[Task | RouteTask]) -> list[Fi
 
 
 def explained(capsys: pytest.CaptureFixture[str], folder: Path, m: int) -> dict[str, str]:
-    parser = argparse.ArgumentParser()
-    explain_cli.add_parser(parser.add_subparsers())
-    arguments = parser.parse_args(["explain", str(m), "1024", "1024", "--device", "fake", "--tables", str(folder)])
+    words = ["explain", str(m), "1024", "1024", "--device", "fake", "--tables", str(folder)]
+    arguments = build_parser().parse_args(words)
     assert arguments.run(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     return {line[:14].strip(): line[14:].strip() for line in lines}

@@ -1,0 +1,255 @@
+"""`lords-bench bench latency`: time LoRDS and its baselines on layers of models, keep the records, write the report."""
+
+import dataclasses
+import os
+import uuid
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self, get_args
+
+from lords_bench.cli.bench.common import GridSettings, opened, pages_of, records_of
+from lords_bench.cli.models import choose_device
+from lords_bench.cli.output import say
+from lords_bench.cli.report import print_latency
+from lords_bench.errors import UsageError
+from lords_bench.records.measurement import Regime
+from lords_bench.records.status import Status
+from lords_bench.records.store import NounStore
+from lords_bench.spec.numbers import COUNTS, MINUTES
+from lords_bench.spec.options import names, option
+from lords_bench.terminal import Console
+
+if TYPE_CHECKING:
+    from lords_bench.records.environment import Environment
+    from lords_bench.records.latency import LatencyRecord, LatencyRun
+    from lords_bench.spec.latency import LatencyCase, LatencySuite
+    from lords_bench.suites.latency_run import Workbench
+    from lords_bench.timing.device import Device
+
+LATENCY = "latency"
+SEED = 0
+Policy = Literal["quick", "full"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencySettings(GridSettings):
+    """Times LoRDS and every baseline that is installed on layers of models, and writes a report.
+
+    Complete cases are kept: an interrupted run goes on where it stopped.
+    """
+
+    fake: bool = option("made-up numbers of a fake GPU, to try the software", default=False)
+    models: tuple[str, ...] | None = option("layers of these models only", names, default=None)
+    m: tuple[int, ...] | None = option("these numbers of tokens only", COUNTS, default=None)
+    regimes: tuple[str, ...] | None = option("of cold, hot, eager (default: all; CPU: eager)", names, default=None)
+    kernels: tuple[str, ...] = option("LoRDS kernels by themselves too", names, default=())
+    blocks: tuple[int, ...] | None = option("these block sizes only", COUNTS, default=None)
+    policy: Policy | None = option("how precisely (default: full with --full)", default=None)
+    minutes: float | None = option("begin nothing more after so long", MINUTES, default=None)
+
+    @property
+    def policy_name(self) -> Policy:
+        """The sampling rules, resolved."""
+        return self.policy or ("full" if self.full else "quick")
+
+
+def bench_latency(settings: LatencySettings) -> int:
+    """Runs the suite and prints the verdict and the report's path."""
+    from lords_bench.records.latency import LatencyRecord
+    from lords_bench.suites.latency_run import run_latency
+
+    regimes = _regimes(settings.regimes)
+    if settings.kernels:
+        from lords_bench.products.registry import named_kernel
+
+        for kernel in settings.kernels:
+            named_kernel(kernel)
+    if settings.only_list:
+        suite = _suite(settings, on_gpu=settings.fake or settings.device == "cuda")
+        say("\n".join(case.case_id for case in suite.cases))
+        return 0
+    # A library that looks for code on the hub while a benchmark runs would be timed with the network.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    console = Console(stderr=True)
+    run, workbench, suite, default_regimes = _prepare(settings, console)
+    regimes = regimes or default_regimes
+    run = dataclasses.replace(run, planned_comparisons=len(suite.cases) * len(regimes))
+    path = records_of(settings, run.environment, LATENCY)
+    with (
+        opened(NounStore(path, LatencyRecord), console) as store,
+        Progress(run.planned_comparisons, console=console) as watcher,
+    ):
+        left_out = run_latency(
+            suite,
+            run,
+            workbench=workbench,
+            regimes=regimes,
+            store=store,
+            watcher=watcher,
+            kernels=settings.kernels,
+            seconds=None if settings.minutes is None else 60 * settings.minutes,
+            resume=not settings.fresh,
+        )
+    if left_out:
+        console.print(
+            f"{left_out} of {run.planned_comparisons} comparisons were not reached; the same command goes on with them",
+            style="yellow",
+        )
+    if settings.no_page:
+        say(f"Records: {path}")
+        return 0
+    try:
+        print_latency(path, pages_of(settings, path))
+    except ModuleNotFoundError as error:
+        # A machine that only measures may lack what draws pages; the records are what the run was for.
+        say(f"Records: {path}; no page is made here, {error.name} is not installed: run 'lords-bench report' elsewhere")
+    return 0
+
+
+def _prepare(
+    settings: LatencySettings, console: Console
+) -> "tuple[LatencyRun, Workbench, LatencySuite, tuple[Regime, ...]]":
+    """What is run, on what, and the regimes that the device is timed in by default."""
+    from lords_bench.suites.latency_run import CPU_REGIMES, GPU_REGIMES
+    from lords_bench.timing.comparison import FULL, QUICK
+    from lords_bench.timing.probe import probe_environment
+
+    policy = FULL if settings.policy_name == "full" else QUICK
+    if settings.fake:
+        from lords_bench.suites.latency_fake import DEVICE_NAME, PEAKS, FakeWorkbench
+
+        suite = _suite(settings, on_gpu=True)
+        environment = dataclasses.replace(probe_environment(), device="cuda", gpu_name=DEVICE_NAME)
+        run = _run(settings, suite, environment, dtype="bfloat16", is_fake=True)
+        return dataclasses.replace(run, peaks=PEAKS), FakeWorkbench(policy=policy, seed=SEED), suite, GPU_REGIMES
+    import torch
+
+    from lords_bench.suites.latency_torch import TorchWorkbench
+
+    kind = choose_device(settings.device)
+    suite = _suite(settings, on_gpu=kind == "cuda")
+    environment = probe_environment(kind)
+    dtype = torch.bfloat16 if kind == "cuda" else torch.float32
+    device = device_of(kind)
+    run = _run(settings, suite, environment, dtype="bfloat16" if kind == "cuda" else "float32", is_fake=False)
+    with console.status("measuring what the device can reach"):
+        run = dataclasses.replace(run, peaks=device.peaks, facts=_facts(device))
+    workbench = TorchWorkbench(device, place=torch.device(kind), dtype=dtype, policy=policy, seed=SEED)
+    return run, workbench, suite, GPU_REGIMES if kind == "cuda" else CPU_REGIMES
+
+
+def device_of(kind: str) -> "Device":
+    """What times on `cuda` or `cpu`."""
+    if kind == "cuda":
+        from lords_bench.timing.cuda import CudaDevice
+
+        return CudaDevice()
+    from lords_bench.timing.cpu import CpuDevice
+
+    return CpuDevice()
+
+
+def _suite(settings: LatencySettings, *, on_gpu: bool) -> "LatencySuite":
+    from lords_bench.suites.latency import LATENCY_CPU, LATENCY_FULL, LATENCY_QUICK, select_cases
+
+    suite = (LATENCY_FULL if settings.full else LATENCY_QUICK) if on_gpu else LATENCY_CPU
+    return select_cases(suite, models=settings.models, bits=settings.bits, m=settings.m, blocks=settings.blocks)
+
+
+def _run(
+    settings: LatencySettings,
+    suite: "LatencySuite",
+    environment: "Environment",
+    *,
+    dtype: str,
+    is_fake: bool,
+) -> "LatencyRun":
+    from lords_bench.records.latency import LatencyRun
+    from lords_bench.records.measurement import Peaks
+    from lords_bench.suites.baselines.versions import installed_versions
+    from lords_bench.suites.tables_hash import tables_sha256
+
+    return LatencyRun(
+        run_id=uuid.uuid4().hex[:12],
+        size=suite.size,
+        is_fake=is_fake,
+        policy=settings.policy_name,
+        libraries=installed_versions(),
+        facts=(),
+        peaks=Peaks(),
+        dtype=dtype,  # type: ignore[arg-type]
+        tables_sha256=None if is_fake or environment.device == "cpu" else tables_sha256(),
+        planned_comparisons=len(suite.cases),
+        environment=environment,
+        command=settings.command,
+        seed=SEED,
+    )
+
+
+def _facts(device: "Device") -> tuple[tuple[str, str], ...]:
+    """What the machine says about itself and what that means for trust, sorted by topic."""
+    from lords_bench.timing.trust import cpu_findings, gpu_findings
+
+    findings = {f"host: {finding.topic}": finding for finding in cpu_findings()}
+    if device.timer == "cuda-events":
+        from lords_bench.timing.cuda import CudaDevice
+
+        assert isinstance(device, CudaDevice)
+        missing = device.notes[0] if device.notes else None
+        findings |= {f"GPU: {finding.topic}": finding for finding in gpu_findings(device.nvml, missing=missing)}
+    return tuple(
+        (topic, f"{finding.found} ({finding.concern})" if finding.concern else finding.found)
+        for topic, finding in sorted(findings.items())
+    )
+
+
+def _regimes(asked: tuple[str, ...] | None) -> tuple[Regime, ...] | None:
+    unknown = [name for name in asked or () if name not in get_args(Regime)]
+    if unknown:
+        raise UsageError(f"unknown regime {unknown[0]!r}; known: {', '.join(get_args(Regime))}")
+    return None if asked is None else tuple(regime for regime in get_args(Regime) if regime in asked)
+
+
+class Progress:
+    """A bar with the time left on a terminal, one line per comparison elsewhere; as a context manager."""
+
+    def __init__(self, total: int, *, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        self._console = console
+        self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=total)
+        self._total, self._ended = total, 0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def begin(self, case: "LatencyCase", regime: Regime) -> None:
+        """The comparison is being made from now on."""
+        self._bar.update(self._task, description=f"{case.case_id} {regime}")
+
+    def end(self, case: "LatencyCase", regime: Regime, records: "tuple[LatencyRecord, ...] | None") -> None:
+        """The comparison has these records; None where an earlier run had made it."""
+        self._ended += 1
+        self._bar.advance(self._task)
+        if records is None:
+            return
+        for record in records:
+            if record.status not in (Status.OK, Status.UNSUPPORTED):
+                what = f"{case.case_id} {regime} {record.method}: {record.status}: {record.reason}"
+                self._console.print(what, style="yellow")
+        if not self._console.is_terminal:
+            self._console.print(f"[{self._ended}/{self._total}] {case.case_id} {regime}")
