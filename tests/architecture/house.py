@@ -96,8 +96,8 @@ def page() -> str:
     sizes = "\n".join(size_lines())
     return f"""# The house
 
-Made by `python tests/architecture/house.py`. A room is a folder or file of `lords_bench/`, an arrow an import; everybody
-may import {" and ".join(f"`{name}`" for name in GROUND)}. An arrow that a longer way replaces is not drawn.
+Made by `python tests/architecture/house.py`. A room is a folder or file of `lords_bench/`, an arrow an import;
+everybody may import {" and ".join(f"`{name}`" for name in GROUND)}. An arrow that a longer way replaces is not drawn.
 
 {chr(10).join(map_lines(rooms))}
 
