@@ -53,8 +53,11 @@ class _Threads:
     def __init__(self) -> None:
         self.groups: set[ProcessGroup] = set()
         self.stopped = threading.Event()
+        self.cause: BaseException | None = None
 
-    def stop(self) -> None:
+    def stop(self, cause: BaseException) -> None:
+        if not self.stopped.is_set():
+            self.cause = cause
         self.stopped.set()
         for group in tuple(self.groups):
             group.signal(signal.SIGKILL)
@@ -212,17 +215,18 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], *, threa
             if shared.stopped.is_set():
                 raise CancelledError
             return work(item)
-        except BaseException:
-            shared.stop()
+        except BaseException as error:
+            shared.stop(error)
             raise
 
     with ThreadPoolExecutor(threads, initializer=setattr, initargs=(_local, "threads", shared)) as pool:
         try:
             yield from pool.map(one, items)
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001  (it is raised again, or what caused it)
             pool.shutdown(wait=False, cancel_futures=True)
-            shared.stop()
-            raise
+            shared.stop(error)
+            # An item that was cancelled for another's sake may come before it.
+            raise shared.cause or error from None
 
 
 def python_environment(**changes: str) -> dict[str, str]:

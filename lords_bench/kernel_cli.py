@@ -1,6 +1,7 @@
 """`lords-bench kernels`: the kernels' machine code without a GPU (`--static`), or their results (`--check`).
 
-Results are those of this machine's GPU, or of one that is not there: compiled for it and executed in an emulator.
+Results are those of this machine's GPU, or of one that is not there: compiled for it and executed in an emulator, which
+also counts what a product executes (`--profile`, in `profile_cli.py`).
 """
 
 import argparse
@@ -13,23 +14,21 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from lords_bench import profile_cli
 from lords_bench.errors import UsageError
 from lords_bench.records.status import Status
 from lords_bench.spec.numbers import WORKERS
 
 if TYPE_CHECKING:
     from lords_bench.kernel_check import CheckResult
-    from lords_bench.kernel_check.isolated import Command
     from lords_bench.records.check import CheckTool
-    from lords_bench.static.tables import TextTable
-    from lords_bench.terminal import Console
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command; its `run` default takes the parsed arguments and returns the exit code."""
     parser = subparsers.add_parser(
         "kernels",
-        help="read the kernels' machine code, or check them on a GPU or in an emulator",
+        help="read the kernels' machine code, check them on a GPU or in an emulator, or profile a product in it",
         description="Exit code 0: everything within budget or correct; 1: not; 2: it could not be tried.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
@@ -38,12 +37,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     what.add_argument("--check", action="store_true", help="compare every kernel with float64")
     what.add_argument("--sanitize", action="store_true", help="memcheck and racecheck on one small case per kernel")
+    profile_cli.add_arguments(parser, what)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="keep what --check and --sanitize find below DIR/records"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of records: --check and --sanitize keep what they find below DIR/records, --profile looks there "
+        "for measurements (default: reports)",
     )
     parser.add_argument("--only", type=str, metavar="TEXT", default="", help="kernels whose name contains TEXT")
     parser.add_argument(
-        "--device", metavar="NAME", help="for --check: emulated-sm_90 and its like, in place of this machine's GPU"
+        "--device",
+        metavar="NAME",
+        help="for --check and --profile: emulated-sm_90 and its like, in place of this machine's GPU",
     )
     parser.add_argument("--targets", metavar="NAME", nargs="+", help="architectures for --static, as sm_90 or gfx942")
     parser.add_argument("--workers", type=WORKERS, metavar="N", help="processes at a time (default: one per core)")
@@ -58,8 +64,14 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: unknown target, device or kernel, or no GPU to check on.
     """
+    if arguments.profile is not None:
+        return profile_cli.run(arguments)
+    if arguments.gpu is not None:
+        raise UsageError(f"--gpu {arguments.gpu} goes with --profile, which predicts a time on it; leave it out")
     if arguments.device is not None and not arguments.check:
-        raise UsageError(f"--device {arguments.device} goes with --check; name architectures of --static by --targets")
+        raise UsageError(
+            f"--device {arguments.device} goes with --check and --profile; name architectures of --static by --targets"
+        )
     if arguments.static:
         return run_static(
             only=arguments.only, targets=arguments.targets, workers=arguments.workers, cache_dir=arguments.cache
@@ -102,7 +114,7 @@ def run_static(
             chosen, workers=workers, cache_dir=cache_dir, on_result=lambda _result: progress.advance(task)
         )
     for make in (tables.machine_code_table, tables.bounds_table, tables.amd_table, tables.failures_table):
-        _print(console, make(reports))
+        console.print_table(make(reports))
     outside = {(report.label, report.target): "; ".join(report.violations) for report in reports if report.violations}
     installed = version("triton")
     excused = known_exceptions(installed)
@@ -122,13 +134,13 @@ class _Place:
 
     Attributes:
         words: behind "Kernels against float64".
-        worker: a kernel and its first case to the command line of a worker.
+        worker: the command line of a worker.
         emulated: the target that is emulated; None is a GPU.
         not_counted: kinds of the emulator's faults that are not held against a kernel, with the reason.
     """
 
     words: str
-    worker: "Command"
+    worker: list[str]
     emulated: str | None = None
     not_counted: tuple[str, ...] = ()
 
@@ -145,7 +157,7 @@ def _place(device: str | None) -> _Place:
         from lords_bench.kernel_check.isolated import worker_command
 
         _require_cuda()
-        return _Place(words=f"on {torch.cuda.get_device_name()}", worker=worker_command)
+        return _Place(words=f"on {torch.cuda.get_device_name()}", worker=worker_command())
     from lords_bench.emulator.faults import FaultKind
     from lords_bench.emulator.target import emulated_gpu
     from lords_bench.kernel_check.emulated import emulated_command, excuse
@@ -185,7 +197,7 @@ def run_check(
     """
     from rich.progress import Progress
 
-    from lords_bench.kernel_check.isolated import cases_of, check_isolated
+    from lords_bench.kernel_check.isolated import check_isolated, queue
     from lords_bench.static.tables import TextTable
     from lords_bench.terminal import Console
 
@@ -193,24 +205,24 @@ def run_check(
     kernels = _kernels(only)
     console = Console()
     with _Kept(out, command, place) as kept, Progress(console=console, transient=True) as progress:
-        first = {kernel: kept.settled(kernel) for kernel in kernels}
-        total = sum(len(cases_of(kernel)) for kernel in kernels)
-        task = progress.add_task("checking", total=total, completed=sum(first.values()))
+        jobs = queue(kernels)
+        done = kept.settled() & {(job.kernel, job.case) for job in jobs}
+        task = progress.add_task("checking", total=len(jobs), completed=len(done))
 
         def on_result(result: "CheckResult") -> None:
             kept.add("float64", result.kernel, result.case, result.status, result.reason, result.worst)
             progress.advance(task)
 
-        results = check_isolated(kernels, workers=workers, command=place.worker, first=first, on_result=on_result)
+        results = check_isolated(kernels, workers=workers, command=place.worker, done=done, on_result=on_result)
     title = f"Kernels against float64 {place.words}"
     columns = ("kernel", "bits", "dtype", "ok", "refused", "wrong", "worst error / bound")
-    _print(console, TextTable(title=title, columns=columns, rows=check_rows(results)))
+    console.print_table(TextTable(title=title, columns=columns, rows=check_rows(results)))
     wrong = [result for result in results if result.status not in (Status.OK, Status.UNSUPPORTED)]
     for result in wrong:
         console.print(f"{result.kernel} {result.case}: {result.status}: {result.reason}", soft_wrap=True)
     for reason in place.not_counted:
         console.print(f"not counted: {reason}", soft_wrap=True)
-    earlier = f", {sum(first.values())} more in an earlier run" if sum(first.values()) else ""
+    earlier = f", {len(done)} more in an earlier run" if done else ""
     console.print(f"{len(results)} checks, {len(wrong)} wrong{earlier}")
     return 1 if wrong else 0
 
@@ -289,17 +301,14 @@ class _Kept:
         if self._store is not None:
             self._store.close()
 
-    def settled(self, kernel: str) -> int:
-        """How many of a kernel's first cases an earlier run has settled."""
-        from lords_bench.kernel_check.cases import case_name
-        from lords_bench.kernel_check.isolated import cases_of
+    def settled(self) -> set[tuple[str, str]]:
+        """(kernel, case) that an earlier run has settled."""
         from lords_bench.records.check import check_key, checked
 
         if self._store is None:
-            return 0
+            return set()
         done = checked(self._store.records, check_key(self._environment, self._emulated))
-        names = [case_name(**case) for case in cases_of(kernel)]
-        return next((place for place, name in enumerate(names) if ("float64", kernel, name) not in done), len(names))
+        return {(kernel, case) for tool, kernel, case in done if tool == "float64"}
 
     def add(
         self, tool: "CheckTool", kernel: str, case: str, status: Status, reason: str | None, worst: float | None
@@ -333,14 +342,3 @@ def check_rows(results: "tuple[CheckResult, ...]") -> tuple[tuple[str, ...], ...
         fine = counts[Status.OK], counts[Status.UNSUPPORTED]
         rows.append((*names, *map(str, (*fine, counts.total() - sum(fine))), "" if worst is None else f"{worst:.3f}"))
     return tuple(rows)
-
-
-def _print(console: "Console", table: "TextTable") -> None:
-    from rich.table import Table
-
-    if not table.rows:
-        return
-    printed = Table(*table.columns, title=table.title, title_justify="left")
-    for cells in table.rows:
-        printed.add_row(*cells)
-    console.print(printed)

@@ -1,7 +1,7 @@
 """`PreparedWeight`: a LoRDS weight as the operators take it, made once from what is stored.
 
-On a GPU it adds what kernels read besides the stored tensors: factors padded to a rank of 16, 32 or 64, levels as a
-decoder's table, A in the column order of the integer path, and the counters of the split-K reduction. On a CPU the
+On a GPU it adds what kernels read besides the stored tensors: factors padded to a rank of 16, 32, 64 or 128, levels as
+a decoder's table, A in the column order of the integer path, and the counters of the split-K reduction. On a CPU the
 stored tensors suffice. It is a plain bundle of tensors: `torch.compile` and CUDA graphs see nothing else.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DECODERS: tuple["Decoder", ...] = ("grid7", "table16", "uniform", "table")
 REFERENCE = -1
 
-MAX_KERNEL_RANK = 64
+MAX_KERNEL_RANK = 128
 _ROWS_PER_COUNTER = 16
 
 

@@ -8,14 +8,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lords_bench.errors import reason_of
 from lords_bench.isolate import run, side_by_side
 from lords_bench.kernel_check.cases import case_name
-from lords_bench.kernel_check.isolated import cases_of
+from lords_bench.kernel_check.isolated import cases_of, worker_command
 from lords_bench.records.check import CheckTool
 from lords_bench.records.status import Status
 
@@ -110,7 +109,7 @@ def watch(tool: CheckTool, kernel: str, *, program: str | None, case_seconds: fl
 
 def worker(kernel: str) -> list[str]:
     """The command that is watched: the first case of a kernel, on the current CUDA device."""
-    return [sys.executable, "-m", "lords_bench.kernel_check.isolated", kernel, "0", "1"]
+    return worker_command(f"{kernel} 0")
 
 
 def judged(exit_code: int, output: str) -> tuple[Status, str | None]:

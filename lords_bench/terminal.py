@@ -5,12 +5,29 @@ move the cursor, write into the clipboard or end a command in `MarkupError`. Eve
 those in tables included, is shown as it is, with `�` for what acts instead of being seen.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 from rich import console
+from rich.table import Table
 from rich.text import Text
 
 from lords_bench.text import visible
+
+
+class TitledTable(Protocol):
+    """A table as text."""
+
+    @property
+    def title(self) -> str:
+        """Above it."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Their heads."""
+
+    @property
+    def rows(self) -> tuple[tuple[str, ...], ...]:
+        """Cells."""
 
 
 class Console(console.Console):
@@ -22,3 +39,12 @@ class Console(console.Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """A string as text; rich calls this for each that it prints."""
         return super().render_str(visible(text), **options)
+
+    def print_table(self, table: TitledTable) -> None:
+        """Print a table, unless it has no rows."""
+        if not table.rows:
+            return
+        printed = Table(*table.columns, title=table.title, title_justify="left")
+        for cells in table.rows:
+            printed.add_row(*cells)
+        self.print(printed)

@@ -5,7 +5,7 @@ factors per method that are plausible and nothing more. Records made here say so
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from lords_bench.records.measurement import Peaks, Regime
@@ -52,6 +52,9 @@ class FakeWorkbench:
 
     def __init__(self, *, policy: Policy, seed: int = 0) -> None:
         self._policy, self._seed = policy, seed
+
+    def prewarm(self, wanted: Sequence[tuple[LatencyCase, str]]) -> None:
+        """Nothing: no kernel is launched."""
 
     def time(self, case: LatencyCase, regime: Regime, methods: tuple[str, ...]) -> Timed:
         """All methods of one case in one regime, in the same rounds."""

@@ -5,7 +5,7 @@ one that makes numbers up. What a method cannot do is a record with its status a
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -56,6 +56,10 @@ class Timed:
 
 class Workbench(Protocol):
     """Builds and times the methods of a case."""
+
+    def prewarm(self, wanted: Sequence[tuple[LatencyCase, str]]) -> None:
+        """Compile what each (case, method) will launch, so that no comparison waits for a compiler."""
+        ...
 
     def time(self, case: LatencyCase, regime: Regime, methods: tuple[str, ...]) -> Timed:
         """All methods of one case in one regime, in the same rounds."""
@@ -110,6 +114,8 @@ def run_latency(  # noqa: PLR0913  (options after the star)
     """
     done = completed_comparisons(store.records, run.run_key) if resume else frozenset()
     begin, left_out = now_s(), 0
+    open_cases = [case for case in suite.cases if any((case.case_id, regime) not in done for regime in regimes)]
+    workbench.prewarm([(case, method) for case in open_cases for method in methods_for(case, kernels=kernels)])
     for case in suite.cases:
         for regime in regimes:
             if (case.case_id, regime) in done:

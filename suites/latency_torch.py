@@ -1,5 +1,7 @@
 """The workbench of a real device: methods are built with torch, checked against float64, and timed together."""
 
+from collections.abc import Sequence
+
 import torch
 
 from lords_bench.errors import LordsBenchError, reason_of
@@ -7,6 +9,7 @@ from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.spec.latency import DENSE, LatencyCase
 from lords_bench.suites.baselines.check import Checked, as_candidate
+from lords_bench.suites.baselines.prewarm import prewarm
 from lords_bench.suites.baselines.problem import Problem, Way
 from lords_bench.suites.baselines.registry import builder
 from lords_bench.suites.latency_run import Built, Timed
@@ -14,6 +17,7 @@ from lords_bench.timing.comparison import Policy
 from lords_bench.timing.device import Device
 from lords_bench.timing.failure import failure_of
 from lords_bench.timing.protocol import compare
+from lords_bench.tuning.keys import machine_of
 
 
 class TorchWorkbench:
@@ -31,6 +35,12 @@ class TorchWorkbench:
         self, device: Device, *, place: torch.device, dtype: torch.dtype, policy: Policy, seed: int = 0
     ) -> None:
         self._device, self._place, self._dtype, self._policy, self._seed = device, place, dtype, policy, seed
+
+    def prewarm(self, wanted: Sequence[tuple[LatencyCase, str]]) -> None:
+        """Compile in parallel processes what each (case, method) will launch; on a CPU there is nothing to compile."""
+        machine = machine_of(torch.empty(0, device=self._place).device)
+        if machine is not None:
+            prewarm(wanted, dtype=self._dtype, machine=machine)
 
     @torch.no_grad()
     def time(self, case: LatencyCase, regime: Regime, methods: tuple[str, ...]) -> Timed:

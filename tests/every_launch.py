@@ -16,7 +16,7 @@ TRAINING = ("factor_gradients", "input_gradient", "dequantize", "fake_quantize")
 KERNELS = (*LORDS, *BLOCKS, "qlora_fused", *TRAINING)
 
 # Ranks as kernels pad them, and one that none takes.
-RANKS = (16, 32, 64, 128)
+RANKS = (16, 32, 64, 128, 256)
 BLOCK_SIZES = (16, 32, 64, 128, 256, 512)
 # A layer with room for every tile, and one with an edge everywhere.
 LAYERS = ((4096, 4096), (4100, 4028))

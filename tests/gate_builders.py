@@ -7,6 +7,7 @@ from typing import Any
 from latency_builders import BRIEF, make_latency, make_run
 from lords_bench.gate.finding import Located
 from lords_bench.records import AccuracySamples, BenchRecord
+from lords_bench.records.accesses import KernelAccesses, MemoryUse
 from lords_bench.records.codec import encode_line
 from lords_bench.records.fingerprint import Fingerprint, MachineCode, Toolchain
 from lords_bench.records.latency import LatencyRecord
@@ -70,6 +71,18 @@ def uncompiled(**changes: Any) -> Fingerprint:
     return replace(
         make_fingerprint(**changes), status=Status.COMPILE_ERROR, reason="CompilationError: no such name", code=None
     )
+
+
+def make_accesses(**changes: Any) -> KernelAccesses:
+    """Of one kernel: a load from global memory, and one from shared memory with a conflict."""
+    use = {"function": "scale_tile_kernel", "kind": "load"}
+    shared = MemoryUse(**use, space="shared", tensor=None, requests=8, units=16, fewest_units=8)
+    codes = MemoryUse(**use, space="global", tensor="packed_ptr", requests=8, units=128, fewest_units=128)
+    fields: dict[str, Any] = {
+        "kernel": "scale_tile", "problem": "m16-n256-k512-b4-r16-bfloat16", "target": "sm_90", "triton": "3.9.0",
+        "status": Status.OK, "reason": None, "uses": (codes, shared),
+    }  # fmt: skip
+    return KernelAccesses(**{**fields, **changes})
 
 
 def pinned(*fingerprints: Fingerprint) -> list[Located[Fingerprint]]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from cost_builders import make_check, make_ptq, make_step
-from gate_builders import make_fingerprint, uncompiled
+from gate_builders import make_accesses, make_fingerprint, uncompiled
 from latency_builders import make_latency, make_measurement
 from lifecycle_builders import make_run
 from lords_bench.records import Status
@@ -68,6 +68,7 @@ def every_noun() -> tuple[Any, ...]:
         make_ptq(shape=(4, 8), held_bytes=1, peak_bytes=2),
         make_step("lords", 4.0),
         make_fingerprint(),
+        make_accesses(),
         uncompiled(),
         make_entry(),
         *_tuning(),

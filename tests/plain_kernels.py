@@ -57,3 +57,10 @@ def count_values(x_ptr, counts_ptr, BLOCK: tl.constexpr):
     """A histogram by atomics."""
     places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     tl.atomic_add(counts_ptr + tl.load(x_ptr + places), 1, sem="relaxed")
+
+
+@triton.jit
+def copy_square(x_ptr, y_ptr, TRANSPOSED: tl.constexpr, N: tl.constexpr):
+    """y = x or xᵀ, where each lane has the next element of y."""
+    places = tl.arange(0, N * N)
+    tl.store(y_ptr + places, tl.load(x_ptr + ((places % N) * N + places // N if TRANSPOSED else places)))

@@ -15,7 +15,7 @@ import triton.language as tl
 from lords_bench.kernels.common.decode import decode_words, load_joined, load_table, load_words
 from lords_bench.kernels.common.layout import k_block, plane_count, position_count
 from lords_bench.kernels.common.split_k import last_arrival, sum_partials
-from lords_bench.kernels.common.tiles import load_transposed, local_rows
+from lords_bench.kernels.common.tiles import load_transposed, local_rows, tiles_of
 
 
 @triton.jit
@@ -24,8 +24,8 @@ def blockwise_kernel(
     M, N, K, tiles_per_program, x_stride_m, x_stride_k, y_stride_m,
     K_BLOCKS: tl.constexpr, SCALES_PER_ROW: tl.constexpr, BLOCK: tl.constexpr, BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCKS_K: tl.constexpr, BITS: tl.constexpr, DECODER: tl.constexpr, LEVEL_UNIT: tl.constexpr,
-    HAS_ZERO: tl.constexpr, EVEN_N: tl.constexpr, EVEN_K: tl.constexpr, HAS_BIAS: tl.constexpr,
-    LAST_SUMS: tl.constexpr, AT_ONCE: tl.constexpr,
+    HAS_ZERO: tl.constexpr, EVEN_N: tl.constexpr, EVEN_GROUPS: tl.constexpr, EVEN_K: tl.constexpr,
+    HAS_BIAS: tl.constexpr, LAST_SUMS: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
     """Grid: (K chunks, N groups, M tiles). BLOCK inputs share a scale; it divides a K block or is a multiple of one."""
     KB: tl.constexpr = k_block(BITS)
@@ -55,7 +55,8 @@ def blockwise_kernel(
     y_tile_ptr = partial_ptr + split.to(tl.int64) * M * N + first_n
     row = tl.arange(0, BLOCK_N)
     y_offsets = rows_m.to(tl.int64)[None, :] * N + row[:, None]
-    for _ in range(tiles_per_program):
+    tiles = tiles_of(group, tiles_per_program, N, BLOCK_N, EVEN_GROUPS)
+    for _ in range(tiles):
         rows = local_rows(first_n, N, BLOCK_N, EVEN_N)
         row_ptrs = tile_ptr + (rows * row_words)[:, None]
         scale_ptrs = scale_tile_ptr + rows * SCALES_PER_ROW
@@ -92,7 +93,7 @@ def blockwise_kernel(
             pair = tl.arange(0, BLOCK_M * BLOCK_N)
             sum_partials(
                 partial_ptr, y_ptr, bias_ptr, tl.program_id(2) * BLOCK_M + pair // BLOCK_N,
-                group * tiles_per_program * BLOCK_N + pair % BLOCK_N, tiles_per_program, BLOCK_N, tl.num_programs(0),
+                group * tiles_per_program * BLOCK_N + pair % BLOCK_N, tiles, BLOCK_N, tl.num_programs(0),
                 M, N, y_stride_m, LEVEL_UNIT, HAS_BIAS, AT_ONCE, BLOCK_M * BLOCK_N,
             )  # fmt: skip
 

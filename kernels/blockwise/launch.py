@@ -10,8 +10,9 @@ from lords_bench.errors import UsageError
 from lords_bench.kernels.blockwise.kernel import blockwise_dequantize_kernel, blockwise_kernel
 from lords_bench.kernels.blockwise.operands import BlockwiseOperands
 from lords_bench.kernels.blockwise.space import MAX_TOKENS, BlockwiseConfig, block_m, default_config
-from lords_bench.kernels.common.gpu import gpu_of
+from lords_bench.kernels.common.gpu import Gpu
 from lords_bench.kernels.common.layout import k_block
+from lords_bench.kernels.common.ready import Ready, ready_call
 from lords_bench.kernels.common.split_k import launch_sum
 from lords_bench.kernels.common.support import Support, activation_support, no, require_matrix
 from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
@@ -42,33 +43,43 @@ def launch(
     Raises:
         UsageError: a problem that `supports` refuses.
     """
+    ready = ready_call(_call, x_MK, operands, config, bias_N is not None)
+    m = x_MK.shape[0]
+    y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
+    if y_MN.numel() == 0:
+        return y_MN
+    partial = partial_buffer(ready.splits, m, operands.n, x_MK.device)
+    if arrivals is None:
+        arrivals = arrival_counters(ready.grid[1] * ready.grid[2], x_MK.device)
+    blockwise_kernel[ready.grid](
+        operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, x_MK,
+        y_MN if bias_N is None else bias_N, y_MN, partial, arrivals, operands.levels.words, m, operands.n, operands.k,
+        ready.config.tiles_per_program, x_MK.stride(0), x_MK.stride(1), y_MN.stride(0), **ready.constants,
+    )  # fmt: skip
+    if ready.sums_after:
+        launch_sum(partial, y_MN, bias_N, operands.levels.unit)
+    return y_MN
+
+
+def _call(
+    x_MK: torch.Tensor, operands: BlockwiseOperands, config: BlockwiseConfig | None, gpu: Gpu, has_bias: bool
+) -> Ready:
     require_matrix(x_MK, operands.k, operands.packed.device)
     m = x_MK.shape[0]
     support = supports(m, operands, x_MK.dtype)
     if not support.ok:
         raise UsageError(support.reason)
-    y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
-    if y_MN.numel() == 0:
-        return y_MN
-    config = config or default_config(operands.n, operands.k, bits=operands.bits, gpu=gpu_of(x_MK.device))
+    config = config or default_config(operands.n, operands.k, bits=operands.bits, gpu=gpu)
     splits = triton.cdiv(operands.k_blocks, config.blocks_k)
-    groups, m_tiles = (
-        triton.cdiv(operands.n, config.block_n * config.tiles_per_program),
-        triton.cdiv(m, block_m(m, smallest=config.min_block_m)),
+    groups = triton.cdiv(operands.n, config.block_n * config.tiles_per_program)
+    return Ready(
+        grid=(splits, groups, triton.cdiv(m, block_m(m, smallest=config.min_block_m))),
+        constants=_constexprs(config, m, operands, has_bias),
+        config=config,
+        gpu=gpu,
+        splits=splits,
+        sums_after=not config.last_sums,
     )
-    partial = partial_buffer(splits, m, operands.n, x_MK.device)
-    if arrivals is None:
-        arrivals = arrival_counters(groups * m_tiles, x_MK.device)
-    blockwise_kernel[(splits, groups, m_tiles)](
-        operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, x_MK,
-        y_MN if bias_N is None else bias_N, y_MN, partial, arrivals, operands.levels.words, m, operands.n, operands.k,
-        config.tiles_per_program, x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
-        **_constexprs(config, m, operands), HAS_BIAS=bias_N is not None,
-        num_warps=config.num_warps, num_stages=config.num_stages,
-    )  # fmt: skip
-    if not config.last_sums:
-        launch_sum(partial, y_MN, bias_N, operands.levels.unit)
-    return y_MN
 
 
 def dequantize(
@@ -97,7 +108,7 @@ def dequantize(
     return w_NK
 
 
-def _constexprs(config: BlockwiseConfig, m: int, operands: BlockwiseOperands) -> Mapping[str, Any]:
+def _constexprs(config: BlockwiseConfig, m: int, operands: BlockwiseOperands, has_bias: bool) -> Mapping[str, Any]:
     return {
         "K_BLOCKS": operands.k_blocks,
         "SCALES_PER_ROW": operands.scale_NG.shape[1],
@@ -109,8 +120,12 @@ def _constexprs(config: BlockwiseConfig, m: int, operands: BlockwiseOperands) ->
         "DECODER": operands.levels.decoder,
         "LEVEL_UNIT": operands.levels.unit,
         "HAS_ZERO": operands.zero_NG is not None,
-        "EVEN_N": operands.n % (config.block_n * config.tiles_per_program) == 0,
+        "EVEN_N": operands.n % config.block_n == 0,
+        "EVEN_GROUPS": triton.cdiv(operands.n, config.block_n) % config.tiles_per_program == 0,
         "EVEN_K": operands.k % (config.blocks_k * k_block(operands.bits)) == 0,
         "LAST_SUMS": config.last_sums,
         "AT_ONCE": splits_at_once(block_m(m, smallest=config.min_block_m) * config.block_n, config.num_warps),
+        "HAS_BIAS": has_bias,
+        "num_warps": config.num_warps,
+        "num_stages": config.num_stages,
     }

@@ -1,7 +1,7 @@
 """A block-wise weight as its kernels read it, prepared once per weight and dtype."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch.nn.functional import pad
@@ -10,6 +10,7 @@ from lords_bench.errors import UsageError
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LevelTable, level_table
 from lords_bench.kernels.common.ptx import Decoder
+from lords_bench.kernels.common.ready import Memo
 
 
 def require_block(block: int, *, bits: int) -> None:
@@ -40,6 +41,7 @@ class BlockwiseOperands:
             number in a row, so that 16-bit scales can be read in pairs (what K does not have is zero).
         zero_NG: zero points in units of decoded levels, of the same shape in the compute dtype; None without.
         shifts: int32 (0, 16): of the first and the second of a pair.
+        memo: the calls that kernels have made of it (`ready.ready_call`).
     """
 
     packed: torch.Tensor
@@ -51,6 +53,7 @@ class BlockwiseOperands:
     k: int
     bits: int
     block: int
+    memo: Memo = field(init=False, repr=False, default_factory=dict)
 
     @property
     def k_blocks(self) -> int:

@@ -1,9 +1,11 @@
 """Configurations of the block-wise baseline: the search space of the scale-tile kernel, so that tuning is equal."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from lords_bench.kernels.common.gpu import ANY_GPU, Gpu
 from lords_bench.kernels.common.layout import k_block
+from lords_bench.kernels.scale_tile import space as scale_tile
+from lords_bench.kernels.scale_tile.space import ScaleTileConfig
 
 MAX_TOKENS = 64
 # One tile of tokens. Above, this kernel decodes every weight once per tile; the GEMM has larger tiles.
@@ -45,13 +47,8 @@ def default_config(n: int, k: int, *, bits: int, gpu: Gpu = ANY_GPU) -> Blockwis
 
 def space(*, bits: int) -> tuple[BlockwiseConfig, ...]:
     """All configurations worth timing; every one is right for every shape."""
-    return tuple(
-        BlockwiseConfig(
-            block_n=block_n, blocks_k=blocks_k, tiles_per_program=tiles, last_sums=tiles <= 4, num_warps=warps,
-            num_stages=stages,
-        )
-        for block_n, warps in ((64, 2), (64, 4), (128, 4))
-        for blocks_k in ((1,) if bits == 3 else (1, 2))
-        for tiles in (1, 2, 4, 8, 16)
-        for stages in (2, 3)
-    )  # fmt: skip
+    return tuple(dict.fromkeys(map(_alike, scale_tile.space(bits=bits))))
+
+
+def _alike(config: ScaleTileConfig) -> BlockwiseConfig:
+    return BlockwiseConfig(**{field.name: getattr(config, field.name) for field in fields(BlockwiseConfig)})

@@ -11,12 +11,16 @@ from lords_bench.errors import UsageError
 from lords_bench.kernels.blockwise.operands import BlockwiseOperands
 from lords_bench.kernels.blockwise_gemm.kernel import blockwise_gemm_kernel
 from lords_bench.kernels.blockwise_gemm.space import BlockwiseGemmConfig, default_config
-from lords_bench.kernels.common.gpu import gpu_of
+from lords_bench.kernels.common.gpu import Gpu
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import padded_rank
+from lords_bench.kernels.common.ready import Ready, ready_call
 from lords_bench.kernels.common.support import Support, require_matrix, tensor_core_support
 
 CONFIG = BlockwiseGemmConfig
+
+# An adapter of more is added by a product of its own: its factor would take the registers of the sums.
+MAX_LORA_RANK = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -49,29 +53,41 @@ def launch(
     Raises:
         UsageError: a problem that `supports` refuses.
     """
+    lora_rank = 0 if lora is None else lora.b_NR.shape[1]
+    ready = ready_call(_call, x_MK, operands, config, (bias_N is not None, lora_rank))
+    m = x_MK.shape[0]
+    y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
+    if y_MN.numel() == 0:
+        return y_MN
+    small_MR = x_MK if lora is None else _small_product(x_MK, lora, operands.levels.unit)
+    blockwise_gemm_kernel[ready.grid](
+        operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, x_MK,
+        y_MN if bias_N is None else bias_N, y_MN, operands.levels.words, operands.shifts,
+        small_MR, small_MR if lora is None else lora.b_NR.contiguous(), m, operands.n, operands.k,
+        operands.k_blocks, x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
+        lora_rank, **ready.constants,
+    )  # fmt: skip
+    return y_MN
+
+
+def _call(
+    x_MK: torch.Tensor,
+    operands: BlockwiseOperands,
+    config: BlockwiseGemmConfig | None,
+    gpu: Gpu,
+    variant: tuple[bool, int],
+) -> Ready:
+    has_bias, lora_rank = variant
     require_matrix(x_MK, operands.k, operands.packed.device)
     support = supports(operands, x_MK.dtype)
     if not support.ok:
         raise UsageError(support.reason)
     m = x_MK.shape[0]
-    y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
-    if y_MN.numel() == 0:
-        return y_MN
     config = config or default_config(
-        m, bits=operands.bits, decoder=operands.levels.decoder, lora_rank=0 if lora is None else lora.b_NR.shape[1],
-        gpu=gpu_of(x_MK.device),
-    )  # fmt: skip
-    small_MR = x_MK if lora is None else _small_product(x_MK, lora, operands.levels.unit)
-    blockwise_gemm_kernel[(triton.cdiv(operands.n, config.block_n), triton.cdiv(m, config.block_m))](
-        operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, x_MK,
-        y_MN if bias_N is None else bias_N, y_MN, operands.levels.words, operands.shifts,
-        small_MR, small_MR if lora is None else lora.b_NR.contiguous(), m, operands.n, operands.k,
-        operands.k_blocks, x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
-        0 if lora is None else lora.b_NR.shape[1],
-        **_constexprs(config, m, operands, lora), HAS_BIAS=bias_N is not None,
-        num_warps=config.num_warps, num_stages=config.num_stages,
-    )  # fmt: skip
-    return y_MN
+        m, bits=operands.bits, decoder=operands.levels.decoder, lora_rank=lora_rank, gpu=gpu
+    )
+    programs = (triton.cdiv(operands.n, config.block_n), triton.cdiv(m, config.block_m))
+    return Ready(grid=programs, constants=_constexprs(config, m, operands, has_bias, lora_rank), config=config, gpu=gpu)
 
 
 def _small_product(x_MK: torch.Tensor, lora: LoraTerm, unit: float) -> torch.Tensor:
@@ -81,7 +97,7 @@ def _small_product(x_MK: torch.Tensor, lora: LoraTerm, unit: float) -> torch.Ten
 
 
 def _constexprs(
-    config: BlockwiseGemmConfig, m: int, operands: BlockwiseOperands, lora: LoraTerm | None
+    config: BlockwiseGemmConfig, m: int, operands: BlockwiseOperands, has_bias: bool, lora_rank: int
 ) -> Mapping[str, Any]:
     return {
         "JOINED": config.form == "joined",
@@ -93,8 +109,11 @@ def _constexprs(
         "DECODER": operands.levels.decoder,
         "LEVEL_UNIT": operands.levels.unit,
         "HAS_ZERO": operands.zero_NG is not None,
-        "LORA_RANK": 0 if lora is None else padded_rank(lora.b_NR.shape[1]),
         "EVEN_M": m % config.block_m == 0,
         "EVEN_N": operands.n % config.block_n == 0,
         "EVEN_K": operands.k % k_block(operands.bits) == 0,
+        "HAS_BIAS": has_bias,
+        "LORA_RANK": padded_rank(lora_rank) if lora_rank else 0,
+        "num_warps": config.num_warps,
+        "num_stages": config.num_stages,
     }

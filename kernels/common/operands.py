@@ -4,7 +4,7 @@ Prepared once per weight and dtype, then reused by every call; nothing here runs
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,13 +13,14 @@ import triton.language as tl
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.layout import integer_columns_per_block, integer_tile_count, k_block, k_of_column
 from lords_bench.kernels.common.ptx import Decoder
+from lords_bench.kernels.common.ready import Memo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 GRID7_ZERO = 64
 GRID7_STEPS = 63
-MAX_RANK = 64
+MAX_RANK = 128
 
 # A level counts as a point (b - 64)/63 of the grid if float32 storage is all that separates them.
 _GRID_TOLERANCE = 1e-6
@@ -60,7 +61,8 @@ class LordsOperands:
         a_RK: factor A with its rank padded by zero rows; K as it is.
         levels: table for the decoder.
         n, k, bits: shape of the weight, bits per code.
-        rank: padded rank, 16, 32 or 64.
+        rank: padded rank, 16, 32, 64 or 128.
+        memo: the calls that kernels have made of it (`ready.ready_call`).
     """
 
     packed: "Tensor"
@@ -71,6 +73,7 @@ class LordsOperands:
     k: int
     bits: int
     rank: int
+    memo: Memo = field(init=False, repr=False, default_factory=dict)
 
     @property
     def k_blocks(self) -> int:
@@ -79,10 +82,10 @@ class LordsOperands:
 
 
 def padded_rank(rank: int) -> int:
-    """Rank that the kernels compute with: the next of 16, 32, 64.
+    """Rank that the kernels compute with: the next of 16, 32, 64, 128.
 
     Raises:
-        UsageError: rank above 64 or below 1.
+        UsageError: rank above 128 or below 1.
     """
     if not 1 <= rank <= MAX_RANK:
         raise UsageError(f"rank {rank} is outside 1 to {MAX_RANK}; use dequantize and a dense matmul")

@@ -1,7 +1,8 @@
 """Loads that several kernels share. Rows and K blocks past the end are read again from the last one, not masked.
 
 A repeated row is never stored, and a repeated K block meets A = 0 and x = 0, so only A and x carry masks; the loads of
-codes, which are the many, stay plain. `EVEN_N` and `EVEN_K` say at compile time that no tile is ragged.
+codes, which are the many, stay plain. `EVEN_N` and `EVEN_K` say at compile time that no tile is ragged, `EVEN_GROUPS`
+that every program has equally many of them.
 """
 
 import triton
@@ -15,6 +16,15 @@ def local_rows(first_n, N, BLOCK_N: tl.constexpr, EVEN_N: tl.constexpr):
     if not EVEN_N:
         rows = tl.minimum(rows, N - 1 - first_n)
     return rows
+
+
+@triton.jit
+def tiles_of(group, tiles_per_program, N, BLOCK_N: tl.constexpr, EVEN_GROUPS: tl.constexpr):
+    """How many N tiles a program walks over: the last one has what is left, rather than tiles past the end."""
+    tiles = tiles_per_program
+    if not EVEN_GROUPS:
+        tiles = tl.minimum(tiles_per_program, tl.cdiv(N, BLOCK_N) - group * tiles_per_program)
+    return tiles
 
 
 @triton.jit

@@ -26,9 +26,18 @@ def dequantize_kernel(
     levels = load_joined(tile_ptr + (rows * row_words)[:, None], table_ptr, table, BLOCK_N, 1, BITS, DECODER, DTYPE)
 
     k = block * KB + tl.arange(0, KB)
-    b = load_b(b_ptr, first_n + rows, RANK)
-    a = load_a(a_ptr, k, K, RANK, EVEN_K)
-    scale = tl.dot(b, a, input_precision="ieee")
+    if RANK > 16 and a_ptr.dtype.element_ty == tl.float32:
+        # Products of float32 have no tensor core: of all ranks at once their operands would lie in local memory.
+        scale = tl.zeros((BLOCK_N, KB), tl.float32)
+        for first_rank in range(0, RANK, 16):
+            ranks = first_rank + tl.arange(0, 16)
+            b = tl.load(b_ptr + (first_n + rows)[:, None] * RANK + ranks[None, :])
+            a = tl.load(a_ptr + ranks[:, None] * K + k[None, :], mask=k[None, :] < K, other=0.0)
+            scale = tl.dot(b, a, scale, input_precision="ieee")
+    else:
+        b = load_b(b_ptr, first_n + rows, RANK)
+        a = load_a(a_ptr, k, K, RANK, EVEN_K)
+        scale = tl.dot(b, a, input_precision="ieee")
     w = levels.to(tl.float32) * (scale * LEVEL_UNIT)
 
     w_ptrs = w_ptr + first_n.to(tl.int64) * K + (tl.arange(0, BLOCK_N)[:, None] * K + k[None, :])

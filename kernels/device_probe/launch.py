@@ -8,7 +8,10 @@ from lords_bench.kernels.device_probe.kernel import read_kernel, stamp_kernel, t
 MULTIPROCESSOR_PLACES = 256
 READ_BLOCK = 4096
 READ_WARPS = 8
-READ_PROGRAMS = 2048
+# Programs of a multiprocessor: all resident at once wherever a thread may have 64 registers and 1,024 threads fit, with
+# 64 KB under way. More would come in a second wave, and a last wave that does not fill the GPU reads at less than its
+# peak.
+READ_PROGRAMS_PER_MULTIPROCESSOR = 4
 
 
 def stamp(table_PC: Tensor, multiprocessors: int) -> None:
@@ -21,8 +24,14 @@ def timer_steps(times: Tensor) -> None:
     timer_steps_kernel[(1,)](times, COUNT=times.numel(), num_warps=1)
 
 
+def read_programs(multiprocessors: int) -> int:
+    """Programs of a reading, and so its sums: one full wave."""
+    return READ_PROGRAMS_PER_MULTIPROCESSOR * multiprocessors
+
+
 def read_all(x: Tensor, sums: Tensor) -> int:
-    """Read a float32 vector, but for a ragged end, into `READ_PROGRAMS` sums; returns how many bytes were read."""
-    tiles = x.numel() // (READ_BLOCK * READ_PROGRAMS)
-    read_kernel[(READ_PROGRAMS,)](x, sums, tiles, BLOCK=READ_BLOCK, num_warps=READ_WARPS)
-    return tiles * READ_BLOCK * READ_PROGRAMS * x.element_size()
+    """Read a float32 vector, but for a ragged end, into `read_programs` sums; returns how many bytes were read."""
+    programs = sums.numel()
+    tiles = x.numel() // (READ_BLOCK * programs)
+    read_kernel[(programs,)](x, sums, tiles, BLOCK=READ_BLOCK, num_warps=READ_WARPS)
+    return tiles * READ_BLOCK * programs * x.element_size()

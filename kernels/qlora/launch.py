@@ -6,8 +6,7 @@ from lords_bench.kernels.blockwise import launch as blockwise
 from lords_bench.kernels.blockwise.operands import BlockwiseOperands
 from lords_bench.kernels.blockwise.space import FEW_TOKENS
 from lords_bench.kernels.blockwise_gemm import launch as blockwise_gemm
-from lords_bench.kernels.blockwise_gemm.launch import LoraTerm
-from lords_bench.kernels.common.operands import MAX_RANK
+from lords_bench.kernels.blockwise_gemm.launch import MAX_LORA_RANK, LoraTerm
 
 
 def fused(
@@ -24,7 +23,7 @@ def fused(
     Many tokens: the GEMM adds scaling · (x Aᵀ) Bᵀ to its sums, two launches. Few: the split-K kernel, then one `addmm`,
     three launches. `scaling` is α/r. An adapter of a rank above 64 is added by `addmm` for any number of tokens.
     """
-    if x_MK.shape[0] > FEW_TOKENS and lora_b_NR.shape[1] <= MAX_RANK:
+    if x_MK.shape[0] > FEW_TOKENS and lora_b_NR.shape[1] <= MAX_LORA_RANK:
         lora = LoraTerm(a_RK=lora_a_RK, b_NR=lora_b_NR, scaling=scaling)
         return blockwise_gemm.launch(x_MK, operands, bias_N=bias_N, lora=lora)
     product = blockwise.launch if x_MK.shape[0] <= FEW_TOKENS else blockwise_gemm.launch

@@ -12,7 +12,7 @@ import triton.language as tl
 from lords_bench.kernels.common.decode import decode_bytes, load_table, row_bytes
 from lords_bench.kernels.common.layout import integer_columns_per_block, integer_tile_count, k_of_column, plane_count
 from lords_bench.kernels.common.split_k import last_arrival, sum_partials
-from lords_bench.kernels.common.tiles import local_rows
+from lords_bench.kernels.common.tiles import local_rows, tiles_of
 
 LARGEST_FIXED = tl.constexpr(32512.0)
 
@@ -35,7 +35,8 @@ def rank_expanded_kernel(
     packed_ptr, a_ptr, b_ptr, x_ptr, bias_ptr, y_ptr, partial_ptr, arrivals_ptr, table_ptr,
     M, N, K, tiles_per_program, x_stride_m, x_stride_k, y_stride_m,
     K_BLOCKS: tl.constexpr, RANK: tl.constexpr, RANK_CHUNK: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCKS_K: tl.constexpr, BITS: tl.constexpr, DECODER: tl.constexpr, EVEN_N: tl.constexpr, EVEN_K: tl.constexpr,
+    BLOCKS_K: tl.constexpr, BITS: tl.constexpr, DECODER: tl.constexpr, EVEN_N: tl.constexpr,
+    EVEN_GROUPS: tl.constexpr, EVEN_K: tl.constexpr,
     HAS_BIAS: tl.constexpr, LAST_SUMS: tl.constexpr, AT_ONCE: tl.constexpr, ZERO: tl.constexpr,
     LEVEL_UNIT: tl.constexpr,
 ):  # fmt: skip
@@ -99,7 +100,8 @@ def rank_expanded_kernel(
     tile_ptr = packed_ptr + first_n.to(tl.int64) * row_stride + first_block * BLOCK_BYTES
     b_tile_ptr = b_ptr + first_n.to(tl.int64) * RANK
     y_tile_ptr = partial_ptr + (split.to(tl.int64) * M + token) * N + first_n
-    for _ in range(tiles_per_program):
+    tiles = tiles_of(group, tiles_per_program, N, BLOCK_N, EVEN_GROUPS)
+    for _ in range(tiles):
         rows = local_rows(first_n, N, BLOCK_N, EVEN_N)
         levels = decode_bytes(tile_ptr + (rows * row_stride)[:, None], code_columns, table_ptr, table, BITS, DECODER)
         for chunk in tl.static_range(RANK // RANK_CHUNK):
@@ -130,6 +132,6 @@ def rank_expanded_kernel(
         if last_arrival(arrivals_ptr, token * tl.num_programs(1) + group, tl.num_programs(0)):
             sum_partials(
                 partial_ptr, y_ptr, bias_ptr, tl.zeros((BLOCK_N,), tl.int32) + token,
-                group * tiles_per_program * BLOCK_N + tl.arange(0, BLOCK_N), tiles_per_program, BLOCK_N,
+                group * tiles_per_program * BLOCK_N + tl.arange(0, BLOCK_N), tiles, BLOCK_N,
                 tl.num_programs(0), M, N, y_stride_m, LEVEL_UNIT, HAS_BIAS, AT_ONCE, BLOCK_N,
             )  # fmt: skip

@@ -6,6 +6,7 @@ from lords_bench.kernels.common.gpu import ANY_GPU, Gpu
 from lords_bench.kernels.common.layout import k_block
 
 MAX_TOKENS = 4
+MAX_RANK = 64
 MAX_CHUNK = 512
 # Least inputs of an int8 product, and how many of a K block the portable decoder yields at a time.
 _LEAST_INPUTS = 32

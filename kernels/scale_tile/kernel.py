@@ -10,7 +10,7 @@ import triton.language as tl
 from lords_bench.kernels.common.decode import decode_words, load_table, load_words, tile_k
 from lords_bench.kernels.common.layout import k_block, plane_count, position_count
 from lords_bench.kernels.common.split_k import last_arrival, sum_partials
-from lords_bench.kernels.common.tiles import load_a, load_b, load_transposed, local_lanes, local_rows
+from lords_bench.kernels.common.tiles import load_a, load_b, load_transposed, local_lanes, local_rows, tiles_of
 
 
 @triton.jit
@@ -19,7 +19,8 @@ def scale_tile_kernel(
     M, N, K, tiles_per_program, x_stride_m, x_stride_k, y_stride_m,
     K_BLOCKS: tl.constexpr, RANK: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCKS_K: tl.constexpr,
     BITS: tl.constexpr, DECODER: tl.constexpr, LEVEL_UNIT: tl.constexpr, SCALE_IN_FP16: tl.constexpr,
-    EVEN_N: tl.constexpr, EVEN_K: tl.constexpr, HAS_BIAS: tl.constexpr, LAST_SUMS: tl.constexpr, AT_ONCE: tl.constexpr,
+    EVEN_N: tl.constexpr, EVEN_GROUPS: tl.constexpr, EVEN_K: tl.constexpr, HAS_BIAS: tl.constexpr,
+    LAST_SUMS: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
     """A program keeps its K chunk of A and x and walks over N tiles. Grid: (K chunks, N groups, M tiles)."""
     PLANES: tl.constexpr = plane_count(BITS)
@@ -47,7 +48,8 @@ def scale_tile_kernel(
     y_tile_ptr = partial_ptr + split.to(tl.int64) * M * N + first_n
     row = tl.arange(0, BLOCK_N)
     y_offsets = rows_m.to(tl.int64)[None, :] * N + row[:, None]
-    for _ in range(tiles_per_program):
+    tiles = tiles_of(group, tiles_per_program, N, BLOCK_N, EVEN_GROUPS)
+    for _ in range(tiles):
         rows = local_rows(first_n, N, BLOCK_N, EVEN_N)
         b = load_b(b_tile_ptr, rows, RANK)
         words = load_words(tile_ptr + (rows * row_words)[:, None], lanes, BITS)
@@ -70,6 +72,6 @@ def scale_tile_kernel(
             pair = tl.arange(0, BLOCK_M * BLOCK_N)
             sum_partials(
                 partial_ptr, y_ptr, bias_ptr, tl.program_id(2) * BLOCK_M + pair // BLOCK_N,
-                group * tiles_per_program * BLOCK_N + pair % BLOCK_N, tiles_per_program, BLOCK_N, tl.num_programs(0),
+                group * tiles_per_program * BLOCK_N + pair % BLOCK_N, tiles, BLOCK_N, tl.num_programs(0),
                 M, N, y_stride_m, LEVEL_UNIT, HAS_BIAS, AT_ONCE, BLOCK_M * BLOCK_N,
             )  # fmt: skip

@@ -7,9 +7,10 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
-from lords_bench.kernels.common.gpu import gpu_of, is_compiled_on
+from lords_bench.kernels.common.gpu import Gpu, is_compiled_on
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
+from lords_bench.kernels.common.ready import Ready, ready_call
 from lords_bench.kernels.common.split_k import launch_sum
 from lords_bench.kernels.common.support import Support, activation_support, no, require_fp16_scale, require_matrix
 from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
@@ -56,32 +57,42 @@ def launch(
     Raises:
         UsageError: a problem that `supports` refuses.
     """
+    ready = ready_call(_call, x_MK, operands, config, bias_N is not None)
+    m = x_MK.shape[0]
+    y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
+    if y_MN.numel() == 0:
+        return y_MN
+    partial = partial_buffer(ready.splits, m, operands.n, x_MK.device)
+    if arrivals is None:
+        arrivals = arrival_counters(ready.grid[1] * ready.grid[2], x_MK.device)
+    scale_tile_kernel[ready.grid](
+        operands.packed, operands.a_RK, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N, y_MN, partial,
+        arrivals, operands.levels.words, m, operands.n, operands.k, ready.config.tiles_per_program,
+        x_MK.stride(0), x_MK.stride(1), y_MN.stride(0), **ready.constants,
+    )  # fmt: skip
+    if ready.sums_after:
+        launch_sum(partial, y_MN, bias_N, operands.levels.unit)
+    return y_MN
+
+
+def _call(
+    x_MK: torch.Tensor, operands: LordsOperands, config: ScaleTileConfig | None, gpu: Gpu, has_bias: bool
+) -> Ready:
     require_matrix(x_MK, operands.k, operands.packed.device)
     m = x_MK.shape[0]
     support = supports(m, operands, x_MK.dtype)
     if not support.ok:
         raise UsageError(support.reason)
-    y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
-    if y_MN.numel() == 0:
-        return y_MN
     config = config or default_config(
-        m, operands.n, operands.k, bits=operands.bits, gpu=gpu_of(x_MK.device), in_float32=x_MK.dtype == torch.float32
-    )
-    require_fp16_scale(config.scale_in_fp16, x_MK, operands.b_NR)
-    splits, groups, m_tiles = grid(config, m, operands)
-    partial = partial_buffer(splits, m, operands.n, x_MK.device)
-    if arrivals is None:
-        arrivals = arrival_counters(groups * m_tiles, x_MK.device)
-    scale_tile_kernel[(splits, groups, m_tiles)](
-        operands.packed, operands.a_RK, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N, y_MN, partial,
-        arrivals, operands.levels.words, m, operands.n, operands.k, config.tiles_per_program,
-        x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
-        **_constexprs(config, m, operands), HAS_BIAS=bias_N is not None,
-        num_warps=config.num_warps, num_stages=config.num_stages,
+        m, operands.n, operands.k, bits=operands.bits, rank=operands.rank, gpu=gpu,
+        in_float32=x_MK.dtype == torch.float32,
     )  # fmt: skip
-    if not config.last_sums:
-        launch_sum(partial, y_MN, bias_N, operands.levels.unit)
-    return y_MN
+    require_fp16_scale(config.scale_in_fp16, x_MK, operands.b_NR)
+    programs = grid(config, m, operands)
+    return Ready(
+        grid=programs, constants=_constexprs(config, m, operands, has_bias), config=config, gpu=gpu,
+        splits=programs[0], sums_after=not config.last_sums,
+    )  # fmt: skip
 
 
 def grid(config: ScaleTileConfig, m: int, operands: LordsOperands) -> tuple[int, int, int]:
@@ -94,7 +105,7 @@ def grid(config: ScaleTileConfig, m: int, operands: LordsOperands) -> tuple[int,
     )
 
 
-def _constexprs(config: ScaleTileConfig, m: int, operands: LordsOperands) -> Mapping[str, Any]:
+def _constexprs(config: ScaleTileConfig, m: int, operands: LordsOperands, has_bias: bool) -> Mapping[str, Any]:
     return {
         "K_BLOCKS": operands.k_blocks,
         "RANK": operands.rank,
@@ -105,8 +116,12 @@ def _constexprs(config: ScaleTileConfig, m: int, operands: LordsOperands) -> Map
         "DECODER": operands.levels.decoder,
         "LEVEL_UNIT": operands.levels.unit,
         "SCALE_IN_FP16": config.scale_in_fp16,
-        "EVEN_N": operands.n % (config.block_n * config.tiles_per_program) == 0,
+        "EVEN_N": operands.n % config.block_n == 0,
+        "EVEN_GROUPS": triton.cdiv(operands.n, config.block_n) % config.tiles_per_program == 0,
         "EVEN_K": operands.k % (config.blocks_k * k_block(operands.bits)) == 0,
         "LAST_SUMS": config.last_sums,
         "AT_ONCE": splits_at_once(block_m(m, smallest=config.min_block_m) * config.block_n, config.num_warps),
+        "HAS_BIAS": has_bias,
+        "num_warps": config.num_warps,
+        "num_stages": config.num_stages,
     }

@@ -8,6 +8,9 @@ from lords_bench.kernels.common.layout import k_block
 MAX_TOKENS = 64
 MAX_FLOAT32_TOKENS = 16
 
+# Above it A and B of a tile take twice the registers and shared memory.
+WIDEST_FAST_RANK = 64
+
 # N tiles times token tile that one program may sum after the others: more of them would leave it working alone.
 MAX_LAST_SUMS = 32
 
@@ -46,16 +49,19 @@ def programs_wanted(sm_count: int) -> int:
 
 
 def default_config(
-    m: int, n: int, k: int, *, bits: int, gpu: Gpu = ANY_GPU, in_float32: bool = False
+    m: int, n: int, k: int, *, bits: int, rank: int = 16, gpu: Gpu = ANY_GPU, in_float32: bool = False
 ) -> ScaleTileConfig:
     """A rule for shapes that were not tuned: K chunks of 256, as many N tiles per program as fill the GPU.
 
-    On AMD, and for float32 activations, which no tensor core multiplies exactly, one K block at a time and no copies
-    ahead, since registers are what the compiler runs out of. For 9 to 16
-    tokens no second copy ahead where shared memory is scarce: three programs instead of two fit a multiprocessor then.
+    Above rank 64 one K block at a time, since A of two makes 132 accesses of local memory on sm_90, and one copy ahead,
+    with which it fits the shared memory of every GPU; tiles of 32 tokens spill there in two warps. On AMD, and for
+    float32 activations, which no tensor core multiplies exactly, one K block at a time and no copies ahead, since
+    registers are what the compiler runs out of. For 9 to 16 tokens no second copy ahead where shared memory is scarce:
+    three programs instead of two fit a multiprocessor then.
     """
     registers_are_scarce = gpu.is_amd or in_float32
-    blocks_k = 1 if bits == 3 or registers_are_scarce else 2
+    is_wide = rank > WIDEST_FAST_RANK
+    blocks_k = 1 if bits == 3 or registers_are_scarce or is_wide else 2
     smallest = 16 if gpu.is_amd and not gpu.is_rdna else 8
     chunks = -(-k // (blocks_k * k_block(bits)))
     tiles = -(-n // 64)
@@ -63,8 +69,8 @@ def default_config(
     return ScaleTileConfig(
         blocks_k=blocks_k, tiles_per_program=per_program,
         last_sums=per_program * block_m(m, smallest=smallest) <= MAX_LAST_SUMS, min_block_m=smallest,
-        num_warps=4 if registers_are_scarce else 2,
-        num_stages=1 if registers_are_scarce else 2 if gpu.shared_is_scarce and 8 < m <= 16 else 3,
+        num_warps=4 if registers_are_scarce or (is_wide and m > 16) else 2,
+        num_stages=1 if registers_are_scarce else 2 if is_wide or (gpu.shared_is_scarce and 8 < m <= 16) else 3,
     )  # fmt: skip
 
 

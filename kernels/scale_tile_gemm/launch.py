@@ -7,9 +7,10 @@ import torch
 import triton
 
 from lords_bench.errors import UsageError
-from lords_bench.kernels.common.gpu import gpu_of
+from lords_bench.kernels.common.gpu import Gpu
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
+from lords_bench.kernels.common.ready import Ready, ready_call
 from lords_bench.kernels.common.support import Support, require_fp16_scale, require_matrix, tensor_core_support
 from lords_bench.kernels.scale_tile_gemm.kernel import joined_gemm_kernel, split_gemm_kernel
 from lords_bench.kernels.scale_tile_gemm.space import ScaleTileGemmConfig, default_config
@@ -35,30 +36,37 @@ def launch(
     Raises:
         UsageError: a problem that `supports` refuses.
     """
+    ready = ready_call(_call, x_MK, operands, config, bias_N is not None)
+    m = x_MK.shape[0]
+    y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
+    if y_MN.numel() == 0:
+        return y_MN
+    kernel = joined_gemm_kernel if ready.config.form == "joined" else split_gemm_kernel
+    kernel[ready.grid](
+        operands.packed, operands.a_RK, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N, y_MN,
+        operands.levels.words, m, operands.n, operands.k, operands.k_blocks,
+        x_MK.stride(0), x_MK.stride(1), y_MN.stride(0), **ready.constants,
+    )  # fmt: skip
+    return y_MN
+
+
+def _call(
+    x_MK: torch.Tensor, operands: LordsOperands, config: ScaleTileGemmConfig | None, gpu: Gpu, has_bias: bool
+) -> Ready:
     require_matrix(x_MK, operands.k, operands.packed.device)
     support = supports(operands, x_MK.dtype)
     if not support.ok:
         raise UsageError(support.reason)
     m = x_MK.shape[0]
-    y_MN = torch.empty(m, operands.n, dtype=x_MK.dtype, device=x_MK.device) if out is None else out
-    if y_MN.numel() == 0:
-        return y_MN
     config = config or default_config(
-        m, bits=operands.bits, rank=operands.rank, decoder=operands.levels.decoder, gpu=gpu_of(x_MK.device)
+        m, bits=operands.bits, rank=operands.rank, decoder=operands.levels.decoder, gpu=gpu
     )
     require_fp16_scale(config.scale_in_fp16, x_MK, operands.b_NR)
-    kernel = joined_gemm_kernel if config.form == "joined" else split_gemm_kernel
-    kernel[(triton.cdiv(operands.n, config.block_n), triton.cdiv(m, config.block_m))](
-        operands.packed, operands.a_RK, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N, y_MN,
-        operands.levels.words, m, operands.n, operands.k, operands.k_blocks,
-        x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
-        **_constexprs(config, m, operands), HAS_BIAS=bias_N is not None,
-        num_warps=config.num_warps, num_stages=config.num_stages,
-    )  # fmt: skip
-    return y_MN
+    programs = (triton.cdiv(operands.n, config.block_n), triton.cdiv(m, config.block_m))
+    return Ready(grid=programs, constants=_constexprs(config, m, operands, has_bias), config=config, gpu=gpu)
 
 
-def _constexprs(config: ScaleTileGemmConfig, m: int, operands: LordsOperands) -> Mapping[str, Any]:
+def _constexprs(config: ScaleTileGemmConfig, m: int, operands: LordsOperands, has_bias: bool) -> Mapping[str, Any]:
     return {
         "RANK": operands.rank,
         "BLOCK_M": config.block_m,
@@ -71,4 +79,7 @@ def _constexprs(config: ScaleTileGemmConfig, m: int, operands: LordsOperands) ->
         "EVEN_M": m % config.block_m == 0,
         "EVEN_N": operands.n % config.block_n == 0,
         "EVEN_K": operands.k % k_block(operands.bits) == 0,
+        "HAS_BIAS": has_bias,
+        "num_warps": config.num_warps,
+        "num_stages": config.num_stages,
     }

@@ -5,6 +5,7 @@ from typing import Literal
 
 from lords_bench.kernels.common.gpu import ANY_GPU, Gpu
 from lords_bench.kernels.common.support import require_tile
+from lords_bench.kernels.scale_tile.space import WIDEST_FAST_RANK
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,18 +40,26 @@ def default_config(
 
     Where products have tensor memory, four warps would send S and W through it and shared memory, at twice the
     instructions: two warps keep both in registers. At 3 bits a K block is 256 wide, and 128 tokens of it neither fit
-    Hopper's shared memory in three stages nor its registers; nor do 64 beside an A of rank 64. Exact levels of 16 bits
+    Hopper's shared memory in three stages nor its registers; nor do 64 beside an A of rank 64. Above rank 64 B takes
+    a quarter of the registers, so eight warps share a tile, and A the shared memory of a stage. Exact levels of 16 bits
     at 2 bits spill 8 instructions for 32 tokens on sm_80 in two stages, in three none.
     """
+    is_wide = rank > WIDEST_FAST_RANK
     if gpu.has_wgmma:
         block_m = 64 if m <= 64 or bits == 3 else 128
-        return ScaleTileGemmConfig(
-            form="joined", block_m=block_m, num_warps=8, num_stages=2 if bits == 3 and rank > 32 else 3
-        )
+        fewer = (rank > 32) + is_wide if bits == 3 else int(is_wide and block_m == 128)
+        return ScaleTileGemmConfig(form="joined", block_m=block_m, num_warps=8, num_stages=3 - fewer)
+    if gpu.has_tensor_memory and is_wide:
+        return ScaleTileGemmConfig(block_m=32, block_n=32, num_warps=2)
     if gpu.has_tensor_memory:
         return ScaleTileGemmConfig(block_m=32 if m <= 32 else 64, block_n=64, num_warps=2)
     if gpu.is_amd:
         return ScaleTileGemmConfig(block_m=32 if m <= 32 else 64, block_n=64, num_stages=1)
+    if is_wide:
+        block_m = 32 if m <= 32 or bits == 3 else 64
+        return ScaleTileGemmConfig(
+            block_m=block_m, num_warps=8, num_stages=1 if bits == 3 and gpu.shared_is_scarce else 2
+        )
     spills_in_two = gpu.arch == "sm_80" and decoder == "table16" and bits == 2 and m <= 32
     return ScaleTileGemmConfig(block_m=32 if m <= 32 else 64, num_stages=3 if spills_in_two else 2)
 

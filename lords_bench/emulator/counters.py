@@ -6,9 +6,10 @@ bank. Address patterns repeat (a loop moves them by a constant), so each is coun
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,10 @@ _BY_NAME: Mapping[str, InstructionClass] = {
     "cvt": InstructionClass.CONVERT,
     "cp": InstructionClass.COPY,
 }
+AccessKind = Literal["load", "store", "copy", "atomic"]
+_ACCESS_KINDS: Mapping[str, AccessKind] = {
+    "ld": "load", "ldmatrix": "load", "cp": "copy", "atom": "atomic", "red": "atomic",
+}  # fmt: skip
 _WAITS = ("wait_group", "wait_all", "commit_group", "fence")
 
 
@@ -88,6 +93,7 @@ class AccessCount:
         bytes_asked: by all lanes together.
         units: sectors of 32 bytes (global memory) or passes through the banks (shared memory).
         fewest_units: that so many bytes need where lanes stand side by side.
+        tensor: name of the argument that lies there, by the first address of each access; None for shared memory.
     """
 
     instruction: Instruction
@@ -95,6 +101,27 @@ class AccessCount:
     bytes_asked: int
     units: int
     fewest_units: int
+    tensor: str | None = None
+
+    @property
+    def kind(self) -> AccessKind:
+        """What the instruction does."""
+        return _ACCESS_KINDS.get(self.instruction.name, "store")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorCount:
+    """What a launch touched of one tensor, in whole sectors, each counted once, whatever was moved again.
+
+    Attributes:
+        name: of the argument; of several, divided by slashes, where they overlap.
+        size_bytes: of the tensor.
+    """
+
+    name: str
+    size_bytes: int
+    read_bytes: int
+    written_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,30 +130,44 @@ class LaunchCounts:
 
     Attributes:
         warp_instructions: issued, by class; a predicated one counts though no lane took part.
+        opcodes: the same by opcode of PTX.
         thread_instructions: of the lanes that a branch led to them.
-        global_accesses, shared_accesses: by instruction, in order of the text.
-        global_bytes_read, global_bytes_written: in sectors that were touched at least once, whatever was moved again.
+        global_accesses, shared_accesses: by instruction and tensor, in order of the text.
+        tensors: in order of the arguments.
     """
 
     warp_instructions: Mapping[InstructionClass, int]
+    opcodes: Mapping[str, int]
     thread_instructions: int
     global_accesses: tuple[AccessCount, ...]
     shared_accesses: tuple[AccessCount, ...]
-    global_bytes_read: int
-    global_bytes_written: int
+    tensors: tuple[TensorCount, ...]
+
+    @property
+    def global_bytes_read(self) -> int:
+        """In sectors that were touched at least once, whatever was moved again."""
+        return sum(tensor.read_bytes for tensor in self.tensors)
+
+    @property
+    def global_bytes_written(self) -> int:
+        """In sectors that were touched at least once, whatever was moved again."""
+        return sum(tensor.written_bytes for tensor in self.tensors)
 
 
 Units = tuple[int, int, int]  # requests, units, fewest units
 
 
 class _Tally:
-    """Requests and units of the accesses of one space, by instruction."""
+    """Requests and units of the accesses of one space, by instruction and tensor."""
 
     def __init__(self) -> None:
-        self._found: dict[Instruction, NDArray[np.int64]] = {}
+        self._found: dict[tuple[Instruction, str | None], NDArray[np.int64]] = {}
         self._known: dict[tuple[int, int, int, bytes, bytes], Units] = {}
 
-    def add(self, instruction: Instruction, addresses: Bits, lanes: NDArray[np.intp], width: int, period: int) -> None:
+    def add(
+        self, instruction: Instruction, addresses: Bits, lanes: NDArray[np.intp], width: int, period: int,
+        tensor: str | None = None,
+    ) -> None:  # fmt: skip
         """Count the accesses of `width` bytes by the threads `lanes`; the units depend on addresses modulo `period`."""
         first = int(addresses[0])
         moved = (addresses - addresses.dtype.type(first)).astype(np.int64)
@@ -141,7 +182,7 @@ class _Tally:
             if len(self._known) >= _MOST_PATTERNS:
                 self._known.clear()
             self._known[key] = units
-        total = self._found.setdefault(instruction, np.zeros(4, np.int64))
+        total = self._found.setdefault((instruction, tensor), np.zeros(4, np.int64))
         total += (units[0], len(addresses) * width, units[1], units[2])
 
     def counts(self) -> tuple[AccessCount, ...]:
@@ -152,8 +193,11 @@ class _Tally:
                 bytes_asked=int(total[1]),
                 units=int(total[2]),
                 fewest_units=int(total[3]),
+                tensor=tensor,
             )
-            for instruction, total in sorted(self._found.items(), key=lambda item: item[0].line)
+            for (instruction, tensor), total in sorted(
+                self._found.items(), key=lambda item: (item[0][0].line, item[0][1] or "")
+            )
         )
 
 
@@ -203,29 +247,37 @@ class Counters:
             self._blocks[first] += int(np.count_nonzero(mask.reshape(-1, WARP).any(1)))
             self.thread_instructions += instructions * int(np.count_nonzero(mask))
 
-    def global_access(self, instruction: Instruction, addresses: Bits, lanes: NDArray[np.intp], width: int) -> None:
-        """Lanes (thread numbers) accessed `width` bytes each."""
+    def global_access(
+        self, instruction: Instruction, addresses: Bits, lanes: NDArray[np.intp], width: int, tensor: str | None
+    ) -> None:
+        """Lanes (thread numbers) accessed `width` bytes each of a tensor."""
         if len(addresses):
-            self._global.add(instruction, addresses, lanes, width, SECTOR_BYTES)
+            self._global.add(instruction, addresses, lanes, width, SECTOR_BYTES, tensor)
 
     def shared_access(self, instruction: Instruction, addresses: Bits, lanes: NDArray[np.intp], width: int) -> None:
         """Lanes (thread numbers) accessed `width` bytes each."""
         if len(addresses):
             self._shared.add(instruction, addresses, lanes, width, _BANKS * _BANK_BYTES)
 
+    def executed(self, blocks: Mapping[int, int]) -> int:
+        """Warp instructions so far, given the basic blocks, first instruction to the one behind the last."""
+        return sum(times * (blocks[first] - first) for first, times in self._blocks.items())
+
     def counts(
-        self, blocks: Mapping[int, Mapping[InstructionClass, int]], *, bytes_read: int, bytes_written: int
+        self, instructions: Sequence[Instruction], blocks: Mapping[int, int], tensors: tuple[TensorCount, ...]
     ) -> LaunchCounts:
-        """All counts, given each basic block's instructions by class."""
+        """All counts, given the program and its basic blocks, first instruction to the one behind the last."""
         warp_instructions: Counter[InstructionClass] = Counter()
+        opcodes: Counter[str] = Counter()
         for first, times in self._blocks.items():
-            for kind, count in blocks[first].items():
-                warp_instructions[kind] += times * count
+            for instruction in instructions[first : blocks[first]]:
+                warp_instructions[instruction_class(instruction)] += times
+                opcodes[instruction.opcode] += times
         return LaunchCounts(
             warp_instructions=dict(warp_instructions.most_common()),
+            opcodes=dict(opcodes.most_common()),
             thread_instructions=self.thread_instructions,
             global_accesses=self._global.counts(),
             shared_accesses=self._shared.counts(),
-            global_bytes_read=bytes_read,
-            global_bytes_written=bytes_written,
+            tensors=tensors,
         )

@@ -1,6 +1,5 @@
 """A program to an `Executable`: numbers for registers, a step for each instruction, basic blocks."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -8,7 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from lords_bench.emulator.counters import InstructionClass, instruction_class
 from lords_bench.emulator.faults import Bits
 from lords_bench.emulator.floats import operation
 from lords_bench.emulator.formats import storage
@@ -33,13 +31,11 @@ class DecodedKernel:
     Attributes:
         program: the text's.
         executable: its steps.
-        classes: instructions by class, of each basic block.
         shared_cell, global_granule: bytes of the narrowest access of shared memory, and write of global memory.
     """
 
     program: Program
     executable: Executable
-    classes: Mapping[int, Mapping[InstructionClass, int]]
     shared_cell: int
     global_granule: int
 
@@ -57,21 +53,16 @@ def decode(ptx: str) -> DecodedKernel:
     watched = frozenset[int]().union(*(watched_registers(i, registers) for i in program.instructions))
     if watched:
         steps = [replace(step, watched=(step.reads | step.writes) & watched) for step in steps]
-    blocks = _blocks(program)
     return DecodedKernel(
         program=program,
         executable=Executable(
             steps=tuple(steps),
-            blocks=blocks,
+            blocks=_blocks(program),
             registers=registers.names,
             constants=registers.constants,
             specials=registers.specials,
             threads=program.threads,
         ),
-        classes={
-            first: Counter(instruction_class(instruction) for instruction in program.instructions[first:end])
-            for first, end in blocks.items()
-        },
         shared_cell=narrowest(program.instructions, shared=True),
         global_granule=narrowest(program.instructions, shared=False),
     )

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lords_bench.emulator.counters import SECTOR_BYTES
+from lords_bench.emulator.counters import SECTOR_BYTES, TensorCount
 from lords_bench.emulator.faults import Bits, FaultKind, FaultLog
 from lords_bench.emulator.formats import FIELDS
 from lords_bench.emulator.parse import Instruction
@@ -173,15 +173,22 @@ class GlobalMemory:
         region = next(held, None)
         return 0 if region is None else region.base + place - region.start
 
-    @property
-    def bytes_read(self) -> int:
-        """In whole sectors, each counted once."""
-        return SECTOR_BYTES * sum(int(np.count_nonzero(region.read)) for region in self._regions)
+    def tensors(self) -> tuple[TensorCount, ...]:
+        """What was touched of each tensor so far."""
+        return tuple(
+            TensorCount(
+                name=region.name,
+                size_bytes=region.size,
+                read_bytes=SECTOR_BYTES * int(np.count_nonzero(region.read)),
+                written_bytes=SECTOR_BYTES * int(np.count_nonzero(region.written)),
+            )
+            for region in self._regions
+        )
 
-    @property
-    def bytes_written(self) -> int:
-        """In whole sectors, each counted once."""
-        return SECTOR_BYTES * sum(int(np.count_nonzero(region.written)) for region in self._regions)
+    def name_at(self, addresses: Bits) -> str | None:
+        """Of the tensor at the first of some addresses; None where there is none."""
+        number = (int(addresses[0]) >> _RANGE_BITS) - 1 if len(addresses) else -1
+        return self._regions[number].name if 0 <= number < len(self._regions) else None
 
     def barrier(self, ctas: NDArray[np.intp]) -> None:
         """These CTAs have passed a barrier."""

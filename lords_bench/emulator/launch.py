@@ -1,12 +1,13 @@
 """One launch of a compiled kernel: arguments into memory and parameters, CTAs in batches, faults and counts."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lords_bench.emulator.counters import Counters, LaunchCounts
 from lords_bench.emulator.decode import DecodedKernel, decode
@@ -34,11 +35,15 @@ class EmulationOptions:
         truncate: tensor cores cut float32 sums off instead of rounding them.
         shuffle: seed of the order of CTAs; None is by number.
         batch_threads: threads that execute together.
+        most_instructions: warp instructions after which no more CTAs begin, for the counts of a launch that is too
+            long; None runs all. Then CTAs come by whole rows of the grid (those that differ in x alone, which is where
+            split-K kernels here meet), evenly spread, from the middle outwards.
     """
 
     truncate: bool = False
     shuffle: int | None = None
     batch_threads: int = BATCH_THREADS
+    most_instructions: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +54,7 @@ class Launch:
         kernel: name of the entry function.
         target: that it was compiled for, `sm_90a`.
         grid: CTAs in x, y and z.
+        executed: CTAs that were executed: all of them, unless the options set an end.
         threads: of a CTA.
         shared_bytes: of a CTA.
         faults: what the kernel did that a GPU would not forgive; empty is good.
@@ -59,6 +65,7 @@ class Launch:
     kernel: str
     target: str
     grid: tuple[int, int, int]
+    executed: int
     threads: int
     shared_bytes: int
     faults: tuple[Fault, ...]
@@ -97,12 +104,12 @@ def execute(
         truncate=options.truncate,
     )  # fmt: skip
     threads = kernel.program.threads
-    order = np.arange(int(np.prod(grid, dtype=np.int64)))
-    if options.shuffle is not None:
-        np.random.default_rng(options.shuffle).shuffle(order)
-    at_once = max(1, options.batch_threads // threads)
-    for first in range(0, len(order), at_once):
-        ctas = order[first : first + at_once]
+    executed = 0
+    for ctas, is_start in _batches(grid, threads, options):
+        most = options.most_instructions
+        if is_start and executed and most is not None and counters.executed(kernel.executable.blocks) >= most:
+            break
+        executed += len(ctas)
         shared = SharedMemory(log, ctas=len(ctas), size=shared_bytes, threads=threads, cell=kernel.shared_cell)
         products = Products(log, shared, threads * len(ctas))
         Machine(kernel.executable, setting, ctas, shared, products).run()
@@ -110,12 +117,47 @@ def execute(
         kernel=kernel.program.name,
         target=kernel.program.target,
         grid=grid,
+        executed=executed,
         threads=threads,
         shared_bytes=shared_bytes,
         faults=log.faults(),
-        counts=counters.counts(kernel.classes, bytes_read=memory.bytes_read, bytes_written=memory.bytes_written),
+        counts=counters.counts(kernel.program.instructions, kernel.executable.blocks, memory.tensors()),
         seconds=time.perf_counter() - started,
     )
+
+
+def _batches(
+    grid: tuple[int, int, int], threads: int, options: EmulationOptions
+) -> Iterator[tuple[NDArray[np.intp], bool]]:
+    """Numbers of the CTAs that execute together, and whether the launch may end before them."""
+    order = np.arange(int(np.prod(grid, dtype=np.int64)))
+    at_once = max(1, options.batch_threads // threads)
+    group = len(order)
+    if options.most_instructions is not None:
+        # A grid of one row has CTAs that need not meet.
+        row = 1 if grid[1] * grid[2] == 1 else grid[0]
+        order = order.reshape(-1, row)[_spread(len(order) // row)].reshape(-1)
+        group = max(1, at_once // row) * row
+    elif options.shuffle is not None:
+        np.random.default_rng(options.shuffle).shuffle(order)
+    for start in range(0, len(order), group):
+        for first in range(start, min(start + group, len(order)), at_once):
+            yield order[first : min(first + at_once, start + group)], first == start
+
+
+def _spread(count: int) -> list[int]:
+    """Numbers below `count`: the middle, then the middles of both halves, and so on.
+
+    The ends, which may be ragged and would weigh too much in a small sample, come late.
+    """
+    found: dict[int, None] = {}
+    parts = 2
+    while len(found) < count:
+        found |= dict.fromkeys(place * count // parts for place in range(1, parts, 2))
+        parts *= 2
+        if parts > 2 * count:
+            found |= dict.fromkeys(range(count))
+    return list(found)
 
 
 def _parameters(

@@ -248,6 +248,10 @@ class Machine:
         found = self.lanes(base, mask)
         return found + found.dtype.type(offset & ((1 << 8 * found.itemsize) - 1)) if offset else found
 
+    def count_global(self, instruction: Instruction, addresses: Bits, who: Threads, width: int) -> None:
+        """These threads access `width` bytes of global memory each."""
+        self.counters.global_access(instruction, addresses, who, width, self.memory.name_at(addresses))
+
     def require_warps(self, mask: Mask, instruction: Instruction) -> None:
         """An instruction of whole warps is executed by whole warps.
 

@@ -70,7 +70,7 @@ def load(instruction: Instruction, registers: Registers) -> Step:
             machine.counters.shared_access(instruction, addresses, who, size * count)
             values = machine.shared.load(addresses, size, count, who, instruction)
         else:
-            machine.counters.global_access(instruction, addresses, who, size * count)
+            machine.count_global(instruction, addresses, who, size * count)
             values = machine.memory.load(addresses, size, count, machine.cta_of[who], instruction)
         for target, value in zip(targets, values, strict=True):
             machine.put_lanes(target, extended(value), who, mask)
@@ -94,7 +94,7 @@ def store(instruction: Instruction, registers: Registers) -> Step:
             machine.counters.shared_access(instruction, addresses, who, size * len(sources))
             machine.shared.store(addresses, values, size, who, instruction)
         else:
-            machine.counters.global_access(instruction, addresses, who, size * len(sources))
+            machine.count_global(instruction, addresses, who, size * len(sources))
             machine.memory.store(addresses, values, size, machine.cta_of[who], machine.times(who), instruction)
 
     return Step(run=run, instruction=instruction, reads=frozenset({base, *sources}))
@@ -145,7 +145,7 @@ def atomic(instruction: Instruction, registers: Registers) -> Step:
         who, addresses = machine.who(mask), machine.addresses(base, offset, mask)
         operands = [machine.lanes(value, mask) for value in values]
         size, ctas, times = width(kind) // 8, machine.cta_of[who], machine.times(who)
-        machine.counters.global_access(instruction, addresses, who, size)
+        machine.count_global(instruction, addresses, who, size)
         found = np.zeros(len(who), FIELDS[size])
         for where, view, places in machine.memory.update(
             addresses, size, 1, ctas, times, instruction, synchronises=release
@@ -172,7 +172,7 @@ def _vector_atomic(instruction: Instruction, registers: Registers, action: str, 
 
     def run(machine: Machine, mask: Mask) -> None:
         who, addresses = machine.who(mask), machine.addresses(base, offset, mask)
-        machine.counters.global_access(instruction, addresses, who, size * count)
+        machine.count_global(instruction, addresses, who, size * count)
         given = np.stack([machine.lanes(value, mask) for value in values])
         found = np.zeros((count, len(who)), FIELDS[size])
         for where, view, places in machine.memory.update(
@@ -207,7 +207,7 @@ def reduction(instruction: Instruction, registers: Registers) -> Step:
 
     def run(machine: Machine, mask: Mask) -> None:
         who, addresses = machine.who(mask), machine.addresses(base, offset, mask)
-        machine.counters.global_access(instruction, addresses, who, size * len(values))
+        machine.count_global(instruction, addresses, who, size * len(values))
         for where, view, places in machine.memory.update(
             addresses, size, len(values), machine.cta_of[who], machine.times(who), instruction, synchronises=False
         ):
@@ -251,7 +251,7 @@ def copy(instruction: Instruction, registers: Registers) -> Step:
         some = lengths > 0
         if (lengths[some] != size).any():
             raise EmulationError(f"a copy that fills up with zeros from the middle is not emulated: {instruction}")
-        machine.counters.global_access(instruction, sources[some], who[some], size)
+        machine.count_global(instruction, sources[some], who[some], size)
         machine.counters.shared_access(instruction, addresses, who, size)
         fields = machine.memory.load(sources[some], field, size // field, machine.cta_of[who[some]], instruction)
         data[some] = np.ascontiguousarray(fields.T).view(np.uint8)

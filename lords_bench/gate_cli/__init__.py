@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     every = not (arguments.static or arguments.accuracy or arguments.latency)
     results = []
     if arguments.static or every:
-        results.append(static_layer.result(arguments))
+        results += static_layer.results(arguments)
     if arguments.accuracy or every:
         results.append(accuracy_layer.result(arguments))
     if arguments.latency:

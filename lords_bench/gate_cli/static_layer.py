@@ -8,6 +8,7 @@ from lords_bench.errors import UsageError
 from lords_bench.gate.finding import Finding, LayerResult, Located, located, rejected_findings
 from lords_bench.gate.static import LAYER, PIN_COMMAND, compare_static, pin_changes
 from lords_bench.gate.static_belief import contradictions
+from lords_bench.gate_cli import accesses_layer
 from lords_bench.gate_cli.output import write
 from lords_bench.records.codec import encode_line
 from lords_bench.records.fingerprint import Fingerprint
@@ -15,6 +16,16 @@ from lords_bench.records.lines import folder_lock, store_error
 from lords_bench.records.store import read_nouns
 
 FOLDER = "static"
+
+
+def results(arguments: argparse.Namespace) -> list[LayerResult]:
+    """Compile the selection and compare it with the pins, then the accesses of its kernels.
+
+    Raises:
+        UsageError: no kernel and no pin is selected, or there is no Triton.
+        DeviceError: a process that counts accesses was lost.
+    """
+    return [result(arguments), *accesses_layer.results(arguments)]
 
 
 def result(arguments: argparse.Namespace) -> LayerResult:
@@ -48,6 +59,7 @@ def pin(arguments: argparse.Namespace) -> int:
     for fingerprint in head:
         for what in contradictions(fingerprint):
             raise UsageError(f"nothing was pinned: {fingerprint.name} cannot be true: {what}; mend lords_bench/static")
+    accesses = accesses_layer.collect(arguments)
     folder = arguments.out / FOLDER
     if not folder.is_dir():
         _refuse_nothing(arguments, (), head)
@@ -57,7 +69,7 @@ def pin(arguments: argparse.Namespace) -> int:
         raise store_error("write", folder, error) from None
     # From reading to writing: another command's new pins lie between them, or would.
     with folder_lock(folder):
-        changes = _renew(folder, arguments, head)
+        changes = [*_renew(folder, arguments, head), *accesses_layer.renew(arguments, accesses)]
     console.print("\n".join(changes))
     write_predictions(arguments.out)
     return 0

@@ -27,6 +27,9 @@ SHAPES = (
     (600, 256, 512),
 )
 RANKS = (16, 5, 64)
+# One that kernels pad to their widest, on one shape of few tokens and one of more: it takes the compiler longest.
+WIDE_RANK = 99
+WIDE_SHAPES = (SHAPES[1], SHAPES[4])
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -117,16 +120,18 @@ def case_grid() -> tuple[dict[str, Any], ...]:
     """Arguments of `make_case` for every shape, width and dtype.
 
     Ranks go round such that every three shapes in a row bring every rank to every width and dtype; the kind of levels
-    and zero points alternate.
+    and zero points alternate. The cases of `WIDE_RANK` follow.
     """
     axes = product(enumerate(SHAPES), enumerate((4, 3, 2)), enumerate(DTYPES))
-    return tuple(
-        {
-            "m": m, "n": n, "k": k, "bits": bits, "dtype": dtype, "rank": RANKS[(row + column + layer) % len(RANKS)],
-            "seed": seed,
-        }
-        for seed, ((row, (m, n, k)), (column, bits), (layer, dtype)) in enumerate(axes)
-    )  # fmt: skip
+    found = [
+        {"m": m, "n": n, "k": k, "bits": bits, "dtype": dtype, "rank": RANKS[(row + column + layer) % len(RANKS)]}
+        for (row, (m, n, k)), (column, bits), (layer, dtype) in axes
+    ]
+    found += [
+        {"m": m, "n": n, "k": k, "bits": bits, "dtype": dtype, "rank": WIDE_RANK}
+        for (m, n, k), bits, dtype in product(WIDE_SHAPES, (4, 3, 2), DTYPES)
+    ]
+    return tuple({**case, "seed": seed} for seed, case in enumerate(found))
 
 
 def all_cases(device: torch.device) -> Iterator[CheckCase]:

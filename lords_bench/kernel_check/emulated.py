@@ -5,7 +5,7 @@ result within its bound is right only if the emulator found no fault in any of i
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -81,24 +81,20 @@ def _told(faults: tuple[Fault, ...]) -> str:
     return named + (f" | and {more} more faults" if more > 0 else "")
 
 
-def emulated_command(target: str) -> Callable[[str, int], list[str]]:
-    """The command of a worker that checks a kernel on that GPU, for `isolated.check_isolated`."""
-
-    def command(kernel: str, first: int) -> list[str]:
-        return [*isolated.worker_command(kernel, first, module="lords_bench.kernel_check.emulated"), target]
-
-    return command
+def emulated_command(target: str) -> list[str]:
+    """The command of a worker that checks on that GPU, for `isolated.check_isolated`."""
+    return isolated.worker_command(target, module="lords_bench.kernel_check.emulated")
 
 
-def main(kernel: str, first: int, target: str) -> int:
+def main(jobs: Iterable[str], target: str) -> int:
     """The worker, as `isolated.main`."""
     with emulated_target(target) as device:
 
         def judge(name: str, case: CheckCase, decoder: "Decoder | None") -> CheckResult:
             return check_emulated(name, case, device, decoder)
 
-        return isolated.main(kernel, first, device=torch.device("cpu"), judge=judge)
+        return isolated.main(jobs, device=torch.device("cpu"), judge=judge)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
+    sys.exit(main(sys.argv[2:] or sys.stdin, sys.argv[1]))

@@ -1,21 +1,24 @@
-"""The check of every kernel, each in processes of its own: no failure ends the run, and none hides another.
+"""The check of every kernel, in processes of their own: no failure ends the run, and none hides another.
 
-A worker checks one kernel case by case and prints a line before and after each. When it dies (a crash of the compiler,
-an access that poisons the CUDA context) or hangs, the case in progress gets that status, and a new worker goes on with
-the next case. Kernels run side by side, as most of the time is spent compiling.
+Workers take cases from one queue, of whatever kernel, and print a line before and after each. When one dies (a crash of
+the compiler, an access that poisons the CUDA context) or hangs, the case in progress gets that status, and a new worker
+goes on with the next. What matters most comes first, case by case over all kernels, so that a check that is cut off has
+missed the least: most of the time is spent compiling, and float32 in training takes the compiler longest.
 """
 
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lords_bench.isolate import LostWorkerError, Worker, side_by_side
-from lords_bench.kernel_check.cases import SHAPES, CheckCase, case_grid, make_case
+from lords_bench.kernel_check.cases import SHAPES, CheckCase, case_grid, case_name, make_case
 from lords_bench.kernel_check.check import CheckResult, check_named
 from lords_bench.kernel_check.training import TRAINING_CHECKS
 from lords_bench.records.status import Status
@@ -27,10 +30,9 @@ CASE_SECONDS = 300
 # A worker whose CUDA context is lost says so by this exit code, after it has reported the case.
 LOST_DEVICE = 75
 
-# Most of a check is compiling, on one core per kernel.
+# Most of a check is compiling, on one core per worker.
 MOST_WORKERS = 16
 
-Command = Callable[[str, int], list[str]]
 Judge = Callable[[str, CheckCase, "Decoder | None"], CheckResult]
 
 
@@ -42,9 +44,38 @@ def cases_of(kernel: str) -> tuple[dict[str, Any], ...]:
     return tuple(case for case in case_grid() if (case["m"], case["n"], case["k"]) in shapes)
 
 
-def worker_command(kernel: str, first: int, *, module: str = "lords_bench.kernel_check.isolated") -> list[str]:
-    """A process that checks the kernel from case `first` on; this module's on the current CUDA device."""
-    return [sys.executable, "-m", module, kernel, str(first)]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A case of a kernel: its place in `cases_of` it, and its name."""
+
+    kernel: str
+    place: int
+    case: str
+
+
+def queue(kernels: tuple[str, ...], *, cases: int | None = None) -> tuple[Job, ...]:
+    """Every case of every kernel: 16-bit activations first, then float32, that of training last; in turn by kernel.
+
+    Args:
+        kernels: names in `CHECKED`.
+        cases: how many of the first of each; None is all.
+    """
+    found = [
+        (_urgency(kernel, arguments["dtype"]), place, Job(kernel=kernel, place=place, case=case_name(**arguments)))
+        for kernel in kernels
+        for place, arguments in enumerate(cases_of(kernel)[:cases])
+    ]
+    return tuple(job for *_, job in sorted(found, key=lambda entry: entry[:2]))
+
+
+def _urgency(kernel: str, dtype: torch.dtype) -> int:
+    """Smaller is earlier."""
+    return 0 if dtype.itemsize == 2 else 2 if kernel in TRAINING_CHECKS else 1
+
+
+def worker_command(*jobs: str, module: str = "lords_bench.kernel_check.isolated") -> list[str]:
+    """A process that checks the jobs, or those that it reads, as `KERNEL PLACE`; on the current CUDA device."""
+    return [sys.executable, "-m", module, *jobs]
 
 
 def check_isolated(
@@ -53,67 +84,76 @@ def check_isolated(
     cases: int | None = None,
     workers: int | None = None,
     case_seconds: float = CASE_SECONDS,
-    command: Command = worker_command,
-    first: Mapping[str, int] = MappingProxyType({}),
+    command: Sequence[str] | None = None,
+    done: AbstractSet[tuple[str, str]] = frozenset(),
     on_result: Callable[[CheckResult], None] = lambda _result: None,
 ) -> tuple[CheckResult, ...]:
     """Check every kernel on every case of `cases_of` it; the results by kernel, in the order of the cases.
 
     Args:
         kernels: names in `CHECKED`.
-        cases: how many of its cases a worker goes through; None is all of them.
-        workers: kernels at a time; None is one per core, at most 16.
+        cases: how many of the first of each are checked; None is all of them.
+        workers: how many at a time; None is one per core, at most 16.
         case_seconds: limit for one case, compiling included.
-        command: the worker's command line for a kernel and the case it begins with.
-        first: kernel to the case that it begins with, where that is not the first.
+        command: the worker's command line; None is that of `worker_command`.
+        done: (kernel, case) that need no check.
         on_result: called from several threads as results come.
     """
+    waiting = deque(job for job in queue(kernels, cases=cases) if (job.kernel, job.case) not in done)
+    found: dict[Job, CheckResult] = {}
 
-    def run(kernel: str) -> list[CheckResult]:
-        found: list[CheckResult] = []
-        begin = first.get(kernel, 0)
-        count = (len(cases_of(kernel)) if cases is None else cases) - begin
-        while len(found) < count:
-            with Worker(command(kernel, begin + len(found))) as worker:
-                for result in _results(worker, kernel, case_seconds):
-                    found.append(result)
+    def work(_number: int) -> None:
+        while waiting:
+            with Worker(command or worker_command()) as worker:
+                for job, result in _results(worker, waiting, case_seconds):
+                    found[job] = result
                     on_result(result)
-        return found
 
     threads = workers or min(MOST_WORKERS, os.cpu_count() or 1)
-    return tuple(result for results in side_by_side(run, kernels, threads=threads) for result in results)
+    for _ in side_by_side(work, range(min(threads, len(waiting))), threads=threads):
+        pass
+    by_kernel = sorted(found, key=lambda job: (kernels.index(job.kernel), job.place))
+    return tuple(found[job] for job in by_kernel)
 
 
-def _results(worker: Worker, kernel: str, case_seconds: float) -> Iterator[CheckResult]:
-    """Results of one worker until it ends; the case that it died in, if any, is the last. At least one."""
-    case: str | None = None
-    finished = 0
+def _results(worker: Worker, waiting: deque[Job], case_seconds: float) -> Iterable[tuple[Job, CheckResult]]:
+    """What one worker finds until it ends or nothing waits; the job that it died in, if any, is the last."""
+    is_new = True
     while True:
         try:
-            message = _message(worker.receive(case_seconds))
-        except LostWorkerError as lost:
-            if case is not None or not finished:
-                yield _lost(kernel, case, lost, case_seconds)
+            job = waiting.popleft()
+        except IndexError:
             return
-        if message is None:
-            continue
-        case = message.get("begin")
-        if case is None:
-            finished += 1
-            yield CheckResult(
-                kernel=kernel,
+        begun = False
+        try:
+            worker.send(f"{job.kernel} {job.place}")
+            while (message := _message(worker.receive(case_seconds))) is None or "begin" in message:
+                begun = begun or message is not None
+        except LostWorkerError as lost:
+            if begun or is_new:
+                yield job, _lost(job, lost, case_seconds)
+            else:
+                # It ended behind the job before, as one without its device does: this one was not tried.
+                waiting.appendleft(job)
+            return
+        is_new = False
+        yield (
+            job,
+            CheckResult(
+                kernel=job.kernel,
                 case=message["case"],
                 status=Status(message["status"]),
                 reason=message["reason"],
                 worst=message["worst"],
-            )
+            ),
+        )
 
 
-def _lost(kernel: str, case: str | None, lost: LostWorkerError, case_seconds: float) -> CheckResult:
+def _lost(job: Job, lost: LostWorkerError, case_seconds: float) -> CheckResult:
     reason = f"worker ended with code {lost.exit_code}: {lost.words or 'no message'}"
     if lost.status is Status.TIMEOUT:
         reason = f"no result within {case_seconds:g} s"
-    return CheckResult(kernel=kernel, case=case or "before a case", status=lost.status, reason=reason, worst=None)
+    return CheckResult(kernel=job.kernel, case=job.case, status=lost.status, reason=reason, worst=None)
 
 
 def _message(line: str) -> dict[str, Any] | None:
@@ -126,26 +166,19 @@ def _message(line: str) -> dict[str, Any] | None:
 
 
 def main(
-    kernel: str,
-    first: int,
-    *,
-    device: torch.device,
-    decoder: "Decoder | None" = None,
-    last: int | None = None,
-    judge: Judge = check_named,
+    jobs: Iterable[str], *, device: torch.device, decoder: "Decoder | None" = None, judge: Judge = check_named
 ) -> int:
-    """The worker: check `kernel` on the cases `first` up to `last` and print a line of JSON before and after each.
+    """The worker: check one job after the other and print a line of JSON before and after each.
 
     Args:
-        kernel: in `CHECKED`.
-        first: place of the first case.
+        jobs: as `KERNEL PLACE`, the place of a case in `cases_of` the kernel.
         device: that the cases are made on.
         decoder: None is the fastest that fits.
-        last: place behind the last case; None is the end.
         judge: what a check is.
     """
-    for arguments in cases_of(kernel)[first:last]:
-        case = make_case(**arguments, device=device)
+    for job in jobs:
+        kernel, place = job.split()
+        case = make_case(**cases_of(kernel)[int(place)], device=device)
         _print({"begin": case.name})
         result = judge(kernel, case, decoder)
         _print({**{name: getattr(result, name) for name in CheckResult.__slots__}, "status": result.status.value})
@@ -167,6 +200,4 @@ def _print(message: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    # With a third argument, up to that case only.
-    end = int(sys.argv[3]) if len(sys.argv) > 3 else None
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), device=torch.device("cuda"), last=end))
+    sys.exit(main(sys.argv[1:] or sys.stdin, device=torch.device("cuda")))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lords_bench.kernel_registry.kernel import Cost, kernel_module, no, yes
-from lords_bench.prepared import DECODERS, REFERENCE, PreparedWeight
+from lords_bench.prepared import DECODERS, MAX_KERNEL_RANK, REFERENCE, PreparedWeight
 from lords_bench.reference import products
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ def factor_gradients(dy_MN: Tensor, x_MK: Tensor, weight: PreparedWeight) -> tup
 
 def _prepared(weight: PreparedWeight) -> "Support":
     if weight.decoder == REFERENCE:
-        return no("the weight is prepared for the reference: on a CPU, in float64, or of a rank above 64")
+        return no(
+            f"the weight is prepared for the reference: on a CPU, in float64, or of a rank above {MAX_KERNEL_RANK}"
+        )
     return yes()
 
 

@@ -22,6 +22,7 @@ from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lords_bench.errors import RecordError, SpecError, reason_of
+from lords_bench.records.accesses import KernelAccesses
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.check import CheckRecord
 from lords_bench.records.cost import CostRecord
@@ -41,6 +42,7 @@ KINDS: MappingProxyType[str, type[Any]] = MappingProxyType(
     {
         "record": BenchRecord,
         "latency": LatencyRecord,
+        "accesses": KernelAccesses,
         "fingerprint": Fingerprint,
         "lifecycle": LifecycleRecord,
         "check": CheckRecord,

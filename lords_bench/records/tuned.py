@@ -37,7 +37,7 @@ class Problem:
         m_bucket: one of `M_BUCKETS`.
         n, k: out and in features.
         bits: bits per code.
-        rank: rank of the scale as kernels pad it (16, 32 or 64); None for a block-wise scale.
+        rank: rank of the scale as kernels pad it (16, 32, 64 or 128); None for a block-wise scale.
         block: inputs per scale; None for a low-rank scale.
         zero_points: whether each block has a zero point besides its scale.
         x_dtype, scale_dtype: as torch names them, without the prefix: `bfloat16`.

@@ -38,7 +38,8 @@ def _read_gbps() -> float:
     from lords_bench.kernels.device_probe import launch
 
     source = torch.ones(COPY_BYTES // 4, device="cuda")
-    sums = torch.empty(launch.READ_PROGRAMS, device="cuda")
+    multiprocessors = torch.cuda.get_device_properties(source.device).multi_processor_count
+    sums = torch.empty(launch.read_programs(multiprocessors), device="cuda")
     read = launch.read_all(source, sums)
     return read / _best_ns(lambda: launch.read_all(source, sums))
 

@@ -13,7 +13,7 @@ from lords_bench.tuning.space import SearchSpace, listed_space
 _Make = Callable[[Problem, Machine], SearchSpace]
 
 
-def _gpu(machine: Machine) -> Any:
+def gpu_of_machine(machine: Machine) -> Any:
     """The machine as the kernels' rules know it."""
     major, minor = machine.capability
     gpu = import_module("lords_bench.kernels.common.gpu").Gpu
@@ -22,14 +22,16 @@ def _gpu(machine: Machine) -> Any:
 
 def _rank_expanded(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("rank_expanded")
-    default = module.default_config(problem.n, problem.k, bits=problem.bits, decoder=problem.decoder, gpu=_gpu(machine))
+    default = module.default_config(
+        problem.n, problem.k, bits=problem.bits, decoder=problem.decoder, gpu=gpu_of_machine(machine)
+    )
     return listed_space(module.space(bits=problem.bits, decoder=problem.decoder), default=default)
 
 
 def _scale_tile(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("scale_tile")
     default = module.default_config(
-        problem.m_bucket, problem.n, problem.k, bits=problem.bits, gpu=_gpu(machine),
+        problem.m_bucket, problem.n, problem.k, bits=problem.bits, rank=problem.rank, gpu=gpu_of_machine(machine),
         in_float32=problem.x_dtype == "float32",
     )  # fmt: skip
     return listed_space(module.space(bits=problem.bits), default=default)
@@ -38,7 +40,7 @@ def _scale_tile(problem: Problem, machine: Machine) -> SearchSpace:
 def _scale_tile_gemm(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("scale_tile_gemm")
     default = module.default_config(
-        problem.m_bucket, bits=problem.bits, rank=problem.rank, decoder=problem.decoder, gpu=_gpu(machine)
+        problem.m_bucket, bits=problem.bits, rank=problem.rank, decoder=problem.decoder, gpu=gpu_of_machine(machine)
     )
     return listed_space(module.space(), default=default)
 
@@ -46,7 +48,7 @@ def _scale_tile_gemm(problem: Problem, machine: Machine) -> SearchSpace:
 def _dequantize(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("dequantize")
     in_float32 = "float32" in (problem.x_dtype, problem.scale_dtype)
-    default = module.default_config(bits=problem.bits, in_float32=in_float32, gpu=_gpu(machine))
+    default = module.default_config(bits=problem.bits, in_float32=in_float32, gpu=gpu_of_machine(machine))
     return listed_space(module.space(), default=default)
 
 
@@ -57,13 +59,13 @@ def _blockwise_dequantize(_problem: Problem, _machine: Machine) -> SearchSpace:
 
 def _blockwise(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("blockwise")
-    default = module.default_config(problem.n, problem.k, bits=problem.bits, gpu=_gpu(machine))
+    default = module.default_config(problem.n, problem.k, bits=problem.bits, gpu=gpu_of_machine(machine))
     return listed_space(module.space(bits=problem.bits), default=default)
 
 
 def _blockwise_gemm(problem: Problem, machine: Machine) -> SearchSpace:
     module = _module("blockwise_gemm")
-    default = module.default_config(problem.m_bucket, decoder=problem.decoder, gpu=_gpu(machine))
+    default = module.default_config(problem.m_bucket, decoder=problem.decoder, gpu=gpu_of_machine(machine))
     return listed_space(module.space(), default=default)
 
 

@@ -1,7 +1,9 @@
 """What a tuned choice is looked up by: the problem of a prepared weight, the machine, and the source of the kernels."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -93,8 +95,24 @@ def _joined(all_roots: Iterable[tuple[str, ...]]) -> str:
     return hashlib.sha256(" ".join(map(source_sha256, all_roots)).encode()).hexdigest()
 
 
+_PRETENDED: ContextVar[Machine | None] = ContextVar("pretended machine", default=None)
+
+
+@contextmanager
+def pretended_machine(machine: Machine) -> Iterator[None]:
+    """Within it tables are looked up for that machine, wherever tensors lie."""
+    token = _PRETENDED.set(machine)
+    try:
+        yield
+    finally:
+        _PRETENDED.reset(token)
+
+
 def machine_of(device: torch.device) -> Machine | None:
-    """The machine that kernels on `device`, as a tensor names it, run on; asked once. None where no kernels run."""
+    """The machine that is pretended, else that kernels on `device` run on; asked once. None where no kernels run."""
+    pretended = None if torch.compiler.is_compiling() else _PRETENDED.get()
+    if pretended is not None:
+        return pretended
     if device.type != "cuda":
         return None
     return cuda_machine(device.index)

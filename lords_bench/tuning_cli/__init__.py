@@ -1,16 +1,19 @@
 """`lords-bench tune`: find each kernel's fastest configuration for each problem on this machine, and write it down."""
 
 import argparse
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lords_bench.errors import UsageError
 from lords_bench.spec.numbers import BIT_COUNTS, COUNT, COUNTS, DURATION, SECONDS, SEED, WORKERS, Wholes
-from lords_bench.tuning_cli.asked import DTYPES, problems_of, serves
+from lords_bench.tuning_cli.asked import DTYPES, candidates, problems_of, product_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lords_bench.records.measurement import Regime
-    from lords_bench.records.tuned import Problem
+    from lords_bench.records.tuned import Machine, Problem
     from lords_bench.terminal import Console
     from lords_bench.tuning.tasks import Finished, Options, RouteTask, Task
 
@@ -76,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         StoreError: rows or table cannot be written, or another process tunes on the device.
     """
     from lords_bench.terminal import Console
-    from lords_bench.tuning.plan import DEFAULT_KERNELS, check_kernel, machine_for, make_task
+    from lords_bench.tuning.plan import DEFAULT_KERNELS, check_kernel, machine_for
     from lords_bench.tuning.tables import user_folder
 
     options = _options(arguments)
@@ -86,14 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_kernel(kernel, device)
     problems = problems_of(arguments, kernels)
     machine = machine_for(device)
-    tasks: list[Task | RouteTask] = []
-    for problem in problems:
-        made = {
-            kernel: make_task(kernel, problem, machine, device, workers=arguments.workers)
-            for kernel in kernels
-            if serves(kernel, problem)
-        }
-        tasks += [*made.values(), *_routes(problem, made, device)]
+    tasks = ordered_tasks(kernels, problems, machine, device, workers=arguments.workers)
     if not tasks:
         raise UsageError(f"none of {', '.join(kernels)} serves M = {', '.join(map(str, arguments.m))}; widen --m")
     console = Console(stderr=True)
@@ -102,6 +98,42 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"{len(tasks) - len(finished)} of {len(tasks)} problems were not begun; the same command goes on")
     _report(finished, arguments, Console())
     return 0 if all(item.winner is not None or _is_no_contest(item) for item in finished) else 1
+
+
+def ordered_tasks(
+    kernels: tuple[str, ...],
+    problems: "Sequence[Problem]",
+    machine: "Machine",
+    device: str,
+    *,
+    workers: int | None = None,
+) -> "list[Task | RouteTask]":
+    """What is tuned, in order: of every product the formula's kernel of each format, then the second of each, … .
+
+    A budget that ends early then favours no format. The choice between kernels comes last.
+
+    Args:
+        kernels: to choose from.
+        problems: those of one product together.
+        machine: that is tuned on.
+        device: its kind.
+        workers: compile processes; None is one per core.
+    """
+    from lords_bench.tuning.plan import make_task
+
+    tasks: list[Task | RouteTask] = []
+    for _, of_one_product in groupby(problems, key=product_of):
+        made = {
+            problem: {
+                kernel: make_task(kernel, problem, machine, device, workers=workers)
+                for kernel in candidates(kernels, problem, machine)
+            }
+            for problem in of_one_product
+        }
+        turns = zip_longest(*(found.values() for found in made.values()))
+        tasks += [task for turn in turns for task in turn if task is not None]
+        tasks += [route for problem, found in made.items() for route in _routes(problem, found, device)]
+    return tasks
 
 
 def _routes(problem: "Problem", made: "dict[str, Task]", device: str) -> "list[RouteTask]":

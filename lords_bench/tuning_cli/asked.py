@@ -7,7 +7,7 @@ from lords_bench.errors import UsageError
 from lords_bench.spec.numbers import COUNT
 
 if TYPE_CHECKING:
-    from lords_bench.records.tuned import Problem
+    from lords_bench.records.tuned import Machine, Problem
 
 DTYPES = ("bfloat16", "float16", "float32")
 _DEFAULT_SHAPES = {"cuda": "llama-3-8b", "cpu": "768x768", "fake": "4096x4096"}
@@ -40,12 +40,13 @@ def problems_of(arguments: argparse.Namespace, kernels: tuple[str, ...]) -> "lis
 
 def _beside(found: "list[Problem]", blocks: "list[Problem]") -> "list[Problem]":
     """The block-wise problems behind those of the same product: a budget that ends early has tuned both or neither."""
+    place = {key: number for number, key in enumerate(dict.fromkeys(map(product_of, (*found, *blocks))))}
+    return sorted((*found, *blocks), key=lambda problem: place[product_of(problem)])
 
-    def product(problem: "Problem") -> tuple[int, int, int, int]:
-        return problem.bits, problem.n, problem.k, problem.m_bucket
 
-    place = {key: number for number, key in enumerate(dict.fromkeys(map(product, (*found, *blocks))))}
-    return sorted((*found, *blocks), key=lambda problem: place[product(problem)])
+def product_of(problem: "Problem") -> tuple[int, int, int, int]:
+    """What problems of one product have in common, whatever the format of the weight."""
+    return problem.bits, problem.n, problem.k, problem.m_bucket
 
 
 def _shapes_and_ranks(arguments: argparse.Namespace) -> list[tuple[int, int, int]]:
@@ -86,14 +87,21 @@ def _stand_in_problem(m: int, n: int, k: int, bits: int, rank: int, dtype: str) 
     )
 
 
-def serves(kernel: str, problem: "Problem") -> bool:
-    """Whether a kernel is worth tuning for that many tokens, as the kernels themselves say."""
-    from lords_bench.tuning.keys import routed
+def candidates(kernels: tuple[str, ...], problem: "Problem", machine: "Machine") -> tuple[str, ...]:
+    """Those of the kernels that take the problem, as they say themselves, the formula's first."""
+    from lords_bench.kernel_registry.without_memory import blocks_without_memory, weight_without_memory
+    from lords_bench.kernels.common.gpu import pretended_gpu
+    from lords_bench.route import kernels_for
+    from lords_bench.tuning.kernel_spaces import gpu_of_machine
+    from lords_bench.tuning.plan import STAND_INS
 
-    if (kernel in routed("blockwise")) != (problem.block is not None):
-        return False
-    most = {"rank_expanded": 4, "scale_tile": 64, "blockwise": 64}.get(kernel)
-    return most is None or problem.m_bucket <= most
+    stand_ins = tuple(name for name in kernels if name in STAND_INS and problem.block is None)
+    if stand_ins == kernels:
+        return kernels
+    weight = weight_without_memory(problem) if problem.block is None else blocks_without_memory(problem)
+    with pretended_gpu(gpu_of_machine(machine)):
+        taken = kernels_for(problem.m_bucket, weight)
+    return (*(name for name in taken if name in kernels), *stand_ins)
 
 
 def _shapes(text: str) -> list[tuple[int, int]]:

@@ -14,8 +14,9 @@ from torch.nn.functional import linear
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import CheckCase, expected_and_bound
 from lords_bench.kernel_registry import PreparedBlockwise, config_of, named_kernel, prepare_blockwise
+from lords_bench.kernel_registry.kernel import kernel_module
 from lords_bench.ops import lords_matmul
-from lords_bench.prepared import MAX_KERNEL_RANK, PreparedWeight, forced_decoder, prepare
+from lords_bench.prepared import PreparedWeight, forced_decoder, prepare
 from lords_bench.records.tuned import Choice
 from lords_bench.route import served_by
 from lords_bench.suites.baselines.problem import Expected, LordsTensors, Problem, Way, expected_of
@@ -91,7 +92,7 @@ def int_block(problem: Problem) -> Way:
     weight, bits = problem.integers, problem.case.bits
     # (code − zero) · scale = (level − zero/half + 1) · (scale · half) with levels (code − half)/half.
     half = 1 << (bits - 1)
-    levels_L = (torch.arange(1 << bits, device=problem.device) - half) / half
+    levels_L = (torch.arange(1 << bits) - half) / half
     prepared = prepare_blockwise(
         weight.packed, weight.scale_NG * half, levels_L, k=problem.case.k, bits=bits, block=problem.case.block,
         dtype=problem.dtype, decoder=forced_decoder(problem.dtype) or "uniform",
@@ -141,7 +142,9 @@ def qlora_fused(problem: Problem) -> Way:
         lora = launch.LoraTerm(a_RK=a, b_NR=b, scaling=LORA_SCALING)
         return launch.launch(x_MK, weight.operands, config=config_of(base.kernel, base.config), lora=lora)
 
-    with_gemm = base.kernel == "blockwise_gemm" and b_NR.shape[1] <= MAX_KERNEL_RANK
+    with_gemm = (
+        base.kernel == "blockwise_gemm" and b_NR.shape[1] <= kernel_module("blockwise_gemm.launch").MAX_LORA_RANK
+    )
     return Way(
         kernel="matmul + blockwise_gemm with adapter" if with_gemm else f"{base.kernel} + matmul + addmm",
         operands=(base.operands, a_RK, b_NR),

@@ -43,6 +43,7 @@ ORDER = (
     "runner",
     "progress",
     "sanitizer",
+    "profile_cli",
     "kernel_cli",
     "explain_cli",
     "tuning_progress",

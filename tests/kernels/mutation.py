@@ -16,8 +16,8 @@ Edits = Mapping[str, Edit | tuple[Edit, ...]]
 # An accumulator made before the loop over tiles, and not reset in it; the sum of split-K partials likewise.
 STALE_TOTAL = (
     (
-        "    for _ in range(tiles_per_program):\n",
-        "    total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)\n    for _ in range(tiles_per_program):\n",
+        "    for _ in range(tiles):\n",
+        "    total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)\n    for _ in range(tiles):\n",
     ),
     ("        total = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)\n", ""),
 )

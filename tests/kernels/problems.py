@@ -118,14 +118,19 @@ LEVELS_OF_DECODER = {
 }
 
 
+RANKS = (1, 2, 5, 16, 17, 24, 64, 99)
+
+
 @st.composite
-def problems(draw: st.DrawFn, *, decoders: tuple[str, ...], max_k: int = 600, max_n: int = 130) -> tuple[Problem, str]:
+def problems(
+    draw: st.DrawFn, *, decoders: tuple[str, ...], max_k: int = 600, max_n: int = 130, max_rank: int = 128
+) -> tuple[Problem, str]:
     """A problem and a decoder that takes its levels."""
     decoder = draw(st.sampled_from(decoders))
     problem = make_problem(
         n=draw(st.integers(1, max_n)),
         k=draw(st.integers(1, max_k)),
-        rank=draw(st.sampled_from((1, 2, 5, 16, 17, 24, 64))),
+        rank=draw(st.sampled_from([rank for rank in RANKS if rank <= max_rank])),
         bits=draw(st.sampled_from((4, 3, 2))),
         levels=draw(st.sampled_from(LEVELS_OF_DECODER[decoder])),
         scale=draw(st.sampled_from(("plain", "tiny", "outlier", "zero"))),

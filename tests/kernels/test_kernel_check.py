@@ -20,7 +20,7 @@ from lords_bench.kernel_check import (
     make_case,
 )
 from lords_bench.kernel_check.bounds import Expected
-from lords_bench.kernel_check.cases import DTYPES, RANKS
+from lords_bench.kernel_check.cases import DTYPES, RANKS, WIDE_RANK
 from lords_bench.kernel_check.training import TRAINING_CHECKS, Trial, outcome
 from lords_bench.kernel_registry import KERNELS
 from lords_bench.ops import lords_matmul
@@ -120,7 +120,7 @@ def test_gradients_of_the_kernels_agree_with_the_reference() -> None:
 
 @pytest.mark.parametrize("kernel", ["dequantize_matmul", "fake_quantize"])
 def test_a_worker_checks_a_kernel_on_a_case(kernel: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code = isolated.main(kernel, 9, device=CPU, decoder="table", last=10)
+    code = isolated.main([f"{kernel} 9"], device=CPU, decoder="table")
 
     begun, result = map(json.loads, capsys.readouterr().out.splitlines())
     assert code == 0
@@ -196,7 +196,7 @@ def test_a_wrong_code_value_or_mask_of_one_weight_is_found(part: str, index: int
 
 
 def test_every_width_meets_every_rank_and_dtype_in_the_cases_of_each_kernel_of_training() -> None:
-    wanted = set(product((4, 3, 2), RANKS, DTYPES))
+    wanted = set(product((4, 3, 2), (*RANKS, WIDE_RANK), DTYPES))
     for name in TRAINING_CHECKS:
         cases = isolated.cases_of(name)
 

@@ -172,11 +172,8 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
             "stale accumulator": {
                 "rank_expanded.kernel": (
                     (
-                        "    for _ in range(tiles_per_program):\n",
-                        (
-                            "    high_sum = tl.zeros((BLOCK_N, RANK_CHUNK), tl.int32)\n"
-                            "    for _ in range(tiles_per_program):\n"
-                        ),
+                        "    for _ in range(tiles):\n",
+                        ("    high_sum = tl.zeros((BLOCK_N, RANK_CHUNK), tl.int32)\n    for _ in range(tiles):\n"),
                     ),
                     ("            high_sum = tl.zeros((BLOCK_N, RANK_CHUNK), tl.int32)\n", ""),
                 )

@@ -13,7 +13,7 @@ from lords_bench.errors import UsageError
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.rank_expanded import launch
 from lords_bench.kernels.rank_expanded.kernel import LARGEST_FIXED
-from lords_bench.kernels.rank_expanded.space import MAX_CHUNK, RankExpandedConfig, space
+from lords_bench.kernels.rank_expanded.space import MAX_CHUNK, MAX_RANK, RankExpandedConfig, space
 
 
 def fixed_point_error(problem: Problem, x_MK: torch.Tensor, chunk: int) -> torch.Tensor:
@@ -57,7 +57,7 @@ def check(
 
 @given(data=st.data())
 def test_product_is_right_for_every_format_and_ragged_shape(data: st.DataObject) -> None:
-    problem, decoder = data.draw(problems(decoders=("grid7", "uniform", "table")))
+    problem, decoder = data.draw(problems(decoders=("grid7", "uniform", "table"), max_rank=MAX_RANK))
     if decoder == "table":
         problem = replace(problem, levels_L=make_problem(n=1, k=1, rank=1, bits=problem.bits).levels_L)
     dtype = data.draw(st.sampled_from(DTYPES))
@@ -113,6 +113,14 @@ def test_levels_off_the_grid_are_refused_with_the_kernel_to_use() -> None:
     prepared = launch.prepare(problem.operands(torch.bfloat16, "table"))
 
     with pytest.raises(UsageError, match="off the 7-bit grid, which the integer path needs; use scale_tile"):
+        launch.launch(make_x(1, 16, torch.bfloat16), prepared)
+
+
+def test_a_rank_that_would_spill_is_refused_with_the_kernel_to_use() -> None:
+    problem = make_problem(n=4, k=16, rank=99, bits=4)
+    prepared = launch.prepare(problem.operands(torch.bfloat16, "table"))
+
+    with pytest.raises(UsageError, match="rank 128 is above 64, where registers run out; use scale_tile"):
         launch.launch(make_x(1, 16, torch.bfloat16), prepared)
 
 

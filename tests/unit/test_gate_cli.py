@@ -8,7 +8,7 @@ import pytest
 
 from gate_builders import make_fingerprint, true_record, true_samples, uncompiled, write_pins
 from lords_bench.cli import main
-from lords_bench.gate_cli import static_layer
+from lords_bench.gate_cli import accesses_layer, static_layer
 from lords_bench.records import RecordStore
 from lords_bench.records.fingerprint import Fingerprint
 
@@ -18,6 +18,7 @@ def head(monkeypatch: pytest.MonkeyPatch) -> list[Fingerprint]:
     """What this tree compiles to, as the command sees it; a test changes the list."""
     found = [make_fingerprint(), make_fingerprint(variant="2 bit M=1"), make_fingerprint(target="sm_80")]
     monkeypatch.setattr(static_layer, "collect", lambda _arguments: tuple(found))
+    monkeypatch.setattr(accesses_layer, "collect", lambda _arguments: ())
     return found
 
 

@@ -11,7 +11,7 @@ from lords_bench import kernel_cli
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import CheckResult
 from lords_bench.kernel_check.cases import case_name
-from lords_bench.kernel_check.isolated import cases_of
+from lords_bench.kernel_check.isolated import cases_of, queue
 from lords_bench.kernel_cli import run_check
 from lords_bench.records.check import CheckRecord
 from lords_bench.records.status import Status
@@ -82,28 +82,31 @@ def test_check_without_a_gpu_says_what_works_instead() -> None:
         run("--check")
 
 
-def test_one_of_static_and_check_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_thing_to_do_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parsed()
 
-    assert "one of the arguments --static --check --sanitize is required" in capsys.readouterr().err
+    assert "one of the arguments --static --check --sanitize --profile is required" in capsys.readouterr().err
 
 
 def test_results_are_kept_as_they_come_and_a_second_check_goes_on_behind_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    asked: list[dict[str, int]] = []
+    left_out: list[set[tuple[str, str]]] = []
 
     def check_two(
-        kernels: tuple[str, ...], *, first: dict[str, int], on_result: Callable[[CheckResult], None], **_options: object
+        kernels: tuple[str, ...],
+        *,
+        done: set[tuple[str, str]],
+        on_result: Callable[[CheckResult], None],
+        **_options: object,
     ) -> tuple[CheckResult, ...]:
-        asked.append({kernel: first[kernel] for kernel in kernels})
+        left_out.append(done)
         found = []
-        for case, status in zip(cases_of("fake_quantize")[first["fake_quantize"] :][:2], STATUSES, strict=False):
+        jobs = [job for job in queue(kernels) if (job.kernel, job.case) not in done]
+        for job, status in zip(jobs, STATUSES, strict=False):
             reason = None if status is Status.OK else "no"
-            found.append(
-                CheckResult(kernel="fake_quantize", case=case_name(**case), status=status, reason=reason, worst=None)
-            )
+            found.append(CheckResult(kernel=job.kernel, case=job.case, status=status, reason=reason, worst=None))
             on_result(found[-1])
         return tuple(found)
 
@@ -117,7 +120,8 @@ def test_results_are_kept_as_they_come_and_a_second_check_goes_on_behind_them(
 
     records = read_nouns(tmp_path / "records" / "example-gpu" / "checks.jsonl", CheckRecord).records
     assert codes == [1, 1]
-    assert asked == [{"fake_quantize": 0}, {"fake_quantize": 1}]
+    first = queue(("fake_quantize",))[0]
+    assert left_out == [set(), {("fake_quantize", first.case)}]
     assert [record.status for record in records] == [*STATUSES, *STATUSES]
 
 
@@ -127,13 +131,13 @@ def test_kernels_are_checked_on_an_emulated_device_and_the_results_kept_as_such(
     commands: list[list[str]] = []
 
     def check_one(
-        kernels: tuple[str, ...],
+        _kernels: tuple[str, ...],
         *,
-        command: Callable[[str, int], list[str]],
+        command: list[str],
         on_result: Callable[[CheckResult], None],
         **_options: object,
     ) -> tuple[CheckResult, ...]:
-        commands.extend(command(kernel, 3) for kernel in kernels)
+        commands.append(command)
         reason = "global access out of bounds: kernel.py:7:3 ptx:20 ld.global.b32 %r3, [%rd0] [1 accesses]"
         case = case_name(**cases_of("fake_quantize")[0])
         found = CheckResult(kernel="fake_quantize", case=case, status=Status.INCORRECT, reason=reason, worst=0.1)
@@ -152,9 +156,7 @@ def test_kernels_are_checked_on_an_emulated_device_and_the_results_kept_as_such(
     assert code == 1
     assert "compiled for sm_90 and executed in an emulator, not run on a GPU" in printed
     assert "incorrect: global access out of bounds: kernel.py:7:3" in printed
-    assert [command[-4:] for command in commands] == [
-        ["lords_bench.kernel_check.emulated", "fake_quantize", "3", "sm_90"]
-    ]
+    assert [command[-2:] for command in commands] == [["lords_bench.kernel_check.emulated", "sm_90"]]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ if __name__ == "__main__":
 STARTERS = {
     "check": (
         "from lords_bench.kernel_check.isolated import check_isolated",
-        "check_isolated(('one', 'two'), cases=1, command=lambda kernel, first: PROGRAM)",
+        "check_isolated(('one', 'two'), cases=1, command=PROGRAM)",
     ),
     "sanitizer": (
         "from lords_bench import sanitizer",

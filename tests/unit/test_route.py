@@ -106,6 +106,18 @@ def test_one_token_leaves_a_kernel_that_lacks_registers_above_rank_16(rank: int,
     assert served_by(1, kernel_weight(rank=rank)).choice == Choice(kernel=kernel)
 
 
+@pytest.mark.parametrize(("m", "kernel"), [(1, "scale_tile"), (64, "scale_tile_gemm"), (5000, "dequantize_matmul")])
+def test_a_rank_of_a_70b_layer_is_served_by_kernels(m: int, kernel: str) -> None:
+    assert served_by(m, kernel_weight(rank=99)).choice == Choice(kernel=kernel)
+
+
+def test_a_rank_that_no_kernel_takes_is_served_by_the_reference_with_its_reason() -> None:
+    weight = kernel_weight(rank=129)
+
+    assert served_by(1, weight).choice == Choice(kernel="reference")
+    assert "rank above 128" in KERNELS["dequantize_matmul"].supports(1, weight, torch.float32).reason
+
+
 @pytest.mark.parametrize(
     ("arch", "m", "kernel"),
     [("gfx1100", 8, "scale_tile"), ("gfx1100", 9, "scale_tile_gemm"), ("gfx1100", 32, "scale_tile_gemm"),

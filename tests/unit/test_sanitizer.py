@@ -57,7 +57,7 @@ def test_the_tool_is_asked_for_the_check_of_one_case_without_torch_s_cache(tmp_p
 
     said = Path(f"{program}.log").read_text()
     assert said.startswith("--tool racecheck --error-exitcode 86 ")
-    assert said.endswith("-m lords_bench.kernel_check.isolated blockwise 0 11")
+    assert said.endswith("-m lords_bench.kernel_check.isolated blockwise 01")
 
 
 def test_a_tool_that_hangs_is_a_timeout(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from itertools import product
 import torch
 
 from lords_bench.kernel_check import CheckResult, case_grid
-from lords_bench.kernel_check.cases import DTYPES, RANKS
+from lords_bench.kernel_check.cases import DTYPES, RANKS, WIDE_RANK
 from lords_bench.kernel_cli import check_rows
 from lords_bench.records.status import Status
 
@@ -15,7 +15,7 @@ def combinations(*, at_most: int) -> set[tuple[int, int, torch.dtype]]:
 
 
 def test_every_width_meets_every_rank_and_dtype_for_few_tokens_and_for_many() -> None:
-    wanted = set(product((4, 3, 2), RANKS, DTYPES))
+    wanted = set(product((4, 3, 2), (*RANKS, WIDE_RANK), DTYPES))
 
     assert combinations(at_most=4) == wanted
     assert wanted <= {(c["bits"], c["rank"], c["dtype"]) for c in case_grid() if c["m"] > 4}

@@ -18,6 +18,7 @@ from lords_bench.emulator import EmulatedDevice, FaultKind
 from lords_bench.emulator.global_memory import sparse_zeros
 from lords_bench.errors import UsageError
 from lords_bench.kernel_check import CHECKED, CheckResult, emulated, make_case, prepared_for
+from lords_bench.kernel_check.cases import WIDE_RANK
 from lords_bench.kernel_check.check import expected_and_bound
 from lords_bench.kernel_check.emulated import check_emulated, counted_faults, emulated_target, excuse, main
 from lords_bench.kernel_check.isolated import cases_of
@@ -49,6 +50,34 @@ def test_every_kernel_is_right_when_it_is_compiled_and_emulated(target: str, ker
     assert (result.status, result.reason) == (Status.OK, None)
     assert device.launches
     assert all(launch.target.removesuffix("a") == target for launch in device.launches)
+
+
+@pytest.mark.parametrize("kernel", ["scale_tile", "scale_tile_gemm", "dequantize_matmul", "factor_gradients"])
+def test_a_rank_of_a_70b_layer_is_right_when_it_is_compiled_and_emulated(kernel: str) -> None:
+    case = make_case(TOKENS.get(kernel, 40), 130, 300, bits=4, rank=WIDE_RANK, dtype=torch.bfloat16, device=CPU)
+
+    with emulated_target("sm_90") as device:
+        result = check_emulated(kernel, case, device)
+
+    assert (result.status, result.reason) == (Status.OK, None)
+
+
+@pytest.mark.parametrize("kernel", ["rank_expanded", "scale_tile", "blockwise"])
+def test_a_last_program_with_fewer_tiles_than_the_others_reads_nothing_past_the_end(kernel: str) -> None:
+    case = make_case(1, 5 * 64, 256, bits=4, rank=16, dtype=torch.bfloat16, device=CPU, seed=2)
+    found = KERNELS[kernel]
+
+    with emulated_target("sm_90") as device:
+        weight = prepared_for(found, case)
+        config = next(
+            config for config in found.space(weight) if config.block_n == 64 and config.tiles_per_program == 2
+        )
+        y_MN = found.launch(case.x_MK, weight, case.bias_N, config)
+    expected, bound = expected_and_bound(kernel, case, weight)
+
+    assert device.launches
+    assert counted_faults(device) == ()
+    assert float(((y_MN.double() - expected).abs() / bound).nan_to_num(nan=torch.inf).max()) <= 1
 
 
 @pytest.mark.slow
@@ -124,6 +153,7 @@ def test_tokens_may_lie_anywhere(target: str, kernel: str, change: Callable[[Ten
         y_MN = KERNELS[kernel].launch(case.x_MK, weight, case.bias_N, None)
         expected, bound = expected_and_bound(kernel, case, weight)
 
+    assert device.launches
     assert counted_faults(device) == ()
     assert float(((y_MN.double() - expected).abs() / bound).nan_to_num(nan=torch.inf).max()) <= 1
 
@@ -141,6 +171,7 @@ def test_a_result_may_be_asked_into_rows_beyond_two_to_the_31(kernel: str) -> No
         launch(case.x_MK, lords_operands(weight), bias_N=case.bias_N, out=out)
         expected, bound = expected_and_bound(kernel, case, weight)
 
+    assert device.launches
     assert counted_faults(device) == ()
     assert float(((out.double() - expected).abs() / bound).nan_to_num(nan=torch.inf).max()) <= 1
 
@@ -223,7 +254,7 @@ def test_a_worker_tells_what_it_checks(capsys: pytest.CaptureFixture[str], monke
     arguments = {"m": 1, "n": 16, "k": 128, "bits": 4, "rank": 5, "dtype": torch.float16, "seed": 0}
     monkeypatch.setattr("lords_bench.kernel_check.isolated.cases_of", lambda _kernel: (arguments,))
 
-    code = main("fake_quantize", 0, "sm_80")
+    code = main(["fake_quantize 0"], "sm_80")
 
     begun, result = map(json.loads, capsys.readouterr().out.splitlines())
     assert code == 0

@@ -90,11 +90,11 @@ def test_every_configuration_is_compiled_or_refused_by_the_kernel(
 
 @pytest.mark.parametrize(
     ("kernel", "reason"),
-    [("rank_expanded", "rank above 64"), ("scale_tile_gemm", "rank above 64"), ("factor_gradients", "rank 128")],
+    [("rank_expanded", "rank above 128"), ("scale_tile_gemm", "rank above 128"), ("factor_gradients", "rank 256")],
 )
 def test_a_rank_that_no_kernel_takes_is_refused_with_its_reason(kernel: str, reason: str) -> None:
     target = named_target("sm_90")
-    asked = next(launched for launched in launches(kernel, target) if launched.problem.rank == 128)
+    asked = next(launched for launched in launches(kernel, target) if launched.problem.rank == 256)
 
     with pytest.raises(UsageError, match=reason):
         launches_of(asked.on(target), until="nothing")

@@ -52,6 +52,17 @@ def test_a_bias_and_a_configuration_are_those_that_were_asked_for() -> None:
     assert (other.args["tiles_per_program"], other.num_warps) == (2, 4)
 
 
+@pytest.mark.parametrize("kernel", ["rank_expanded", "scale_tile", "blockwise"])
+def test_rows_that_tiles_divide_are_not_masked_however_many_tiles_a_program_has(kernel: str) -> None:
+    """Llama-3-8B's gate and up: 224 tiles in programs of 6 on a GPU of 132 multiprocessors."""
+    scale = {"rank": None, "block": 64} if kernel == "blockwise" else {}
+    first, *_ = launches(Launched(kernel=kernel, problem=replace(PROBLEM, n=14336, k=4096, **scale)))
+
+    assert 14336 // 64 % first.args["tiles_per_program"]
+    assert first.constexprs["EVEN_N"]
+    assert not first.constexprs["EVEN_GROUPS"]
+
+
 def test_the_size_of_the_gpu_decides_how_many_tiles_a_program_walks_over() -> None:
     asked = Launched(kernel="rank_expanded", problem=replace(PROBLEM, n=4096, k=4096))
 

@@ -26,7 +26,7 @@ from lords_bench.tuning.lookup import Entries, Found
 from lords_bench.tuning.plan import DEFAULT_KERNELS, FAKE_MACHINE, make_task
 from lords_bench.tuning.problems import block_problems, lords_problem
 from lords_bench.tuning_cli import _routes
-from lords_bench.tuning_cli.asked import problems_of, serves
+from lords_bench.tuning_cli.asked import candidates, problems_of
 from tuned_builders import make_entry
 
 N, K = 48, 300
@@ -93,7 +93,7 @@ def test_a_weight_without_memory_is_of_its_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"ranks": "65"}, "rank 65"), ({"dtype": "float8"}, "dtype 'float8'")]
+    ("options", "message"), [({"ranks": "129"}, "rank 129"), ({"dtype": "float8"}, "dtype 'float8'")]
 )
 def test_what_kernels_do_not_take_is_refused(options: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
@@ -175,7 +175,7 @@ def test_a_block_wise_weight_without_memory_is_of_its_problem(m: int, bits: int,
 )
 def test_the_switch_point_between_fused_and_dequantized_blocks_is_tuned(m: int, first: str, others: set[str]) -> None:
     problem, _ = block_problems(m=m, n=512, k=512, bits=4, block=64, x_dtype="bfloat16")
-    names = [name for name in DEFAULT_KERNELS["cuda"] if serves(name, problem)]
+    names = candidates(DEFAULT_KERNELS["cuda"], problem, FAKE_MACHINE)
     made = {name: make_task(name, problem, FAKE_MACHINE, "fake") for name in names}
 
     (route,) = _routes(problem, made, "fake")
