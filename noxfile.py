@@ -52,7 +52,7 @@ def install(session: nox.Session, *requirements: str) -> None:
 
 def pinned_compiler(session: nox.Session) -> dict[str, str]:
     """The environment in which Triton is the release of the pins, whatever release torch demands."""
-    budget = (ROOT / "lords_bench" / "static" / "budget.py").read_text()
+    budget = (ROOT / "kernels" / "common" / "budget.py").read_text()
     (release,) = re.findall(r'^COUNTED_WITH_TRITON = "(.+)"$', budget, re.MULTILINE)
     folder = ENVIRONMENT / f"triton-{release}"
     if not (folder / f"triton-{release}.dist-info").is_dir():
