@@ -1,5 +1,6 @@
 """requirements.lock has a version of everything that pyproject.toml asks for, on every Python, for either torch."""
 
+import re
 import tomllib
 from collections.abc import Iterator
 
@@ -108,3 +109,13 @@ def test_a_missing_and_a_misplaced_version_are_found() -> None:
 
     assert not_locked(missing, "3.11") == ["rich<16,>=14"]
     assert not_locked(LOCK.replace("torch==2.13.0", "torch==2.14.0"), "3.11") == ["torch<2.14,>=2.11"]
+
+
+def test_the_noxfile_reads_the_compiler_of_the_pins_where_it_stands() -> None:
+    text = (ROOT / "noxfile.py").read_text()
+    (place,) = re.findall(r'budget = \(ROOT((?: / "[a-z_.]+")+)\)', text)
+    (pattern,) = re.findall(r're\.findall\(r\'(\S+ = "\(\.\+\)"\$)\'', text)
+
+    budget = ROOT.joinpath(*re.findall(r'"(.+?)"', place)).read_text()
+
+    assert re.findall(pattern, budget, re.MULTILINE) == [COUNTED_WITH_TRITON]
