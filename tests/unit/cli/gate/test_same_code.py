@@ -71,7 +71,9 @@ def test_every_gated_method_has_its_kernels_and_lords_all_that_a_route_may_choos
         ("kernels/scale_tile/kernel.py", "@triton.jit\n", "OTHER = 1\n\n\n@triton.jit\n", ALL - LORDS_ONLY),
         ("kernels/scale_tile_gemm/kernel.py", "@triton.jit\n", "OTHER = 1\n\n\n@triton.jit\n", ALL - LORDS_ONLY),
         ("kernels/scale_tile_gemm/space.py", '"""\n\n', '"""\n\nOTHER = 1\n', frozenset()),
-        ("kernels/scale_tile/__init__.py", '"""\n\n', '"""\n\nOTHER = 1\n', ALL - LORDS_ONLY),
+        ("kernels/rank_expanded/__init__.py", '"""\n\n', '"""\n\nOTHER = 1\n', ALL - LORDS_ONLY),
+        # The block-wise kernels have the search space of this one.
+        ("kernels/scale_tile/space.py", '"""\n\n', '"""\n\nOTHER = 1\n', frozenset()),
         ("kernels/blockwise/space.py", "MAX_TOKENS = ", "MAX_TOKENS = 1 + ", LORDS_ONLY),
         ("kernels/common/gpu.py", "@dataclass", "OTHER = 1\n\n\n@dataclass", frozenset()),
         ("kernels/common/split_k.py", "@triton.jit", "OTHER = 1\n\n\n@triton.jit", frozenset()),
