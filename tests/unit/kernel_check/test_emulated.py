@@ -72,9 +72,8 @@ def test_a_last_program_with_fewer_tiles_than_the_others_reads_nothing_past_the_
 
     with emulated_target("sm_90") as device:
         weight = prepared_for(found, case)
-        config = next(
-            config for config in found.space(weight) if config.block_n == 64 and config.tiles_per_program == 2
-        )
+        assert found.tuning is not None
+        config = found.tuning.config()(block_n=64, tiles_per_program=2)
         y_MN = found.launch(case.x_MK, weight, case.bias_N, config)
     expected, bound = expected_and_bound(kernel, case, weight)
 
