@@ -1,6 +1,5 @@
 """LoRDS and its baselines are tuned on equal terms: the same search spaces, every kernel that takes a product."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lords_bench.cli.parser import build_parser
 from lords_bench.cli.tune import ordered_tasks
 from lords_bench.cli.tune.asked import candidates
 from lords_bench.kernels.blockwise import space as blockwise
@@ -82,11 +82,8 @@ def test_a_budget_that_ends_early_has_tuned_the_first_kernel_of_every_format() -
 
 def test_no_tuning_step_of_a_visit_leaves_a_kernel_out() -> None:
     steps = [step for step in plan("cuda", Path("out")) if step.name.startswith("tune")]
-    parser = argparse.ArgumentParser()
-    from lords_bench.cli.tune import add_parser
 
-    add_parser(parser.add_subparsers())
+    words = [[text.format(seconds="90") for text in step.arguments] for step in steps]
+    asked = [build_parser(given).parse_args(given) for given in words]
 
-    asked = [parser.parse_args([text.format(seconds="90") for text in step.arguments]) for step in steps]
-
-    assert [arguments.kernels for arguments in asked] == [[], [], []]
+    assert [arguments.kernels for arguments in asked] == [(), (), ()]
