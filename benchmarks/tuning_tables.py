@@ -12,7 +12,6 @@ import random
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,7 +23,7 @@ import lords_bench
 from lords_bench.files import whole_file
 from lords_bench.products.keys import kernel_source
 from lords_bench.products.routes import preferred
-from lords_bench.records.bench import CREATED_FORMAT
+from lords_bench.records.created import created_now
 from lords_bench.records.journal import Journal
 from lords_bench.records.status import Status
 from lords_bench.records.tuned import Machine, Problem, TunedKey
@@ -136,7 +135,7 @@ def provenance() -> dict[str, str | None]:
         commit = None
     return {
         "command": "python " + " ".join([os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
-        "created_utc": datetime.now(UTC).strftime(CREATED_FORMAT),
+        "created_utc": created_now(),
         "commit": None if commit is None or dirty else commit,
     }
 
