@@ -56,11 +56,13 @@ class Trial:
         inputs: what a launch must leave as it is.
         launch: to the results.
         errors: results to errors in units of their bounds, by what they are errors of.
+        refusal: why the kernel does not take the case; None if it does.
     """
 
     inputs: tuple[Tensor, ...]
     launch: Callable[[], tuple[Tensor, ...]]
     errors: Callable[[tuple[Tensor, ...]], Mapping[str, Tensor]]
+    refusal: str | None = None
 
 
 # Places in the check's shapes, `kernel_check.cases.SHAPES`, of which three meet all ranks with all widths and dtypes.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from types import MappingProxyType
 
+import torch
 from torch import Tensor
 
 from lords_bench.kernels.common.budget import FLOAT32, THROUGH_SHARED_MEMORY
@@ -11,6 +12,7 @@ from lords_bench.kernels.common.entry import Entry, Part, kernel_module
 from lords_bench.kernels.common.gpu import Gpu
 from lords_bench.kernels.common.prepared import REFERENCE, PreparedWeight, operands_of
 from lords_bench.kernels.common.static_case import BITS, TOKENS, Launched, StaticCase, layer_problem
+from lords_bench.kernels.common.support import Support
 from lords_bench.kernels.common.without_memory import kernel_operands, tokens_without_memory
 from lords_bench.kernels.dequantize import dense
 from lords_bench.kernels.peft_backward import check
@@ -37,6 +39,11 @@ def factor_gradients(dy_MN: Tensor, x_MK: Tensor, weight: PreparedWeight) -> tup
 def _fused_input_gradient(dy_MN: Tensor, weight: PreparedWeight) -> Tensor:
     dx_MK: Tensor = kernel_module("peft_backward.launch").input_gradient(dy_MN, operands_of(weight))
     return dx_MK
+
+
+def _takes_gradient(weight: PreparedWeight, dtype: torch.dtype) -> Support:
+    found: Support = kernel_module("peft_backward.launch").input_gradient_supports(operands_of(weight), dtype)
+    return found
 
 
 def _launch_factor_gradients(asked: Launched) -> None:
@@ -106,7 +113,7 @@ KERNEL = Entry(
         ),
         Check(
             name="input_gradient",
-            trial=lambda case, decoder: check.input_gradient(case, decoder, _fused_input_gradient),
+            trial=lambda case, decoder: check.input_gradient(case, decoder, _fused_input_gradient, _takes_gradient),
             shapes=SHAPES_OF_TOKENS,
         ),
         # As the operators do it: a dense product with the dequantized weight.

@@ -15,6 +15,7 @@ from lords_bench.reference.error_bounds import Magnitudes, error_bound, in_units
 
 if TYPE_CHECKING:
     from lords_bench.kernels.common.ptx import Decoder
+    from lords_bench.kernels.common.support import Support
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -105,15 +106,20 @@ def factor_gradients(case: CheckCase, decoder: "Decoder | None", *, atomic: bool
 
 
 def input_gradient(
-    case: CheckCase, decoder: "Decoder | None", gradient: Callable[[Tensor, PreparedWeight], Tensor]
+    case: CheckCase,
+    decoder: "Decoder | None",
+    gradient: Callable[[Tensor, PreparedWeight], Tensor],
+    supports: "Callable[[PreparedWeight, torch.dtype], Support] | None" = None,
 ) -> Trial:
-    """By one of the ways to compute it: (dY_MN, weight) to dX_MK."""
+    """By one of the ways to compute it: (dY_MN, weight) to dX_MK, which may refuse a dtype."""
     weight, dy_MN = prepare(case, case.x_MK.dtype, decoder=decoder), case.output_gradient()
+    support = None if supports is None else supports(weight, dy_MN.dtype)
 
     def errors(found: tuple[Tensor, ...]) -> Mapping[str, Tensor]:
         return {"dX": _error(found[0], expected_input_gradient(dy_MN, _factored(case), table=_has_table(weight)))}
 
-    return Trial(inputs=(dy_MN,), launch=lambda: (gradient(dy_MN, weight),), errors=errors)
+    refusal = None if support is None or support.ok else support.reason
+    return Trial(inputs=(dy_MN,), launch=lambda: (gradient(dy_MN, weight),), errors=errors, refusal=refusal)
 
 
 def _error(found: Tensor, expected: Expected) -> Tensor:

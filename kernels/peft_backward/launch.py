@@ -33,6 +33,13 @@ def supports(operands: LordsOperands, x_dtype: torch.dtype, dy_dtype: torch.dtyp
     return activation_support(x_dtype, operands.levels)
 
 
+def input_gradient_supports(operands: LordsOperands, dtype: torch.dtype) -> Support:
+    """As `supports`; float32 in the interpreter only."""
+    if dtype == torch.float32 and is_compiled_on(operands.packed.device):
+        return no("dX of float32 tokens has no tensor core to run on; use dequantize and a dense matmul")
+    return supports(operands, dtype, dtype)
+
+
 def factor_gradients(
     dy_MN: torch.Tensor,
     x_MK: torch.Tensor,
@@ -83,14 +90,12 @@ def input_gradient(
     """dX_MK = dY_MN @ W_NK in the dtype of dY; any strides, `out` with contiguous rows.
 
     Raises:
-        UsageError: a problem that `supports` refuses.
+        UsageError: a problem that `input_gradient_supports` refuses.
     """
     require_matrix(dy_MN, operands.n, operands.packed.device, name="dy")
-    support = supports(operands, dy_MN.dtype, dy_MN.dtype)
+    support = input_gradient_supports(operands, dy_MN.dtype)
     if not support.ok:
         raise UsageError(support.reason)
-    if dy_MN.dtype == torch.float32 and is_compiled_on(dy_MN.device):
-        raise UsageError("dX of float32 tokens has no tensor core to run on; use dequantize and a dense matmul")
     m = dy_MN.shape[0]
     dx_MK = torch.empty(m, operands.k, dtype=dy_MN.dtype, device=dy_MN.device) if out is None else out
     if dx_MK.numel() == 0:

@@ -22,6 +22,8 @@ TRAINING_CHECKS: Mapping[str, Check] = MappingProxyType(
 
 def outcome(trial: Trial, *, repeatable: bool) -> tuple[Status, str | None, float | None]:
     """Launch twice and judge: status, why it is not ok, and the largest error in units of its bound."""
+    if trial.refusal is not None:
+        return Status.UNSUPPORTED, trial.refusal, None
     before = [tensor.clone() for tensor in trial.inputs]
     with nan_filled_allocations():
         found = trial.launch()

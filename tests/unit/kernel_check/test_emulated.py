@@ -82,6 +82,18 @@ def test_a_last_program_with_fewer_tiles_than_the_others_reads_nothing_past_the_
     assert float(((y_MN.double() - expected).abs() / bound).nan_to_num(nan=torch.inf).max()) <= 1
 
 
+@pytest.mark.parametrize("kernel", ["input_gradient", "scale_tile_gemm", "blockwise_gemm"])
+def test_float32_that_no_tensor_core_multiplies_is_refused_and_not_called_wrong(kernel: str) -> None:
+    case = make_case(3, 130, 300, bits=4, rank=16, dtype=torch.float32, device=CPU)
+
+    with emulated_target("sm_90") as device:
+        result = check_emulated(kernel, case, device)
+
+    assert result.status is Status.UNSUPPORTED
+    assert result.reason is not None
+    assert "no tensor core" in result.reason
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", COMPILED)
 @pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_120", "sm_89"])
