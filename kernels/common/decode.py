@@ -10,6 +10,7 @@ import triton.language as tl
 
 from lords_bench.kernels.common.layout import k_block, plane_count, position_count
 from lords_bench.kernels.common.ptx import (
+    PTX_SOURCE,
     byte_asm,
     byte_constraints,
     operand_asm,
@@ -71,6 +72,7 @@ def code_at(words, position: tl.constexpr, BITS: tl.constexpr):
 
 @triton.jit
 def _decode_call(operands, BITS: tl.constexpr, DECODER: tl.constexpr, DTYPE: tl.constexpr):
+    tl.static_assert(PTX_SOURCE >= 0)
     COUNT: tl.constexpr = operands_per_call(BITS)
     CONSTRAINTS: tl.constexpr = operand_constraints(BITS, DECODER)
     if DTYPE == tl.float16:
@@ -166,6 +168,7 @@ def decode_bytes(
         for position in tl.static_range(position_count(BITS)):
             tiles = tiles + (tl.load(table_ptr + code_at(words, position, BITS)),)
     else:
+        tl.static_assert(PTX_SOURCE >= 0)
         COUNT: tl.constexpr = 8 if BITS == 3 else (2 if BITS == 4 else 4)
         ASM: tl.constexpr = byte_asm(BITS, DECODER)
         CONSTRAINTS: tl.constexpr = byte_constraints(BITS, DECODER)
