@@ -23,9 +23,10 @@ Cost in ALU instructions per code (grid7): bytes 1.1, 0.8, 0.6 at 4, 3, 2 bits; 
 `uniform`: 0.4, 0.8, 0.4.
 """
 
+import inspect
 import struct
+import sys
 import zlib
-from pathlib import Path
 from typing import Literal
 
 import triton
@@ -34,8 +35,9 @@ import triton.language as tl
 Decoder = Literal["grid7", "table16", "uniform", "table"]
 
 # Triton's cache knows of a `constexpr_function` its own text, not that of the plain functions it calls: without this
-# number, which kernels refer to, a kernel compiled before a change of these would be run after it.
-PTX_SOURCE = tl.constexpr(zlib.crc32(Path(__file__).read_bytes()))
+# number, which kernels refer to, a kernel compiled before a change of these would be run after it. Triton reads the text
+# of its functions in the same way, when they are decorated.
+PTX_SOURCE = tl.constexpr(zlib.crc32(inspect.getsource(sys.modules[__name__]).encode()))
 
 _MASK_3_BIT_FIELDS = "0x33333333"
 _FOURTH_BITS = "0x44444444"
