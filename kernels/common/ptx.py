@@ -35,8 +35,8 @@ import triton.language as tl
 Decoder = Literal["grid7", "table16", "uniform", "table"]
 
 # Triton's cache knows of a `constexpr_function` its own text, not that of the plain functions it calls: without this
-# number, which kernels refer to, a kernel compiled before a change of these would be run after it. Triton reads the text
-# of its functions in the same way, when they are decorated.
+# number, which kernels refer to, a kernel compiled before a change of these would be run after it. Triton reads the
+# text of its own functions in the same way, when they are decorated.
 PTX_SOURCE = tl.constexpr(zlib.crc32(inspect.getsource(sys.modules[__name__]).encode()))
 
 _MASK_3_BIT_FIELDS = "0x33333333"
