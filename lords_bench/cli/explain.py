@@ -10,10 +10,8 @@ from lords_bench.spec.numbers import BIT_COUNT, COUNT
 from lords_bench.spec.options import argument, option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lords_bench.products.lookup import Entries
-    from lords_bench.records.tuned import Choice, Machine, Problem
+    from lords_bench.records.tuned import Machine, Problem
 
 FloatDtype = Literal["bfloat16", "float16", "float32"]
 
@@ -53,11 +51,11 @@ def run(settings: ExplainSettings) -> int:
         UsageError: a GPU that no table is for.
         StoreError: a table cannot be read.
     """
+    from lords_bench.kernels.common.without_memory import any_without_memory
     from lords_bench.products.active import entries_of
     from lords_bench.products.keys import key_of
-    from lords_bench.products.lookup import choose
     from lords_bench.products.registry import KERNELS
-    from lords_bench.products.route import usable
+    from lords_bench.products.route import found_for
     from lords_bench.products.tables import read_tables
     from lords_bench.terminal import Console
     from lords_bench.tuning.explain import explanation, set_aside
@@ -68,9 +66,8 @@ def run(settings: ExplainSettings) -> int:
     tables = read_tables(None if settings.tables is None else (settings.tables,))
     entries = entries_of(tables)
     machine = _machine(settings.device, entries)
-    problem, formula, takes = _asked(settings)
-    found = choose(entries, formula, key_of=lambda kernel: key_of(kernel, problem, machine), takes=takes)
-    found = usable(found, formula)
+    problem = _asked(settings)
+    found = found_for(problem, any_without_memory(problem), machine, entries)
     lines = explanation(
         found,
         entries=entries,
@@ -85,11 +82,7 @@ def run(settings: ExplainSettings) -> int:
     return 0
 
 
-def _asked(settings: ExplainSettings) -> "tuple[Problem, Choice, Callable[[str], bool]]":
-    """The problem, what the formula takes for it, and which kernels take it."""
-    from lords_bench.kernels.common.without_memory import any_without_memory
-    from lords_bench.products.route import formula_kernel, takes, tokens_of
-    from lords_bench.records.tuned import Choice
+def _asked(settings: ExplainSettings) -> "Problem":
     from lords_bench.tuning.problems import block_problems, lords_problem
 
     m, n, k, bits = settings.m, settings.n, settings.k, settings.bits
@@ -103,9 +96,7 @@ def _asked(settings: ExplainSettings) -> "tuple[Problem, Choice, Callable[[str],
         both = block_problems(m=m, n=n, k=k, bits=bits, block=settings.block, x_dtype=settings.dtype)
         problem = next(found for found in both if found.zero_points == settings.zero_points)
         problem = replace(problem, scale_dtype=settings.scale_dtype)
-    tokens = tokens_of(problem.m_bucket)
-    weight = any_without_memory(problem)
-    return problem, Choice(kernel=formula_kernel(tokens, weight)), lambda kernel: takes(kernel, tokens, weight)
+    return problem
 
 
 def _machine(name: str | None, entries: "Entries") -> "Machine":

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lords_bench.cli.output import complain
 from lords_bench.errors import UsageError
 from lords_bench.spec.numbers import BIT_COUNT, COUNT
 
@@ -53,9 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.only:
         _profile(asked, gpu, "lords", lambda weight: _routed(asked, weight, gpu), out)
         return 0
-    refused = [reason for kernel in _kernels(arguments.only) if (reason := _profile_named(asked, gpu, kernel, out))]
-    if len(refused) == len(_kernels(arguments.only)):
+    kernels = _kernels(arguments.only)
+    reasons = {kernel: _profile_named(asked, gpu, kernel, out) for kernel in kernels}
+    refused = [f"{kernel}: {reason}" for kernel, reason in reasons.items() if reason is not None]
+    if len(refused) == len(kernels):
         raise UsageError("; ".join(refused))
+    for line in refused:
+        complain(f"not profiled: {line}")
     return 0
 
 
@@ -112,20 +117,13 @@ def _routed(asked: "Asked", weight: Any, gpu: "GpuModel") -> "Choice":
     """What the route takes on that GPU: a tuned table's choice where there is one, else the formula's."""
     from lords_bench.kernels.common.prepared import REFERENCE
     from lords_bench.products.active import active_entries
-    from lords_bench.products.keys import key_of, problem_of
-    from lords_bench.products.lookup import choose
-    from lords_bench.products.route import formula_kernel, takes
-    from lords_bench.records.tuned import Choice
+    from lords_bench.products.keys import problem_of
+    from lords_bench.products.route import formula_kernel, found_for, tokens_of
+    from lords_bench.records.tuned import Choice, m_bucket
     from lords_bench.tuning.explain import named_machine
 
-    formula = Choice(kernel=formula_kernel(asked.m, weight))
+    bucket = m_bucket(asked.m)
     if weight.decoder == REFERENCE:
-        return formula
+        return Choice(kernel=formula_kernel(tokens_of(bucket), weight))
     entries = active_entries()
-    machine, problem = named_machine(entries, gpu.name), problem_of(asked.m, weight)
-    return choose(
-        entries,
-        formula,
-        key_of=lambda kernel: key_of(kernel, problem, machine),
-        takes=lambda kernel: takes(kernel, asked.m, weight),
-    ).choice
+    return found_for(problem_of(bucket, weight), weight, named_machine(entries, gpu.name), entries).choice

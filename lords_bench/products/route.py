@@ -19,10 +19,10 @@ from lords_bench.kernels.common.prepared import REFERENCE, PreparedWeight
 from lords_bench.kernels.common.prepared_blocks import PreparedBlockwise
 from lords_bench.products.active import active_entries
 from lords_bench.products.keys import key_of, machine_of, problem_of
-from lords_bench.products.lookup import Found, choose
+from lords_bench.products.lookup import Entries, Found, choose
 from lords_bench.products.registry import KERNELS, config_of
 from lords_bench.products.routes import RoutedKind, preferred, routed
-from lords_bench.records.tuned import M_BUCKETS, Choice
+from lords_bench.records.tuned import M_BUCKETS, Choice, Machine, Problem, m_bucket
 
 Weight = PreparedWeight | PreparedBlockwise
 Launch = Callable[[Tensor, Any, Tensor | None], Tensor]
@@ -128,25 +128,28 @@ def served_by(m: int, weight: Weight) -> Found:
     The answer is that of the whole M bucket. Settings () are the kernel's own rule. An entry with settings that its
     kernel does not know serves nobody, which is said.
     """
-    bucket = M_BUCKETS[min(_LAST_BUCKET, (m - 1).bit_length())]
-    tokens = tokens_of(bucket)
-    formula = Choice(kernel=formula_kernel(tokens, weight))
+    bucket = m_bucket(m)
     machine = machine_of(weight.device)
     is_reference = isinstance(weight, PreparedWeight) and weight.decoder == REFERENCE
     if machine is None or is_reference or not active_entries().all():
-        return Found(choice=formula, origin="formula")
-    problem = problem_of(bucket, weight)
+        return Found(choice=Choice(kernel=formula_kernel(tokens_of(bucket), weight)), origin="formula")
+    return found_for(problem_of(bucket, weight), weight, machine, active_entries())
+
+
+def found_for(problem: Problem, weight: Weight, machine: Machine, entries: Entries) -> Found:
+    """What tables say of a weight's problem on a machine, present or not, or else the formula.
+
+    Raises:
+        UsageError: no kernel takes the weight.
+    """
+    tokens = tokens_of(problem.m_bucket)
+    formula = Choice(kernel=formula_kernel(tokens, weight))
     found = choose(
-        active_entries(),
+        entries,
         formula,
         key_of=lambda kernel: key_of(kernel, problem, machine),
         takes=lambda kernel: takes(kernel, tokens, weight),
     )
-    return usable(found, formula)
-
-
-def usable(found: Found, formula: Choice) -> Found:
-    """What was found, or the formula where its settings are none that the kernel knows, which is said."""
     try:
         config_of(found.choice.kernel, found.choice.settings)
     except RecordError as error:

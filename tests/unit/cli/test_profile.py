@@ -80,3 +80,16 @@ def test_the_named_kernel_is_profiled_on_the_named_gpu(tmp_path: Path, capsys: p
 def test_what_cannot_be_profiled_is_refused(words: tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         run(*words)
+
+
+def test_a_kernel_that_is_named_and_does_not_take_the_product_is_said_beside_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run("--profile", "1", "64", "256", *EMULATED, "--dtype", "float32", "--only", "tile", "--out", str(tmp_path))
+        == 0
+    )
+
+    told = capsys.readouterr()
+    assert told.out.startswith("scale_tile, 1 × 64 × 256")
+    assert "not profiled: scale_tile_gemm: float32 products have no tensor core" in told.err
