@@ -55,12 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
         _profile(asked, gpu, "lords", lambda weight: _routed(asked, weight, gpu), out)
         return 0
     kernels = _kernels(arguments.only)
-    reasons = {kernel: _profile_named(asked, gpu, kernel, out) for kernel in kernels}
-    refused = [f"{kernel}: {reason}" for kernel, reason in reasons.items() if reason is not None]
+    refused = [reason for kernel in kernels if (reason := _profile_named(asked, gpu, kernel, out))]
     if len(refused) == len(kernels):
         raise UsageError("; ".join(refused))
-    for line in refused:
-        complain(f"not profiled: {line}")
+    for reason in refused:
+        complain(f"not profiled: {reason}")
     return 0
 
 

@@ -92,4 +92,4 @@ def test_a_kernel_that_is_named_and_does_not_take_the_product_is_said_beside_the
 
     told = capsys.readouterr()
     assert told.out.startswith("scale_tile, 1 × 64 × 256")
-    assert "not profiled: scale_tile_gemm: float32 products have no tensor core" in told.err
+    assert "not profiled: scale_tile_gemm does not take the product: float32 products have no tensor core" in told.err
