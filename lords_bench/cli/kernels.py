@@ -198,8 +198,8 @@ def run_check(
     place = _place(device)
     kernels = _kernels(only)
     console = Console()
-    with _Kept(out, command, place) as kept, Progress(console=console, transient=True) as progress:
-        jobs = queue(kernels)
+    jobs = queue(kernels)
+    with _Kept(out, command, place, len(jobs)) as kept, Progress(console=console, transient=True) as progress:
         done = kept.settled() & {(job.kernel, job.case) for job in jobs}
         task = progress.add_task("checking", total=len(jobs), completed=len(done))
 
@@ -272,11 +272,11 @@ def _kernels(only: str) -> tuple[str, ...]:
 class _Kept:
     """Check records on disk as they come, as a context manager; keeps nothing where there is no folder."""
 
-    def __init__(self, out: Path | None, command: str, place: _Place | None) -> None:
+    def __init__(self, out: Path | None, command: str, place: _Place | None, planned: int | None = None) -> None:
         from lords_bench.records.check import CheckRecord, check_folder
         from lords_bench.records.store import NounStore
 
-        self._command, self._turn = command, threading.Lock()
+        self._command, self._planned, self._turn = command, planned, threading.Lock()
         self._emulated, self._not_counted = (place.emulated, place.not_counted) if place is not None else (None, ())
         self._store: NounStore[CheckRecord] | None = None
         if out is not None:
@@ -318,6 +318,7 @@ class _Kept:
             tool=tool, kernel=kernel, case=case, status=status, reason=reason, worst=known,
             environment=self._environment, created_utc=created_now(),
             command=self._command, emulated=self._emulated, not_counted=self._not_counted,
+            planned=self._planned,
         )  # fmt: skip
         with self._turn:
             self._store.append(record)

@@ -30,6 +30,7 @@ class CheckRecord:
         created_utc: when it ended, as `2026-01-31T12:00:00Z`.
         command: the command line.
         emulated: the target, as `sm_90`, that the kernel was compiled for and emulated as; None if a GPU ran it.
+        planned: how many checks against float64 the command was to make or had made; None where that is not known.
         not_counted: kinds of the emulator's faults that were not held against the kernel, each with the reason.
 
     Raises:
@@ -46,6 +47,7 @@ class CheckRecord:
     created_utc: str
     command: str
     emulated: str | None = field(default=None, metadata={"since": 2})
+    planned: int | None = field(default=None, metadata={"since": 2})
     not_counted: tuple[str, ...] = field(default=(), metadata={"since": 2})
 
     def __post_init__(self) -> None:
@@ -60,6 +62,8 @@ class CheckRecord:
             raise RecordError(f"{where}: worst error is {self.worst}; above its bound the status is incorrect")
         if self.emulated is not None and self.tool != "float64":
             raise RecordError(f"{where}: {self.tool} does not run on the emulated {self.emulated}")
+        if self.planned is not None and self.planned < 1:
+            raise RecordError(f"{where}: {self.planned} checks were planned, but this one was made")
         if self.not_counted and self.emulated is None:
             raise RecordError(f"{where}: faults are not counted of the emulator alone; name what is emulated")
         require_created(self.created_utc)

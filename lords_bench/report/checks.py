@@ -99,7 +99,17 @@ def verdict(records: Sequence[CheckRecord]) -> str:
             done = f"{counts[Status.OK]} of {counts[Status.OK] + wrong} right"
             refused = f", {counts[Status.UNSUPPORTED]} refused" if counts[Status.UNSUPPORTED] else ""
             sentences.append(f"{name}: {done}{refused}.")
-    return " ".join(sentences)
+        if tool == "float64" and members:
+            sentences.append(_reached(members))
+    return " ".join(filter(None, sentences))
+
+
+def _reached(records: Sequence[CheckRecord]) -> str:
+    """What is missing of what was planned: a check that was cut short is not one that is done."""
+    planned = max((record.planned or 0 for record in records), default=0)
+    if not planned:
+        return f"{len(records)} were made; how many were planned is not recorded."
+    return f"{planned - len(records)} of {planned} planned were not reached." if len(records) < planned else ""
 
 
 def _blocks(tool: CheckTool, records: Sequence[CheckRecord]) -> tuple[Block, ...]:

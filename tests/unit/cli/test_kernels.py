@@ -148,6 +148,7 @@ def test_kernels_are_checked_on_an_emulated_device_and_the_results_kept_as_such(
     (path,) = tmp_path.glob("records/emulated-sm_90-triton-*/checks.jsonl")
     (record,) = read_nouns(path, CheckRecord).records
     assert (record.emulated, record.status, record.environment.device) == ("sm_90", Status.INCORRECT, "cpu")
+    assert record.planned == len(cases_of("fake_quantize"))
     printed = " ".join(capsys.readouterr().out.split())
     assert code == 1
     assert "compiled for sm_90 and executed in an emulator, not run on a GPU" in printed

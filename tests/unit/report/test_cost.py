@@ -124,7 +124,10 @@ def test_checks_are_counted_by_kernel_and_every_wrong_one_is_named() -> None:
 
     text = checks_text(make_check(case="a"), wrong, refused)
 
-    assert "**Against float64: 1 of 2 right, 1 refused. compute-sanitizer memcheck: not run." in text
+    assert (
+        "**Against float64: 1 of 2 right, 1 refused. 3 were made; how many were planned is not recorded. "
+        "compute-sanitizer memcheck: not run."
+    ) in text
     assert "| `scale_tile` | 1 | 1 | 1 | 2.000 |" in text
     assert "- `scale_tile` b: incorrect: error is 2 times its bound" in text
     assert "too many tokens" not in text
@@ -137,6 +140,14 @@ def test_a_tool_that_does_not_work_is_said_in_its_own_words() -> None:
 
     assert "compute-sanitizer memcheck: could not run here (Device not supported)." in text
     assert "compute-sanitizer racecheck: 1 of 1 right." in text
+
+
+def test_a_check_that_was_cut_short_says_how_many_were_not_reached() -> None:
+    short = checks_text(make_check(case="a", planned=990), make_check(case="b", planned=990))
+    whole = checks_text(make_check(case="a", planned=2), make_check(case="b", planned=2))
+
+    assert "2 of 2 right. 988 of 990 planned were not reached. compute-sanitizer" in short
+    assert "2 of 2 right. compute-sanitizer" in whole
 
 
 def test_an_emulated_check_says_so_and_what_it_does_not_count() -> None:
