@@ -15,7 +15,7 @@ TUNING = Tuning(
     config=lambda: kernel_module("blockwise.space").BlockwiseConfig,
     space=lambda problem: kernel_module("blockwise.space").space(bits=problem.bits),
     rule=lambda problem, gpu: kernel_module("blockwise.space").default_config(
-        problem.n, problem.k, bits=problem.bits, gpu=gpu
+        problem.n, problem.k, bits=problem.bits, gpu=gpu, in_float32=problem.x_dtype == "float32"
     ),
     # A scale that is read instead of multiplied saves its conversion, and it is sums that are scaled, not weights.
     work=WorkForm(grid="split-k", issue=(3.0, 3.0, 3.0)),

@@ -67,7 +67,8 @@ def _call(
     support = supports(m, operands, x_MK.dtype)
     if not support.ok:
         raise UsageError(support.reason)
-    config = config or default_config(operands.n, operands.k, bits=operands.bits, gpu=gpu)
+    in_float32 = x_MK.dtype == torch.float32
+    config = config or default_config(operands.n, operands.k, bits=operands.bits, gpu=gpu, in_float32=in_float32)
     splits = triton.cdiv(operands.k_blocks, config.blocks_k)
     groups = triton.cdiv(operands.n, config.block_n * config.tiles_per_program)
     return Ready(

@@ -30,18 +30,20 @@ def block_m(m: int, *, smallest: int = 8) -> int:
     return max(smallest, 8 if m <= 8 else 16 if m <= 16 else 32)
 
 
-def default_config(n: int, k: int, *, bits: int, gpu: Gpu = ANY_GPU) -> BlockwiseConfig:
+def default_config(n: int, k: int, *, bits: int, gpu: Gpu = ANY_GPU, in_float32: bool = False) -> BlockwiseConfig:
     """A rule for shapes that were not tuned, the same as for the scale-tile kernel but for RDNA's few tokens.
 
     Tiles of 8 tokens spill 92 registers there at 3 bits, and with older compilers at any width; of 16 they do not.
+    Float32 activations of 32 tokens fit scarce shared memory one K block at a time, without copies ahead.
     """
-    blocks_k = 1 if bits == 3 or gpu.is_amd else 2
+    is_tight = in_float32 and gpu.shared_is_scarce
+    blocks_k = 1 if bits == 3 or gpu.is_amd or is_tight else 2
     chunks = -(-k // (blocks_k * k_block(bits)))
     per_program = max(1, min(32, -(-n // 64) * chunks // (4 * gpu.sm_count)))
     return BlockwiseConfig(
         blocks_k=blocks_k, tiles_per_program=per_program, last_sums=per_program <= 4,
         min_block_m=16 if gpu.is_amd else 8, num_warps=4 if gpu.is_amd else 2,
-        num_stages=1 if gpu.is_amd else 3,
+        num_stages=1 if gpu.is_amd or is_tight else 3,
     )  # fmt: skip
 
 

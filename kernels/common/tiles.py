@@ -54,6 +54,22 @@ def load_b(b_ptr, rows_n, RANK: tl.constexpr):
 
 
 @triton.jit
+def scale_in_chunks(a_ptr, b_ptr, rows_n, k, K, RANK: tl.constexpr):
+    """S tile [len(rows_n), len(k)] in float32, zero where k ≥ K, from 16 ranks at a time.
+
+    Products of float32 have no tensor core: of all ranks at once their operands would lie in local memory, and at rank
+    128 need more shared memory than an Ampere has.
+    """
+    scale = tl.zeros((rows_n.shape[0], k.shape[0]), tl.float32)
+    for first_rank in range(0, RANK, 16):
+        ranks = first_rank + tl.arange(0, 16)
+        b = tl.load(b_ptr + rows_n[:, None] * RANK + ranks[None, :])
+        a = tl.load(a_ptr + ranks[:, None] * K + k[None, :], mask=k[None, :] < K, other=0.0)
+        scale = tl.dot(b, a, scale, input_precision="ieee")
+    return scale
+
+
+@triton.jit
 def load_transposed(
     x_ptr, rows_m, columns, M, COLUMNS, stride_m, stride_column, EVEN_M: tl.constexpr, EVEN_COLUMNS: tl.constexpr
 ):

@@ -5,7 +5,7 @@ import triton.language as tl
 
 from lords_bench.kernels.common.decode import load_joined, load_table
 from lords_bench.kernels.common.layout import k_block, plane_count
-from lords_bench.kernels.common.tiles import load_a, load_b, local_rows
+from lords_bench.kernels.common.tiles import load_a, load_b, local_rows, scale_in_chunks
 
 
 @triton.jit
@@ -27,13 +27,7 @@ def dequantize_kernel(
 
     k = block * KB + tl.arange(0, KB)
     if RANK > 16 and a_ptr.dtype.element_ty == tl.float32:
-        # Products of float32 have no tensor core: of all ranks at once their operands would lie in local memory.
-        scale = tl.zeros((BLOCK_N, KB), tl.float32)
-        for first_rank in range(0, RANK, 16):
-            ranks = first_rank + tl.arange(0, 16)
-            b = tl.load(b_ptr + (first_n + rows)[:, None] * RANK + ranks[None, :])
-            a = tl.load(a_ptr + ranks[:, None] * K + k[None, :], mask=k[None, :] < K, other=0.0)
-            scale = tl.dot(b, a, scale, input_precision="ieee")
+        scale = scale_in_chunks(a_ptr, b_ptr, first_n + rows, k, K, RANK)
     else:
         b = load_b(b_ptr, first_n + rows, RANK)
         a = load_a(a_ptr, k, K, RANK, EVEN_K)

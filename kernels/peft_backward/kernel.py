@@ -15,7 +15,7 @@ import triton.language as tl
 
 from lords_bench.kernels.common.decode import load_joined, load_table
 from lords_bench.kernels.common.layout import k_block, plane_count
-from lords_bench.kernels.common.tiles import load_a, load_b, local_rows
+from lords_bench.kernels.common.tiles import load_a, load_b, local_rows, scale_in_chunks
 
 
 @triton.jit
@@ -60,19 +60,22 @@ def factor_gradients_kernel(
     levels = load_joined(tile_ptr + (rows * row_words)[:, None], table_ptr, table, BLOCK_N, 1, BITS, DECODER, DTYPE)
     gradient = (product * levels.to(tl.float32)).to(GRADIENT)
 
-    ranks = tl.arange(0, RANK)
-    a = load_a(a_ptr, k, K, RANK, False).to(GRADIENT)
-    db = tl.dot(gradient, tl.trans(a), input_precision="ieee") * LEVEL_UNIT
-    db_offsets = rows_n.to(tl.int64)[:, None] * RANK + ranks[None, :]
-    b = load_b(b_ptr, first_n + rows, RANK).to(GRADIENT)
-    da = tl.dot(tl.trans(b), gradient, input_precision="ieee") * LEVEL_UNIT
-    da_offsets = ranks[:, None] * K + k[None, :]
-    if ATOMIC:
-        tl.atomic_add(db_ptr + db_offsets, db, mask=(rows_n < N)[:, None], sem="relaxed")
-        tl.atomic_add(da_ptr + da_offsets, da, mask=(k < K)[None, :], sem="relaxed")
-    else:
-        tl.store(db_ptr + block.to(tl.int64) * N * RANK + db_offsets, db, mask=(rows_n < N)[:, None])
-        tl.store(da_ptr + row_tile.to(tl.int64) * RANK * K + da_offsets, da, mask=(k < K)[None, :])
+    # Of more ranks float32 factors need more shared memory than an Ampere has.
+    AT_ONCE: tl.constexpr = 64 if RANK > 64 and GRADIENT == tl.float32 else RANK
+    for first_rank in tl.static_range(0, RANK, AT_ONCE):
+        ranks = first_rank + tl.arange(0, AT_ONCE)
+        a_offsets = ranks[:, None] * K + k[None, :]
+        a = tl.load(a_ptr + a_offsets, mask=(k < K)[None, :], other=0.0).to(GRADIENT)
+        db = tl.dot(gradient, tl.trans(a), input_precision="ieee") * LEVEL_UNIT
+        db_offsets = rows_n.to(tl.int64)[:, None] * RANK + ranks[None, :]
+        b = tl.load(b_ptr + (first_n + rows)[:, None] * RANK + ranks[None, :]).to(GRADIENT)
+        da = tl.dot(tl.trans(b), gradient, input_precision="ieee") * LEVEL_UNIT
+        if ATOMIC:
+            tl.atomic_add(db_ptr + db_offsets, db, mask=(rows_n < N)[:, None], sem="relaxed")
+            tl.atomic_add(da_ptr + a_offsets, da, mask=(k < K)[None, :], sem="relaxed")
+        else:
+            tl.store(db_ptr + block.to(tl.int64) * N * RANK + db_offsets, db, mask=(rows_n < N)[:, None])
+            tl.store(da_ptr + row_tile.to(tl.int64) * RANK * K + a_offsets, da, mask=(k < K)[None, :])
 
 
 @triton.jit
@@ -90,16 +93,21 @@ def input_gradient_kernel(
     rows_m = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
     k = block * KB + tl.arange(0, KB)
     table = load_table(table_ptr, BITS, DECODER)
-    a = load_a(a_ptr, k, K, RANK, False)
+    IN_CHUNKS: tl.constexpr = RANK > 64 and a_ptr.dtype.element_ty == tl.float32
+    if not IN_CHUNKS:
+        a = load_a(a_ptr, k, K, RANK, False)
     row_words = k_blocks * BLOCK_WORDS
     total = tl.zeros((BLOCK_M, KB), tl.float32)
     for first_n in range(0, N, BLOCK_N):
         rows = local_rows(first_n, N, BLOCK_N, EVEN_N)
         row_offsets = (first_n + rows).to(tl.int64) * row_words + block * BLOCK_WORDS
         levels = load_joined(packed_ptr + row_offsets[:, None], table_ptr, table, BLOCK_N, 1, BITS, DECODER, DTYPE)
-        b = load_b(b_ptr, first_n + rows, RANK)
+        if IN_CHUNKS:
+            scale = scale_in_chunks(a_ptr, b_ptr, first_n + rows, k, K, RANK)
+        else:
+            scale = tl.dot(load_b(b_ptr, first_n + rows, RANK), a, input_precision="ieee")
         dy = _load_tile(dy_ptr, rows_m, first_n + tl.arange(0, BLOCK_N), M, N, dy_stride_m, dy_stride_n)
-        weight = levels * tl.dot(b, a, input_precision="ieee").to(DTYPE)
+        weight = levels * scale.to(DTYPE)
         total = tl.dot(dy, weight, total, input_precision="ieee")
     dx_ptrs = dx_ptr + rows_m.to(tl.int64)[:, None] * dx_stride_m + k[None, :]
     inside = (rows_m < M)[:, None] & (k < K)[None, :]

@@ -36,19 +36,22 @@ def default_config(n: int, k: int, *, bits: int, decoder: str = "grid7", gpu: Gp
     """A rule for shapes that were not tuned: K chunks of 256 (512 at 2 bits), eight warps per multiprocessor.
 
     At 3 bits with 64 rows the assembler would spill 8 bytes to reach 96 registers on sm_86 and sm_89; with 128 rows,
-    which four warps share, it does not.
+    which four warps share, it does not. The portable decoder needs K blocks of 512 inputs there, of which 64 rows
+    without copies ahead fit the shared memory at every rank.
     """
     blocks_k = max({4: 2, 3: 1, 2: 4}[bits], _least_blocks(decoder))
     if gpu.is_amd:
         # RDNA's integer products take 16 inputs, and it lacks registers for more.
         blocks_k = 1 if gpu.is_rdna else 2
-    block_n = 128 if bits == 3 and gpu.shared_is_scarce else 64
+    is_tight = bits == 3 and gpu.shared_is_scarce
+    holds_less = is_tight and decoder == "table"
+    block_n = 128 if is_tight and not holds_less else 64
     chunks = -(-k // (blocks_k * k_block(bits)))
     tiles = -(-n // block_n)
     per_program = max(1, min(32, tiles * chunks * block_n // (256 * gpu.sm_count)))
     return RankExpandedConfig(
         block_n=block_n, blocks_k=blocks_k, tiles_per_program=per_program, last_sums=per_program <= 4,
-        num_warps=4 if gpu.is_amd else block_n // 32, num_stages=1 if gpu.is_amd else 3,
+        num_warps=4 if gpu.is_amd else block_n // 32, num_stages=1 if gpu.is_amd or holds_less else 3,
     )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def default_config(
     with which it fits the shared memory of every GPU; tiles of 32 tokens spill there in two warps. On AMD, and for
     float32 activations, which no tensor core multiplies exactly, one K block at a time and no copies ahead, since
     registers are what the compiler runs out of. For 9 to 16 tokens no second copy ahead where shared memory is scarce:
-    three programs instead of two fit a multiprocessor then.
+    three programs instead of two fit a multiprocessor then; none at all for more tokens above rank 64 at 3 bits.
     """
     registers_are_scarce = gpu.is_amd or in_float32
     is_wide = rank > WIDEST_FAST_RANK
@@ -66,11 +66,15 @@ def default_config(
     chunks = -(-k // (blocks_k * k_block(bits)))
     tiles = -(-n // 64)
     per_program = max(1, min(32, tiles * chunks // programs_wanted(gpu.sm_count)))
+    if registers_are_scarce or (gpu.shared_is_scarce and is_wide and bits == 3 and m > 16):
+        stages = 1
+    else:
+        stages = 2 if is_wide or (gpu.shared_is_scarce and 8 < m <= 16) else 3
     return ScaleTileConfig(
         blocks_k=blocks_k, tiles_per_program=per_program,
         last_sums=per_program * block_m(m, smallest=smallest) <= MAX_LAST_SUMS, min_block_m=smallest,
         num_warps=4 if registers_are_scarce or (is_wide and m > 16) else 2,
-        num_stages=1 if registers_are_scarce else 2 if is_wide or (gpu.shared_is_scarce and 8 < m <= 16) else 3,
+        num_stages=stages,
     )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def sampled(kernel: str, target: Target) -> Iterator[Launched]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every kernel on every target with `--slow`, else on two of three."""
-    if "target_name" in metafunc.fixturenames:
+    if metafunc.function is test_every_configuration_is_compiled_or_refused_by_the_kernel:
         whole = metafunc.config.getoption("--slow")
         pairs = [(target, kernel) for target in TARGETS for kernel in KERNELS if whole or _number(target, kernel) % 3]
         metafunc.parametrize(("target_name", "kernel"), pairs)
@@ -87,6 +87,29 @@ def test_every_configuration_is_compiled_or_refused_by_the_kernel(
     faults = [fault for launched in chosen for fault in faults_of(launched, target)]
 
     assert faults == []
+
+
+def largest(kernel: str, target: Target, dtype: str) -> Iterator[Launched]:
+    """A kernel's own launches that hold most: at 3 bits, of its greatest rank, and of the most tokens of each tile."""
+    rank = 64 if kernel == "rank_expanded" else 128
+    for problem in every_problem(kernel, target):
+        if (problem.bits, problem.x_dtype, problem.n) != (3, dtype, 4096) or problem.zero_points:
+            continue
+        if problem.decoder not in ("grid7", "table") or problem.m_bucket not in (1, 32, 128):
+            continue
+        if problem.block in (None, 32) and problem.rank in (None, rank):
+            yield launch_of(kernel, problem, None)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("least", ["sm_89", pytest.param("sm_80", marks=pytest.mark.slow)])
+def test_what_a_kernel_chooses_by_itself_fits_the_least_shared_memory(least: str, kernel: str, dtype: str) -> None:
+    target = named_target(least)
+
+    chosen = list(distinct(largest(kernel, target, dtype), target))
+
+    assert [fault for launched in chosen for fault in faults_of(launched, target)] == []
 
 
 @pytest.mark.parametrize(
