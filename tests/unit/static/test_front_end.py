@@ -103,7 +103,9 @@ def largest(kernel: str, target: Target, dtype: str) -> Iterator[Launched]:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("least", ["sm_89", pytest.param("sm_80", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "least", ["sm_89", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sm_80", "gfx942", "gfx1100"))]
+)
 def test_what_a_kernel_chooses_by_itself_fits_the_least_shared_memory(least: str, kernel: str, dtype: str) -> None:
     target = named_target(least)
 
