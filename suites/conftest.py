@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lords_bench.records.codec import encode_line
-from lords_bench.suites.collector import SESSION, LatencySession
+from lords_bench.suites.latency.collector import SESSION, LatencySession
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -18,7 +18,7 @@ from lords_bench.errors import LordsBenchError, ModelError, SpecError, UsageErro
 from lords_bench.isolate import ProcessGroup, join_group
 from lords_bench.records import LifecycleSamples, Status
 from lords_bench.records.lifecycle import Domain
-from lords_bench.suites.lifecycle.plan import REFERENCE_ID, Group, Plan
+from lords_bench.suites.lifecycle.cases import REFERENCE_ID, Group, Plan
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess

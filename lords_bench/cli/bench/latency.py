@@ -12,18 +12,17 @@ from lords_bench.cli.models import choose_device
 from lords_bench.cli.output import say
 from lords_bench.cli.report import print_latency
 from lords_bench.errors import UsageError
+from lords_bench.options import COUNTS, MINUTES, names, option
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.records.store import NounStore
-from lords_bench.spec.numbers import COUNTS, MINUTES
-from lords_bench.spec.options import names, option
 from lords_bench.terminal import Console
 
 if TYPE_CHECKING:
     from lords_bench.records.environment import Environment
-    from lords_bench.records.latency import LatencyRecord, LatencyRun
-    from lords_bench.spec.latency import LatencyCase, LatencySuite
-    from lords_bench.suites.latency_run import Workbench
+    from lords_bench.records.latency import LatencyCase, LatencyRecord, LatencyRun
+    from lords_bench.suites.latency.cases import LatencySuite
+    from lords_bench.suites.latency.run import Workbench
     from lords_bench.timing.device import Device
 
 LATENCY = "latency"
@@ -56,7 +55,7 @@ class LatencySettings(GridSettings):
 def bench_latency(settings: LatencySettings) -> int:
     """Runs the suite and prints the verdict and the report's path."""
     from lords_bench.records.latency import LatencyRecord
-    from lords_bench.suites.latency_run import run_latency
+    from lords_bench.suites.latency.run import run_latency
 
     regimes = _regimes(settings.regimes)
     if settings.kernels:
@@ -110,13 +109,13 @@ def _prepare(
     settings: LatencySettings, console: Console
 ) -> "tuple[LatencyRun, Workbench, LatencySuite, tuple[Regime, ...]]":
     """What is run, on what, and the regimes that the device is timed in by default."""
-    from lords_bench.suites.latency_run import CPU_REGIMES, GPU_REGIMES
+    from lords_bench.suites.latency.run import CPU_REGIMES, GPU_REGIMES
     from lords_bench.timing.comparison import FULL, QUICK
     from lords_bench.timing.probe import probe_environment
 
     policy = FULL if settings.policy_name == "full" else QUICK
     if settings.fake:
-        from lords_bench.suites.latency_fake import DEVICE_NAME, PEAKS, FakeWorkbench
+        from lords_bench.suites.latency.fake import DEVICE_NAME, PEAKS, FakeWorkbench
 
         suite = _suite(settings, on_gpu=True)
         environment = dataclasses.replace(probe_environment(), device="cuda", gpu_name=DEVICE_NAME)
@@ -124,7 +123,7 @@ def _prepare(
         return dataclasses.replace(run, peaks=PEAKS), FakeWorkbench(policy=policy, seed=SEED), suite, GPU_REGIMES
     import torch
 
-    from lords_bench.suites.latency_torch import TorchWorkbench
+    from lords_bench.suites.latency.workbench import TorchWorkbench
 
     kind = choose_device(settings.device)
     suite = _suite(settings, on_gpu=kind == "cuda")
@@ -150,7 +149,7 @@ def device_of(kind: str) -> "Device":
 
 
 def _suite(settings: LatencySettings, *, on_gpu: bool) -> "LatencySuite":
-    from lords_bench.suites.latency import LATENCY_CPU, LATENCY_FULL, LATENCY_QUICK, select_cases
+    from lords_bench.suites.latency.cases import LATENCY_CPU, LATENCY_FULL, LATENCY_QUICK, select_cases
 
     suite = (LATENCY_FULL if settings.full else LATENCY_QUICK) if on_gpu else LATENCY_CPU
     return select_cases(suite, models=settings.models, bits=settings.bits, m=settings.m, blocks=settings.blocks)
@@ -167,7 +166,7 @@ def _run(
     from lords_bench.records.latency import LatencyRun
     from lords_bench.records.measurement import Peaks
     from lords_bench.suites.baselines.versions import installed_versions
-    from lords_bench.suites.tables_hash import tables_sha256
+    from lords_bench.suites.latency.run import tables_sha256
 
     return LatencyRun(
         run_id=uuid.uuid4().hex[:12],

@@ -64,7 +64,7 @@ def planned(cases: Sequence[str], *, fake: bool) -> tuple[Key, ...]:
     """
     import torch
 
-    from lords_bench.suites.collector import LatencySession
+    from lords_bench.suites.latency.collector import LatencySession
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     session = LatencySession(fake=fake, device=device, folder=Path(), command="")

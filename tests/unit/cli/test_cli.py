@@ -8,9 +8,9 @@ import pytest
 from lords_bench.cli import main
 from lords_bench.integrations.hf_quantizer import from_pretrained
 from lords_bench.records import RecordStore, read_records
-from lords_bench.report.accuracy.metrics import METRICS, estimate
-from lords_bench.suites import evaluation_text
-from lords_bench.suites.evaluation_text import EvaluationSize, EvaluationText
+from lords_bench.suites.accuracy import text as evaluation_text
+from lords_bench.suites.accuracy.metrics import METRICS, estimate
+from lords_bench.suites.accuracy.text import EvaluationSize, EvaluationText
 from lords_bench.suites.testbed.load import TESTBED_MODEL
 from tiny_models import save_tiny_gpt2, save_tiny_llama
 
