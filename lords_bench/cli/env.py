@@ -12,7 +12,7 @@ from lords_bench.options import option
 from lords_bench.records.codec import to_plain
 from lords_bench.records.environment import Environment
 from lords_bench.requirements import unmet_requirements
-from lords_bench.suites.baselines.versions import installed_versions
+from lords_bench.suites.baselines import installed_versions
 from lords_bench.terminal import Console
 from lords_bench.timing.nvml import open_nvml
 from lords_bench.timing.probe import probe_environment

@@ -34,8 +34,8 @@ def evaluate(settings: EvalSettings) -> int:
 
     from lords_bench.integrations.lm_eval_tasks import run_tasks
     from lords_bench.integrations.quantized_folder import load_any_model
-    from lords_bench.suites.accuracy.evaluate import AccuracyEvaluation
     from lords_bench.suites.accuracy.layers import replaced_layers
+    from lords_bench.suites.accuracy.measure import AccuracyEvaluation
     from lords_bench.suites.accuracy.metrics import METRICS, estimate
     from lords_bench.suites.accuracy.text import FULL, QUICK, text_of_testbed
 

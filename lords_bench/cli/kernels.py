@@ -309,7 +309,7 @@ class _Kept:
     ) -> None:
         """Write one record; called from several threads."""
         from lords_bench.records.check import CheckRecord
-        from lords_bench.records.created import created_now
+        from lords_bench.records.status import created_now
 
         if self._store is None:
             return

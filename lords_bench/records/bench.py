@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from lords_bench.errors import RecordError
 from lords_bench.quant import QuantSpec
 from lords_bench.records.accuracy import AccuracySamples
-from lords_bench.records.created import require_created
 from lords_bench.records.environment import Environment
-from lords_bench.records.status import Status
+from lords_bench.records.status import Status, require_created
 
 Setting = str | int | float | bool | None
 

@@ -6,9 +6,8 @@ from typing import Literal, get_args
 
 from lords_bench.errors import RecordError
 from lords_bench.records.bench import digest
-from lords_bench.records.created import require_created
 from lords_bench.records.environment import Environment
-from lords_bench.records.status import Status
+from lords_bench.records.status import Status, require_created
 
 # float64: every result element against its bound. memcheck: accesses out of bounds. racecheck: races in shared memory.
 CheckTool = Literal["float64", "memcheck", "racecheck"]

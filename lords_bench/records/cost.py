@@ -7,10 +7,9 @@ from typing import Literal, get_args
 
 from lords_bench.errors import RecordError
 from lords_bench.records.bench import Setting, digest
-from lords_bench.records.created import require_created
 from lords_bench.records.environment import Environment
 from lords_bench.records.measurement import Measurement
-from lords_bench.records.status import Status
+from lords_bench.records.status import Status, require_created
 
 # ptq: quantizing one weight. step: one optimiser step of fine-tuning.
 CostSuite = Literal["ptq", "step"]

@@ -14,10 +14,9 @@ from typing import Literal
 from lords_bench.errors import RecordError, SpecError
 from lords_bench.quant import BITS, GemmShape, parity_rank
 from lords_bench.records.bench import Setting
-from lords_bench.records.created import require_created
 from lords_bench.records.environment import Environment
 from lords_bench.records.measurement import Measurement, Peaks, Regime
-from lords_bench.records.status import Status
+from lords_bench.records.status import Status, require_created
 
 SuiteSize = Literal["cpu", "quick", "full"]
 

@@ -11,9 +11,8 @@ from typing import Literal
 from lords_bench.errors import RecordError
 from lords_bench.quant import QuantSpec
 from lords_bench.records.bench import EvaluationInputs, digest, run_key
-from lords_bench.records.created import require_created
 from lords_bench.records.environment import Environment
-from lords_bench.records.status import Status
+from lords_bench.records.status import Status, require_created
 
 Stage = Literal["reference", "qat", "peft"]
 Domain = Literal["base", "shifted"]

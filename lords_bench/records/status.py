@@ -1,6 +1,9 @@
-"""`Status`: how a case ended. Failure is data, and always comes with a reason."""
+"""How a case ended, and when. Failure is data: it always comes with a reason, and never with a result."""
 
+from datetime import UTC, datetime
 from enum import StrEnum
+
+from lords_bench.errors import RecordError
 
 
 class Status(StrEnum):
@@ -15,3 +18,31 @@ class Status(StrEnum):
     TIMEOUT = "timeout"
     CRASH = "crash"
     INVALID = "invalid"
+
+
+_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def created_now() -> str:
+    """The present time as a record has it."""
+    return created_at(datetime.now(UTC))
+
+
+def created_at(moment: datetime) -> str:
+    """A time in UTC as a record has it."""
+    return moment.strftime(_FORMAT)
+
+
+def require_created(created_utc: str) -> None:
+    """Refuses any other way to write a time.
+
+    Raises:
+        RecordError: it is not written so.
+    """
+    try:
+        is_so = created_at(datetime.strptime(created_utc, _FORMAT).replace(tzinfo=UTC)) == created_utc
+    except ValueError:
+        is_so = False
+    # `strptime` takes `2026-1-3` and blanks as well, and pages sort the text.
+    if not is_so:
+        raise RecordError(f"created_utc is {created_utc!r}; write it as 2026-01-31T12:00:00Z")

@@ -21,7 +21,7 @@ from lords_bench.records import (
     Status,
     run_key,
 )
-from lords_bench.records.created import created_now
+from lords_bench.records.status import created_now
 from lords_bench.suites.accuracy.cases import Case, Suite
 
 Advance = Callable[[float], None]

@@ -15,8 +15,7 @@ from lords_bench.errors import LordsBenchError
 from lords_bench.options import SEED
 from lords_bench.quant import QuantSpec
 from lords_bench.records.cost import CostRecord, CostRun
-from lords_bench.records.created import created_now
-from lords_bench.records.status import Status
+from lords_bench.records.status import Status, created_now
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.panels import row_panels
 from lords_bench.reference.weights import QuantizedWeight

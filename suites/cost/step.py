@@ -21,8 +21,7 @@ from lords_bench.errors import LordsBenchError, UsageError, reason_of
 from lords_bench.options import BIT_COUNT, COUNT, SEED, WINDOW
 from lords_bench.quant import QuantSpec, parity_rank
 from lords_bench.records.cost import CostRecord, CostRun
-from lords_bench.records.created import created_now
-from lords_bench.records.status import Status
+from lords_bench.records.status import Status, created_now
 from lords_bench.suites.cost.cases import ModelShape
 from lords_bench.timing.candidate import Candidate
 from lords_bench.timing.comparison import Comparison, Policy

@@ -14,7 +14,7 @@ import pytest
 from lords_bench.records.latency import LatencyCase, LatencyRecord, LatencyRun
 from lords_bench.records.measurement import Peaks, Regime
 from lords_bench.records.store import NounStore
-from lords_bench.suites.baselines.versions import installed_versions
+from lords_bench.suites.baselines import installed_versions
 from lords_bench.suites.latency.cases import LATENCY_CPU, LATENCY_QUICK, LatencySuite
 from lords_bench.suites.latency.run import CPU_REGIMES, GPU_REGIMES, methods_for, run_latency, tables_sha256
 from lords_bench.timing.comparison import QUICK
@@ -120,7 +120,7 @@ class LatencySession:
             return run, FakeWorkbench(policy=QUICK, seed=int(run_id, 16))
         import torch
 
-        from lords_bench.suites.latency.workbench import TorchWorkbench
+        from lords_bench.suites.latency.measure import TorchWorkbench
         from lords_bench.timing.cpu import CpuDevice
         from lords_bench.timing.cuda import CudaDevice
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from math import exp, fsum, log
 
 from lords_bench.records.latency import DENSE, DENSE_AGAIN, KERNEL_PREFIX, METHODS, SUBJECT, LatencyCase, LatencyRecord
-from lords_bench.records.limits import above_ceiling
-from lords_bench.records.measurement import REGIMES, Regime
+from lords_bench.records.measurement import REGIMES, Regime, above_ceiling
 from lords_bench.records.status import Status
 from lords_bench.report.format import listing, number
 from lords_bench.report.select import age, grouped, put_together

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from lords_bench.errors import DeviceError
 from lords_bench.products.tables import read_tables
-from lords_bench.records.created import created_at
 from lords_bench.records.latency import (
     DENSE,
     DENSE_AGAIN,
@@ -26,7 +25,7 @@ from lords_bench.records.latency import (
     completed_comparisons,
 )
 from lords_bench.records.measurement import Measurement, Regime
-from lords_bench.records.status import Status
+from lords_bench.records.status import Status, created_at
 from lords_bench.records.store import NounStore
 from lords_bench.suites.latency.cases import LatencySuite
 from lords_bench.timing.comparison import Comparison

@@ -127,7 +127,7 @@ BREAKS = (
     ),
     Break(
         name="quantized weights that are never swapped in",
-        file="suites/accuracy/evaluate.py",
+        file="suites/accuracy/measure.py",
         old="weights = {name: layer.weight_NK for name, layer in quantized.items()}",
         new="weights: dict[str, Tensor] = {}",
         command=NF4,

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from lords_bench.quant import QuantSpec
-from lords_bench.suites.testbed.load import TESTBED_MODEL
+from lords_bench.suites.testbed import TESTBED_MODEL
 from lords_bench.training import prepare_peft, prepare_qat
 from lords_bench.training.prepare import PeftMethod
 

@@ -24,9 +24,8 @@ import lords_bench
 from lords_bench.files import whole_file
 from lords_bench.products.keys import kernel_source
 from lords_bench.products.routes import preferred
-from lords_bench.records.created import created_now
 from lords_bench.records.journal import Journal
-from lords_bench.records.status import Status
+from lords_bench.records.status import Status, created_now
 from lords_bench.records.tuned import Machine, Problem, TunedKey
 from lords_bench.records.tuning_table import TableRow, TuningTable
 from lords_bench.static.bounds import GPU_MODELS, GpuModel

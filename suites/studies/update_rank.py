@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lords_bench.quant import QuantSpec
 from lords_bench.reference.update_rank import update_rank
-from lords_bench.suites.testbed.load import TESTBED_MODEL
+from lords_bench.suites.testbed import TESTBED_MODEL
 from lords_bench.training import prepare_peft, quantized_layers, trainable_parameters
 from lords_bench.training.frozen_linear import LoraLinear
 from lords_bench.training.lords_linear import LordsLinear

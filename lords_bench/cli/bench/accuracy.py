@@ -36,7 +36,7 @@ def bench_accuracy(settings: AccuracySettings) -> int:
     if settings.only_list:
         say("\n".join(case.case_id for case in suite.cases))
         return 0
-    from lords_bench.suites.accuracy.evaluate import AccuracyEvaluation, expected_seconds
+    from lords_bench.suites.accuracy.measure import AccuracyEvaluation, expected_seconds
     from lords_bench.suites.accuracy.text import FULL, QUICK, text_of_testbed
 
     console = Console(stderr=True)

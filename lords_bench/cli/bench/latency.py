@@ -123,7 +123,7 @@ def _prepare(
         return dataclasses.replace(run, peaks=PEAKS), FakeWorkbench(policy=policy, seed=SEED), suite, GPU_REGIMES
     import torch
 
-    from lords_bench.suites.latency.workbench import TorchWorkbench
+    from lords_bench.suites.latency.measure import TorchWorkbench
 
     kind = choose_device(settings.device)
     suite = _suite(settings, on_gpu=kind == "cuda")
@@ -165,7 +165,7 @@ def _run(
 ) -> "LatencyRun":
     from lords_bench.records.latency import LatencyRun
     from lords_bench.records.measurement import Peaks
-    from lords_bench.suites.baselines.versions import installed_versions
+    from lords_bench.suites.baselines import installed_versions
     from lords_bench.suites.latency.run import tables_sha256
 
     return LatencyRun(

@@ -54,9 +54,9 @@ ACCURACY_ROOTS = (
     f"{PACKAGE}.suites.accuracy.run",
     f"{PACKAGE}.integrations.hf_model",
     f"{PACKAGE}.suites.accuracy.cases",
-    f"{PACKAGE}.suites.accuracy.evaluate",
+    f"{PACKAGE}.suites.accuracy.measure",
     f"{PACKAGE}.suites.accuracy.text",
-    f"{PACKAGE}.suites.testbed.load",
+    f"{PACKAGE}.suites.testbed",
 )
 ACCURACY_DATA = (
     *(f"{PACKAGE}/cli/{name}.py" for name in ("bench/accuracy", "bench/common", "command", "models", "parser")),

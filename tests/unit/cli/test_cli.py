@@ -11,7 +11,7 @@ from lords_bench.records import RecordStore, read_records
 from lords_bench.suites.accuracy import text as evaluation_text
 from lords_bench.suites.accuracy.metrics import METRICS, estimate
 from lords_bench.suites.accuracy.text import EvaluationSize, EvaluationText
-from lords_bench.suites.testbed.load import TESTBED_MODEL
+from lords_bench.suites.testbed import TESTBED_MODEL
 from tiny_models import save_tiny_gpt2, save_tiny_llama
 
 SIZE = EvaluationSize(passages=4, choice_items=4, calibration_passages=2, passage_characters=120, window_tokens=64)

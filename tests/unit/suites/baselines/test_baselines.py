@@ -14,8 +14,8 @@ from lords_bench.suites.baselines.check import as_candidate
 from lords_bench.suites.baselines.libraries import NotInstalledError
 from lords_bench.suites.baselines.problem import Problem, Way
 from lords_bench.suites.baselines.registry import WAYS, builder
+from lords_bench.suites.latency.measure import TorchWorkbench
 from lords_bench.suites.latency.run import methods_for
-from lords_bench.suites.latency.workbench import TorchWorkbench
 from lords_bench.timing.cpu import CpuDevice
 
 CASE = make_case(m=3, n=128, k=256)
@@ -164,7 +164,7 @@ def test_a_workbench_times_what_is_right_and_says_why_the_rest_is_not(monkeypatc
         raise RuntimeError("a library's own trouble\nwith a second line")
 
     monkeypatch.setattr(
-        "lords_bench.suites.latency.workbench.builder",
+        "lords_bench.suites.latency.measure.builder",
         lambda method: {"nf-dequantize": wrong, "gemlite": broken}.get(method) or builder(method),
     )
     bench = TorchWorkbench(CpuDevice(), place=torch.device("cpu"), dtype=torch.float32, policy=BRIEF)

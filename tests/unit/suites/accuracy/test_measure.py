@@ -9,8 +9,8 @@ from lords_bench.integrations.hf_model import CausalModel, load_causal_model
 from lords_bench.integrations.lm_eval_tasks import PASSAGES_TASK
 from lords_bench.quant import QuantSpec
 from lords_bench.suites.accuracy.cases import Case
-from lords_bench.suites.accuracy.evaluate import AccuracyEvaluation
 from lords_bench.suites.accuracy.layers import quantize_layer, replaced_layers
+from lords_bench.suites.accuracy.measure import AccuracyEvaluation
 from lords_bench.suites.accuracy.text import EvaluationSize, EvaluationText, text_of_testbed
 from tiny_models import save_tiny_llama
 

@@ -5,8 +5,7 @@ from typing import Literal
 import pytest
 
 from latency_builders import make_measurement
-from lords_bench.records.limits import above_ceiling
-from lords_bench.records.measurement import Peaks
+from lords_bench.records.measurement import Peaks, above_ceiling
 
 PEAKS = Peaks(copy_gbps=4000.0, read_gbps=4200.0, matmul_tflops=700.0)
 
