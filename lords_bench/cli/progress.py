@@ -18,7 +18,7 @@ from lords_bench.terminal import Console
 
 
 class ProgressBar:
-    """Draws a `runner` run on `console`, as a context manager.
+    """Draws a run of cases on `console`, as a context manager.
 
     Args:
         cases: all cases of the run, those measured earlier included.

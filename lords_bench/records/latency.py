@@ -5,18 +5,16 @@ paired. Nothing is paired across comparisons. Keys are derived, never stored: `r
 killed run to go on from its records, `comparison_key` what must be equal for two records to stand in one section.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from lords_bench.errors import RecordError, SpecError
 from lords_bench.quant import BITS, GemmShape, parity_rank
-from lords_bench.records.bench import Setting
+from lords_bench.records.bench import Setting, digest
 from lords_bench.records.environment import Environment
 from lords_bench.records.measurement import Measurement, Peaks, Regime
-from lords_bench.records.status import Status, require_created
+from lords_bench.records.status import Status, require_created, require_outcome
 
 SuiteSize = Literal["cpu", "quick", "full"]
 
@@ -180,13 +178,13 @@ class LatencyRun:
         source = [environment.lords_bench, environment.source_sha256]
         versions = [environment.python, environment.torch, environment.triton, [list(item) for item in self.libraries]]
         device = [environment.device, environment.device_name, self.is_fake, self.tables_sha256]
-        return _digest(["latency", self.policy, self.dtype, self.seed, *source, *versions, *device])
+        return digest(["latency", self.policy, self.dtype, self.seed, *source, *versions, *device])
 
     @property
     def comparison_key(self) -> str:
         """What must be equal for two records to stand in one section: device, real or fake, and dtype."""
         environment = self.environment
-        return _digest(["latency", environment.device, environment.device_name, self.is_fake, self.dtype])
+        return digest(["latency", environment.device, environment.device_name, self.is_fake, self.dtype])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,12 +236,7 @@ class LatencyRecord:
 
     def __post_init__(self) -> None:
         where = f"{self.case.case_id} {self.method!r} {self.regime}"
-        if (self.status is Status.OK) != (self.measurement is not None):
-            raise RecordError(f"{where}: status is {self.status}; a measurement belongs to status ok and only to it")
-        if (self.status is Status.OK) != (self.reason is None):
-            raise RecordError(f"{where}: status is {self.status}; a reason belongs to every other than ok")
-        if self.reason is not None and (not self.reason.strip() or "\n" in self.reason):
-            raise RecordError(f"{where}: reason {self.reason!r} must be one line that says why")
+        require_outcome(where, self.status, self.reason, ("a measurement belongs", self.measurement))
         if self.measurement is not None and self.measurement.regime != self.regime:
             raise RecordError(f"{where}: the measurement is of regime {self.measurement.regime!r}")
         if self.method not in self.methods:
@@ -281,7 +274,3 @@ def completed_comparisons(records: Iterable[LatencyRecord], run_key: str) -> fro
 
 def _is_timed_dense(record: LatencyRecord) -> bool:
     return record.method == DENSE and record.status is Status.OK
-
-
-def _digest(parts: list[object]) -> str:
-    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()[:16]

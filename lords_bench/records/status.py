@@ -20,6 +20,27 @@ class Status(StrEnum):
     INVALID = "invalid"
 
 
+def require_outcome(where: str, status: Status, reason: str | None, result: tuple[str, object] | None = None) -> None:
+    """Refuses an outcome that contradicts itself.
+
+    Args:
+        where: the record in words, for the message.
+        status: how it ended.
+        reason: why not well; None exactly when the status is ok.
+        result: what belongs to status ok alone, in words with their verb, and the result or None.
+
+    Raises:
+        RecordError: status, reason and result do not fit each other, or the reason is not one line.
+    """
+    is_ok = status is Status.OK
+    if result is not None and is_ok != (result[1] is not None):
+        raise RecordError(f"{where}: status is {status}; {result[0]} to status ok and only to it")
+    if is_ok != (reason is None):
+        raise RecordError(f"{where}: status is {status}; a reason belongs to every other than ok")
+    if reason is not None and (not reason.strip() or "\n" in reason):
+        raise RecordError(f"{where}: reason {reason!r} must be one line that says why")
+
+
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 

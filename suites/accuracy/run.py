@@ -1,6 +1,6 @@
 """Runs a suite's cases and keeps one record of each: what is complete survives a kill, and the next run goes on there.
 
-The runner knows no model: `measure` turns a case into samples. A case that cannot be done (a shape that does not
+It knows no model: `measure` turns a case into samples. A case that cannot be done (a shape that does not
 divide, too little memory) leaves a record with its status and reason, and the run goes on; a defect escapes with its
 traceback. Each record is on disk before the next case begins.
 """

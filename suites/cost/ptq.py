@@ -1,6 +1,6 @@
 """What quantizing a whole model costs: every linear layer of its shapes, one after the other, on one device.
 
-The weights are synthetic (`model_shapes.synthetic_weight`). The time of a layer is the wall clock of `quantize`, the
+The weights are synthetic (`cases.synthetic_weight`). The time of a layer is the wall clock of `quantize`, the
 device idle before and after; making the weight and judging the result are not in it. A layer that runs out of memory
 or fails is a record with its reason, and the next goes on.
 """
