@@ -66,7 +66,7 @@ def _row(record: object) -> dict[str, Any]:
     row = dict(_flat(to_plain(record)))
     if isinstance(record, BenchRecord) and record.samples is not None:
         for name, metric in METRICS.items():
-            interval = metric.interval(record.samples)
+            interval = metric.estimator.interval(record.samples)
             if interval is not None:
                 row |= {name: interval.estimate, f"{name}.low": interval.low, f"{name}.high": interval.high}
     if isinstance(record, LatencyRecord) and isinstance(record.measurement, Measurement):

@@ -54,7 +54,7 @@ def evaluate(settings: EvalSettings) -> int:
         samples = evaluation.score(replaced_layers(reference, model, weights))
     table = Table("Metric", "Value", "95 % interval", title=model.name)
     for metric in metrics.values():
-        value, interval = estimate(metric.interval(samples), metric)
+        value, interval = estimate(metric.estimator.interval(samples), metric)
         table.add_row(f"{metric.label} {metric.unit}".strip(), value, interval)
     Console().print(table)
     if settings.tasks:

@@ -150,7 +150,9 @@ def compare(subject: BenchRecord, baseline: BenchRecord) -> Comparison:
     refusal = comparison_refusal(subject, baseline)
     differences: dict[str, PairedDifference] = {}
     if refusal is None and subject.samples is not None and baseline.samples is not None:
-        found = {name: metric.difference(subject.samples, baseline.samples) for name, metric in METRICS.items()}
+        found = {
+            name: metric.estimator.difference(subject.samples, baseline.samples) for name, metric in METRICS.items()
+        }
         differences = {name: difference for name, difference in found.items() if difference is not None}
     return Comparison(subject=subject, baseline=baseline, differences=differences, refusal=refusal)
 
@@ -162,7 +164,7 @@ def make_rows(records: Iterable[BenchRecord]) -> tuple[Row, ...]:
             record=record,
             samples=record.samples,
             bits_per_weight=record.samples.bits_per_weight,
-            intervals={name: metric.interval(record.samples) for name, metric in METRICS.items()},
+            intervals={name: metric.estimator.interval(record.samples) for name, metric in METRICS.items()},
         )
         for record in records
         if record.samples is not None

@@ -234,7 +234,7 @@ def test_quantize_and_eval_agree_with_bench(model: Path, tmp_path: Path, capsys:
     table = capsys.readouterr().out
     assert f"7 layers at {record.samples.bits_per_weight:.3f} bits per weight" in said
     for metric in METRICS.values():
-        assert estimate(metric.interval(record.samples), metric)[0] in table
+        assert estimate(metric.estimator.interval(record.samples), metric)[0] in table
     assert from_pretrained(out).config.quantization_config.method == "nf3"
 
 

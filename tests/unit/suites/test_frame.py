@@ -31,7 +31,7 @@ def test_a_row_holds_the_record_and_its_metrics_with_intervals(tmp_path: Path) -
     assert list(frame["case_id"]) == [record.case_id for record in records]
     for row, record in zip(frame.to_dict("records"), records, strict=True):
         assert record.samples is not None
-        interval = METRICS["kl"].interval(record.samples)
+        interval = METRICS["kl"].estimator.interval(record.samples)
         assert interval is not None
         assert (row["kl"], row["kl.low"], row["kl.high"]) == (interval.estimate, interval.low, interval.high)
         assert row["environment.torch"] == record.environment.torch
