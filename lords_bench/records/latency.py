@@ -17,6 +17,7 @@ from lords_bench.records.measurement import Measurement, Peaks, Regime
 from lords_bench.records.status import Status, require_created, require_outcome
 
 SuiteSize = Literal["cpu", "quick", "full"]
+Policy = Literal["quick", "full"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,28 +4,21 @@ A case is timed once, all its methods in the same rounds, when the first of its 
 share. One session is one fresh process of the gate: its records share a run id.
 """
 
-import dataclasses
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from lords_bench.records.latency import LatencyCase, LatencyRecord, LatencyRun
-from lords_bench.records.measurement import Peaks, Regime
+from lords_bench.records.environment import Device
+from lords_bench.records.latency import LatencyCase, LatencyRecord
+from lords_bench.records.measurement import Regime
 from lords_bench.records.store import NounStore
-from lords_bench.suites.baselines import installed_versions
 from lords_bench.suites.latency.cases import LATENCY_CPU, LATENCY_QUICK, LatencySuite
-from lords_bench.suites.latency.run import CPU_REGIMES, GPU_REGIMES, methods_for, run_latency, tables_sha256
-from lords_bench.timing.comparison import QUICK
-from lords_bench.timing.probe import probe_environment
+from lords_bench.suites.latency.prepare import Prepared, prepare
+from lords_bench.suites.latency.run import CPU_REGIMES, GPU_REGIMES, methods_for, run_latency
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from lords_bench.suites.latency.run import Workbench
-
-SEED = 0
 
 
 class ReplayTimer:
@@ -54,11 +47,11 @@ class LatencySession:
         command: the command line, for the records.
     """
 
-    def __init__(self, *, fake: bool, device: str, folder: Path, command: str) -> None:
+    def __init__(self, *, fake: bool, device: Device, folder: Path, command: str) -> None:
         self.suite: LatencySuite = LATENCY_QUICK if fake or device == "cuda" else LATENCY_CPU
         self.regimes: tuple[Regime, ...] = GPU_REGIMES if fake or device == "cuda" else CPU_REGIMES
-        self._fake, self._device, self._folder, self._command = fake, device, folder, command
-        self._prepared: tuple[LatencyRun, Workbench] | None = None
+        self._kind, self._folder, self._command = None if fake else device, folder, command
+        self._prepared: Prepared | None = None
         self._found: dict[tuple[str, Regime], tuple[LatencyRecord, ...]] = {}
 
     @property
@@ -85,49 +78,14 @@ class LatencySession:
 
     def _time(self, case: LatencyCase, regime: Regime) -> tuple[LatencyRecord, ...]:
         if self._prepared is None:
-            self._prepared = self._prepare()
-        run, workbench = self._prepared
+            # Every process has noise of its own, as every process of a real device has.
+            self._prepared = prepare(self.suite, self._kind, command=self._command, has_own_noise=True)
+        run, workbench = self._prepared.run, self._prepared.workbench
         with NounStore(self._folder / "latency.jsonl", LatencyRecord) as store:
             before = len(store.records)
             one = LatencySuite(size=self.suite.size, title=self.suite.title, cases=(case,))
             run_latency(one, run, workbench=workbench, regimes=(regime,), store=store, watcher=_Silent(), resume=False)
             return store.records[before:]
-
-    def _prepare(self) -> "tuple[LatencyRun, Workbench]":
-        run_id = uuid.uuid4().hex[:12]
-        environment = probe_environment("cpu" if self._fake else self._device)  # type: ignore[arg-type]
-        run = LatencyRun(
-            run_id=run_id,
-            size=self.suite.size,
-            is_fake=self._fake,
-            policy="quick",
-            libraries=installed_versions(),
-            facts=(),
-            peaks=Peaks(),
-            dtype="float32" if self._device == "cpu" and not self._fake else "bfloat16",
-            tables_sha256=None if self._fake or self._device == "cpu" else tables_sha256(),
-            planned_comparisons=len(self.suite.cases) * len(self.regimes),
-            environment=environment,
-            command=self._command,
-            seed=SEED,
-        )
-        if self._fake:
-            from lords_bench.suites.latency.fake import DEVICE_NAME, PEAKS, FakeWorkbench
-
-            environment = dataclasses.replace(environment, device="cuda", gpu_name=DEVICE_NAME)
-            run = dataclasses.replace(run, peaks=PEAKS, environment=environment)
-            # Every process has noise of its own, as every process of a real device has.
-            return run, FakeWorkbench(policy=QUICK, seed=int(run_id, 16))
-        import torch
-
-        from lords_bench.suites.latency.measure import TorchWorkbench
-        from lords_bench.timing.cpu import CpuDevice
-        from lords_bench.timing.cuda import CudaDevice
-
-        device = CudaDevice() if self._device == "cuda" else CpuDevice()
-        run = dataclasses.replace(run, peaks=device.peaks)
-        place, dtype = torch.device(self._device), getattr(torch, run.dtype)
-        return run, TorchWorkbench(device, place=place, dtype=dtype, policy=QUICK, seed=SEED)
 
 
 # Where pytest's configuration keeps the session.

@@ -106,8 +106,8 @@ def bench_step(settings: StepSettings) -> int:
     def work(_store: NounStore[CostRecord], append: Append) -> int:
         import torch
 
-        from lords_bench.cli.bench.latency import device_of
         from lords_bench.suites.cost.step import StepJob, run_step
+        from lords_bench.suites.latency.prepare import device_of
 
         job = StepJob(
             shape=LLAMA_1B.smaller(settings.scale, settings.layers),
