@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from types import MappingProxyType
 
-from lords_bench.errors import RecordError
+from lords_bench.errors import ModelError, RecordError, SpecError, WeightError
 
 
 class Status(StrEnum):
@@ -18,6 +19,22 @@ class Status(StrEnum):
     TIMEOUT = "timeout"
     CRASH = "crash"
     INVALID = "invalid"
+
+
+# What an error raised on purpose says about a case; every other error of the package ends the run.
+_STATUS_OF: MappingProxyType[type[Exception], Status] = MappingProxyType(
+    {
+        SpecError: Status.UNSUPPORTED,
+        WeightError: Status.UNSUPPORTED,
+        ModelError: Status.INCORRECT,
+        MemoryError: Status.OUT_OF_MEMORY,
+    }
+)
+
+
+def status_of_error(error: Exception) -> Status | None:
+    """How a case ended that raised this; None where the run must end with it."""
+    return next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), None)
 
 
 def require_outcome(where: str, status: Status, reason: str | None, result: tuple[str, object] | None = None) -> None:

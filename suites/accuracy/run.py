@@ -7,10 +7,9 @@ traceback. Each record is on disk before the next case begins.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Protocol
 
-from lords_bench.errors import LordsBenchError, ModelError, SpecError, WeightError, reason_of
+from lords_bench.errors import LordsBenchError, reason_of
 from lords_bench.quant import QuantSpec
 from lords_bench.records import (
     AccuracySamples,
@@ -21,21 +20,11 @@ from lords_bench.records import (
     Status,
     run_key,
 )
-from lords_bench.records.status import created_now
+from lords_bench.records.status import created_now, status_of_error
 from lords_bench.suites.accuracy.cases import Case, Suite
 
 Advance = Callable[[float], None]
 Measure = Callable[[Case, Advance], AccuracySamples]
-
-# What an error raised on purpose says about a case; every other error of the package ends the run.
-_STATUS_OF: MappingProxyType[type[Exception], Status] = MappingProxyType(
-    {
-        SpecError: Status.UNSUPPORTED,
-        WeightError: Status.UNSUPPORTED,
-        ModelError: Status.INCORRECT,
-        MemoryError: Status.OUT_OF_MEMORY,
-    }
-)
 
 
 class Watcher(Protocol):
@@ -125,7 +114,7 @@ def _attempt(case: Case, measure: Measure, advance: Advance) -> tuple[Status, st
     try:
         return Status.OK, None, measure(case, advance)
     except (LordsBenchError, MemoryError) as error:
-        status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), None)
+        status = status_of_error(error)
         if status is None:
             raise
         return status, reason_of(error), None
