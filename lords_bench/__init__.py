@@ -15,7 +15,7 @@ Importing this package loads the standard library only; torch is loaded by the f
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lords_bench.spec import Codebook, QuantSpec
+from lords_bench.quant import Codebook, QuantSpec
 from lords_bench.version import __version__
 
 if TYPE_CHECKING:

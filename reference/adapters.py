@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from lords_bench.errors import SpecError
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.panels import compute_dtype
 from lords_bench.reference.validate import check_weight
 from lords_bench.reference.weights import QuantizedWeight
-from lords_bench.spec.quant import QuantSpec
 
 AdapterMethod = Literal["qlora", "loftq", "qpissa"]
 

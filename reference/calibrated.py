@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from lords_bench.errors import SpecError
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.codebooks import normalise_levels, refit_levels
 from lords_bench.reference.feedback import (
     DAMPING_FRACTION,
@@ -36,7 +37,6 @@ from lords_bench.reference.hessian import check_hessian, hessian_error_N
 from lords_bench.reference.lowrank import balanced, rounded
 from lords_bench.reference.panels import compute_dtype
 from lords_bench.reference.refit import refit_field, refit_to_targets
-from lords_bench.spec.quant import QuantSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lords_bench.errors import LordsBenchError, ModelError, SpecError, reason_of
 from lords_bench.json_object import object_of
+from lords_bench.quant import Codebook, QuantSpec
 from lords_bench.reference.double_quant import RUN
 from lords_bench.reference.packing import packed_shape
 from lords_bench.reference.tensor_files import (
@@ -32,8 +33,6 @@ from lords_bench.reference.weights import (
     needs_stored_levels,
     weight_from_tensors,
 )
-from lords_bench.spec.codebook import Codebook
-from lords_bench.spec.quant import QuantSpec
 
 FORMAT = "lords-bench/checkpoint"
 VERSION = "1.0"

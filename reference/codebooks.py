@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from lords_bench.quant import Codebook
 from lords_bench.reference.panels import compute_dtype, row_panels
-from lords_bench.spec.codebook import Codebook
 
 # Counting costs two calls per midpoint, searching some 16 ns per number; below this many numbers per midpoint the
 # search is faster (measured as above).

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lords_bench.errors import SpecError, WeightError
+from lords_bench.quant import QuantSpec, Scales, named_codebook, require_spec
 from lords_bench.reference.affine import quantize_affine
 from lords_bench.reference.blocks import (
     absmax_field,
@@ -42,8 +43,6 @@ from lords_bench.reference.weights import (
     needs_stored_levels,
 )
 from lords_bench.reference.workers import single_threaded
-from lords_bench.spec.codebook import named_codebook
-from lords_bench.spec.quant import QuantSpec, Scales, require_spec
 
 StartField = Callable[[Tensor, QuantSpec, Tensor, Tensor | None], tuple[Field, Tensor]]
 """(weight_NK, spec, levels_L, input_weight_K) -> (field, levels_L); learned levels start from those given."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
+from lords_bench.quant import CODEBOOK_NAMES, Codebook, QuantSpec, ScaleDtype, named_codebook
 from lords_bench.reference import engine
 from lords_bench.reference.affine import dequantize_affine
 from lords_bench.reference.codebooks import levels_tensor
@@ -23,8 +24,6 @@ from lords_bench.reference.double_quant import DoubleQuantized
 from lords_bench.reference.fields import BlockField, Field, LowRankField
 from lords_bench.reference.packing import unpack_codes, unpack_stream
 from lords_bench.reference.panels import compute_dtype
-from lords_bench.spec.codebook import CODEBOOK_NAMES, Codebook, named_codebook
-from lords_bench.spec.quant import QuantSpec, ScaleDtype
 
 STORAGE_DTYPES: MappingProxyType[ScaleDtype, torch.dtype] = MappingProxyType(
     {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}

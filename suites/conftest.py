@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from lords_bench.records.codec import encode_line
-from lords_bench.suites.collector import SESSION, LatencySession
+from lords_bench.records.environment import Device
+from lords_bench.suites.latency.collector import SESSION, LatencySession
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,7 +57,7 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: object, outp
     output_json["lords_bench"] = [encode_line(record) for record in config.stash[SESSION].records]
 
 
-def _default_device() -> str:
+def _default_device() -> Device:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -10,10 +10,9 @@ from lords_bench.records import AccuracySamples, BenchRecord
 from lords_bench.records.accesses import KernelAccesses, MemoryUse
 from lords_bench.records.codec import encode_line
 from lords_bench.records.fingerprint import Fingerprint, MachineCode, Toolchain
-from lords_bench.records.latency import LatencyRecord
+from lords_bench.records.latency import DENSE, DENSE_AGAIN, LatencyCase, LatencyRecord
+from lords_bench.records.plausible import stored_bytes
 from lords_bench.records.status import Status
-from lords_bench.spec.latency import DENSE, DENSE_AGAIN, LatencyCase
-from lords_bench.spec.storage import stored_bytes
 from lords_bench.timing.fake import QUIET, FakeDevice, FakeNoise, fake_candidate
 from lords_bench.timing.protocol import compare
 from record_builders import LAYERS, changed, make_environment, make_record, make_samples, study

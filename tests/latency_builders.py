@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from lords_bench.records.latency import LatencyRecord, LatencyRun
+from lords_bench.records.latency import LatencyCase, LatencyRecord, LatencyRun
 from lords_bench.records.measurement import Measurement, Peaks, Regime
 from lords_bench.records.status import Status
 from lords_bench.records.store import NounStore
-from lords_bench.report.latency.judge import DeviceTimes, select_devices
-from lords_bench.spec.latency import LatencyCase, LatencySuite
-from lords_bench.suites.latency_fake import DEVICE_NAME, PEAKS, FakeWorkbench
-from lords_bench.suites.latency_run import run_latency
+from lords_bench.suites.latency.cases import LatencySuite
+from lords_bench.suites.latency.fake import DEVICE_NAME, PEAKS, FakeWorkbench
+from lords_bench.suites.latency.judge import DeviceTimes, select_devices
+from lords_bench.suites.latency.run import run_latency
 from lords_bench.timing.comparison import Policy
 from record_builders import make_environment
 

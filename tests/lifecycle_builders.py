@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from lords_bench.quant import QuantSpec
 from lords_bench.records import LifecycleRecord, LifecycleSamples, Status, TextScores
-from lords_bench.spec import QuantSpec
 from record_builders import make_environment, make_inputs
 
 

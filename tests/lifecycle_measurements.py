@@ -3,7 +3,7 @@
 from lifecycle_builders import make_scores, make_training
 from lords_bench.errors import ModelError
 from lords_bench.records import LifecycleSamples
-from lords_bench.suites.lifecycle.plan import Group
+from lords_bench.suites.lifecycle.cases import Group
 
 UNTRAINED = make_training(trainable_numbers=0, step_loss_nats=(), step_wall_ns=(), step_cpu_ns=(), step_tokens=0)
 

@@ -7,12 +7,12 @@ from cost_builders import make_check, make_ptq, make_step
 from gate_builders import make_accesses, make_fingerprint, uncompiled
 from latency_builders import make_latency, make_measurement
 from lifecycle_builders import make_run
+from lords_bench.quant import Codebook, QuantSpec
 from lords_bench.records import Status
 from lords_bench.records.codec import KINDS
 from lords_bench.records.measurement import Measurement
 from lords_bench.records.trial import MachineCode, RunOff, Trial
 from lords_bench.records.tuning_table import TableRow, TuningTable
-from lords_bench.spec import Codebook, QuantSpec
 from record_builders import make_record, make_samples
 from tuned_builders import KEY, make_entry
 

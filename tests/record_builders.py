@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from lords_bench.quant import QuantSpec
 from lords_bench.records import AccuracySamples, BenchRecord, Environment, EvaluationInputs, Status
-from lords_bench.spec import QuantSpec
 
 LAYERS = tuple(
     (f"model.layers.{index}.{name}", shape)

@@ -14,8 +14,8 @@ from torch import Tensor
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.prepared import MAX_KERNEL_RANK, REFERENCE, PreparedWeight, operands_of, prepare
 from lords_bench.kernels.common.prepared_blocks import LoraAdapter, PreparedBlockwise, prepare_blockwise
+from lords_bench.quant import named_codebook
 from lords_bench.records.tuned import Problem
-from lords_bench.spec.codebook import named_codebook
 
 if TYPE_CHECKING:
     from lords_bench.kernels.common.operands import LordsOperands

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lords_bench.spec.options import Settings, add_options, settings_of
+from lords_bench.options import Settings, add_options, settings_of
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]  # noqa: SLF001  (argparse names its type nowhere else)

@@ -8,11 +8,11 @@ from rich.table import Table
 from lords_bench.cli.command import Parser
 from lords_bench.cli.models import choose_device
 from lords_bench.cli.output import say
+from lords_bench.options import option
 from lords_bench.records.codec import to_plain
 from lords_bench.records.environment import Environment
 from lords_bench.requirements import unmet_requirements
-from lords_bench.spec.options import option
-from lords_bench.suites.baselines.versions import installed_versions
+from lords_bench.suites.baselines import installed_versions
 from lords_bench.terminal import Console
 from lords_bench.timing.nvml import open_nvml
 from lords_bench.timing.probe import probe_environment

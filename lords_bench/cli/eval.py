@@ -7,7 +7,7 @@ from rich.table import Table
 from lords_bench.cli.command import Parser
 from lords_bench.cli.models import TASKS, ModelSettings, choose_device, load_model
 from lords_bench.cli.task_results import print_metrics
-from lords_bench.spec.options import names, option
+from lords_bench.options import names, option
 from lords_bench.terminal import Console
 
 
@@ -34,10 +34,10 @@ def evaluate(settings: EvalSettings) -> int:
 
     from lords_bench.integrations.lm_eval_tasks import run_tasks
     from lords_bench.integrations.quantized_folder import load_any_model
-    from lords_bench.report.accuracy.metrics import METRICS, estimate
-    from lords_bench.suites.evaluate import AccuracyEvaluation
-    from lords_bench.suites.evaluation_text import FULL, QUICK, text_of_testbed
-    from lords_bench.suites.layers import replaced_layers
+    from lords_bench.suites.accuracy.layers import replaced_layers
+    from lords_bench.suites.accuracy.measure import AccuracyEvaluation
+    from lords_bench.suites.accuracy.metrics import METRICS, estimate
+    from lords_bench.suites.accuracy.text import FULL, QUICK, text_of_testbed
 
     console = Console(stderr=True)
     device = choose_device(settings.device)
@@ -54,7 +54,7 @@ def evaluate(settings: EvalSettings) -> int:
         samples = evaluation.score(replaced_layers(reference, model, weights))
     table = Table("Metric", "Value", "95 % interval", title=model.name)
     for metric in metrics.values():
-        value, interval = estimate(metric.interval(samples), metric)
+        value, interval = estimate(metric.estimator.interval(samples), metric)
         table.add_row(f"{metric.label} {metric.unit}".strip(), value, interval)
     Console().print(table)
     if settings.tasks:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lords_bench.cli.command import Parser
 from lords_bench.errors import UsageError
-from lords_bench.spec.numbers import BIT_COUNT, COUNT
-from lords_bench.spec.options import argument, option
+from lords_bench.options import BIT_COUNT, COUNT, argument, option
 
 if TYPE_CHECKING:
     from lords_bench.products.lookup import Entries

@@ -8,7 +8,7 @@ from lords_bench.cli.command import Parser
 from lords_bench.cli.output import complain, say
 from lords_bench.errors import UsageError
 from lords_bench.files import write_whole
-from lords_bench.spec.options import argument
+from lords_bench.options import argument
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +40,8 @@ def export(settings: ExportSettings) -> int:
     """
     from lords_bench.records.latency import LatencyRecord
     from lords_bench.records.store import read_any, read_nouns
-    from lords_bench.report.frame import csv_text
-    from lords_bench.report.latency.export import benchmark_json
+    from lords_bench.suites.frame import csv_text
+    from lords_bench.suites.latency.export import benchmark_json
 
     out = settings.out
     if out.suffix == ".csv":

@@ -8,9 +8,8 @@ from types import MappingProxyType
 from lords_bench.cli.command import Parser
 from lords_bench.cli.output import finish_output, say
 from lords_bench.errors import StoreError, UsageError
+from lords_bench.options import MINUTES, Whole, names, option
 from lords_bench.records.lines import folder_lock, store_error
-from lords_bench.spec.numbers import MINUTES, Whole
-from lords_bench.spec.options import names, option
 from lords_bench.visit.pack import go_on_from, pack
 from lords_bench.visit.plan import PARTS, STEPS, VisitDevice, plan
 from lords_bench.visit.steps import Ending, visit

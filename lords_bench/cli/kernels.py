@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Self
 from lords_bench.cli import profile
 from lords_bench.cli.command import Parser
 from lords_bench.errors import UsageError
+from lords_bench.options import WORKERS
 from lords_bench.records.status import Status
-from lords_bench.spec.numbers import WORKERS
 
 if TYPE_CHECKING:
     from lords_bench.kernel_check import CheckResult
@@ -309,7 +309,7 @@ class _Kept:
     ) -> None:
         """Write one record; called from several threads."""
         from lords_bench.records.check import CheckRecord
-        from lords_bench.records.created import created_now
+        from lords_bench.records.status import created_now
 
         if self._store is None:
             return

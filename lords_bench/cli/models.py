@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lords_bench.errors import UsageError, reason_of
+from lords_bench.options import argument, option
 from lords_bench.records.environment import Device
-from lords_bench.spec.options import argument, option
-from lords_bench.suites.testbed.load import TESTBED_MODEL
+from lords_bench.suites.testbed import TESTBED_MODEL
 from lords_bench.terminal import Console
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lords_bench.cli.output import complain
 from lords_bench.errors import UsageError
-from lords_bench.spec.numbers import BIT_COUNT, COUNT
+from lords_bench.options import BIT_COUNT, COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from rich.progress import track
 from lords_bench.cli.command import Parser
 from lords_bench.cli.models import CALIBRATION, ModelSettings, choose_device, load_model, read_calibration
 from lords_bench.cli.output import say
-from lords_bench.spec.options import add_options, option, settings_of
-from lords_bench.spec.quant import QuantSpec
+from lords_bench.options import add_options, option, settings_of
+from lords_bench.quant import QuantSpec
 from lords_bench.terminal import Console
 
 
@@ -34,8 +34,8 @@ def quantize(settings: QuantizeSettings, spec: QuantSpec) -> int:
     from lords_bench.integrations.calibration import collect_hessians
     from lords_bench.integrations.quantized_folder import require_free, save_quantized_folder
     from lords_bench.integrations.windows import rolling_windows
-    from lords_bench.suites.evaluation_text import QUICK, calibration_passages
-    from lords_bench.suites.layers import quantize_layer
+    from lords_bench.suites.accuracy.layers import quantize_layer
+    from lords_bench.suites.accuracy.text import QUICK, calibration_passages
 
     console = Console(stderr=True)
     require_free(settings.out)

@@ -16,8 +16,8 @@ from lords_bench.cli.gate.static_layer import FOLDER as PINS
 from lords_bench.cli.gate.static_layer import write_predictions
 from lords_bench.cli.output import complain, say
 from lords_bench.errors import RecordError, UsageError
+from lords_bench.options import option
 from lords_bench.records import BenchRecord, Environment, read_nouns
-from lords_bench.spec.options import option
 from lords_bench.terminal import Console
 
 # A log or pipe has no width; the table needs this much to keep each row on one line.
@@ -77,8 +77,8 @@ def rebuild(out: Path, name: str, suite: str = "accuracy") -> tuple[Path, ...]:
         RecordError: there are no records.
         StoreError: the disk refuses.
     """
-    from lords_bench.report.pages import PAGES
     from lords_bench.report.render import page_files, write_report
+    from lords_bench.suites.pages import PAGES
 
     noun, page = PAGES[suite]
     found = read_nouns(record_path(out, name, suite), noun)
@@ -87,7 +87,7 @@ def rebuild(out: Path, name: str, suite: str = "accuracy") -> tuple[Path, ...]:
 
 def report(settings: ReportSettings) -> int:
     """Rebuilds the pages of every device and suite in the folder, or the history of a metric."""
-    from lords_bench.report.pages import PAGES
+    from lords_bench.suites.pages import PAGES
 
     out = settings.out
     if settings.history is not None:
@@ -132,10 +132,10 @@ def history(out: Path, name: str) -> int:
 
 def print_closing(records: Sequence[BenchRecord], paths: Sequence[Path]) -> None:
     """Table and verdict of these records, then the paths of the pages."""
-    from lords_bench.report.accuracy.judge import bits_groups, headline, select_evaluations
-    from lords_bench.report.accuracy.page import SUITE, evaluation_name, left_share, result_table
     from lords_bench.report.format import UNKNOWN
     from lords_bench.report.render import terminal_rows
+    from lords_bench.suites.accuracy.judge import bits_groups, headline, select_evaluations
+    from lords_bench.suites.accuracy.page import SUITE, evaluation_name, left_share, result_table
 
     evaluation = select_evaluations(records, suite=SUITE)[0]
     groups = bits_groups(evaluation)
@@ -168,7 +168,7 @@ def print_latency(path: Path, pages: Sequence[Path]) -> None:
     """Verdict of the newest device of a record file, then the paths of the pages."""
     from lords_bench.records.latency import LatencyRecord
     from lords_bench.report.document import Bullets, Paragraph
-    from lords_bench.report.latency.page import latency_page
+    from lords_bench.suites.latency.page import latency_page
 
     article = latency_page(read_nouns(path, LatencyRecord).records).articles[0]
     say(article.name)

@@ -11,9 +11,9 @@ from lords_bench.integrations.task_metric import TaskMetric
 from lords_bench.records import BenchRecord, run_key
 from lords_bench.records.codec import from_plain
 from lords_bench.records.lines import add_line, lines_of
-from lords_bench.runner import Run
-from lords_bench.spec.case import Case, Suite
 from lords_bench.strict_json import parse_json
+from lords_bench.suites.accuracy.cases import Case, Suite
+from lords_bench.suites.accuracy.run import Run
 from lords_bench.terminal import Console
 
 SCHEMA = "lords-bench/lm-eval/1.0"

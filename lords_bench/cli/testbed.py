@@ -7,8 +7,7 @@ from typing import Literal
 from lords_bench.cli.command import Parser, add_command
 from lords_bench.cli.output import complain, say
 from lords_bench.errors import UsageError
-from lords_bench.spec.numbers import COUNT, SECONDS
-from lords_bench.spec.options import argument, option
+from lords_bench.options import COUNT, SECONDS, argument, option
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

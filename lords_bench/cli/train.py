@@ -5,8 +5,8 @@ import logging
 
 from lords_bench.cli.command import Parser, add_command
 from lords_bench.cli.output import complain, say
-from lords_bench.spec.options import add_options, settings_of
-from lords_bench.spec.training import TrainSettings
+from lords_bench.options import add_options, settings_of
+from lords_bench.training.settings import TrainSettings
 
 TEXT = """Trains any Hugging Face causal language model with quantized weights and writes what came out below --out.
 An interrupted run goes on with the same command. On several GPUs: accelerate launch -m lords_bench train …"""

@@ -11,15 +11,68 @@ and gains beyond what a change of code explains are INVALID.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 from lords_bench.gate.accuracy_belief import changed_yardstick, moved_alone, not_comparable
-from lords_bench.gate.accuracy_metrics import METRICS, GatedMetric
 from lords_bench.gate.finding import Finding, LayerResult, Level, Located, finished
 from lords_bench.records.accuracy import AccuracySamples
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.plausible import contradictions_of_run
+from lords_bench.stats.accuracy import BITS_PER_BYTE, CHOICE, KL, WEIGHT_ERROR
 from lords_bench.stats.paired import Outcome, PairedDifference
+
+Difference = Callable[[AccuracySamples, AccuracySamples], PairedDifference | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GatedMetric:
+    """A metric that can fail the gate.
+
+    Attributes:
+        threshold: a mean that is worse by more is a regression, whatever its interval.
+        most_gain: a mean that is better by more is not believed: no change of code under one specification explains it.
+        is_relative: whether both are shares of the baseline's value; else they are in the metric's own unit.
+        warns: whether a resolved loss below the threshold is a warning; else it is a note.
+        difference: of head and baseline, None where a case does not have the metric.
+    """
+
+    name: str
+    threshold: float
+    most_gain: float
+    is_relative: bool = True
+    warns: bool = False
+    difference: Difference
+
+    def loss(self, difference: PairedDifference) -> float | None:
+        """How much worse the mean is, in the unit of the threshold; None as a share of a baseline that is 0."""
+        moved = difference.relative if self.is_relative else difference.interval
+        if moved is None:
+            return None
+        return moved.estimate if difference.lower_is_better else -moved.estimate
+
+    def limit(self, value: float) -> str:
+        """A threshold in words."""
+        return f"{value:.1%}" if self.is_relative else f"{value:g}"
+
+
+# What a change of code under one specification has ever gained here is a few percent; a gain of ten thresholds is more
+# often a measurement that broke.
+METRICS = (
+    GatedMetric(name="KL", threshold=0.02, most_gain=0.2, difference=KL.difference),
+    GatedMetric(name="bits per byte", threshold=0.002, most_gain=0.02, difference=BITS_PER_BYTE.difference),
+    GatedMetric(name="weight error", threshold=0.01, most_gain=0.1, difference=WEIGHT_ERROR.difference),
+    # A tenth of the items: three times what as many near ties as there are (one in ten) scatter by.
+    GatedMetric(
+        name="choice accuracy",
+        threshold=0.1,
+        most_gain=0.1,
+        is_relative=False,
+        warns=True,
+        difference=CHOICE.difference,
+    ),
+)
+
 
 LAYER = "accuracy"
 BENCH_COMMAND = "lords-bench bench"

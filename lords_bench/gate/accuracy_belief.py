@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from math import isclose
 
+from lords_bench.quant import QuantSpec
 from lords_bench.records.accuracy import SAME_SUM, AccuracySamples
 from lords_bench.records.bench import BenchRecord
-from lords_bench.spec.quant import QuantSpec
 
 # A hash is shown by its beginning.
 _SHOWN = 12

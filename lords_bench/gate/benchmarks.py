@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from lords_bench.gate.finding import Finding, LayerResult, Level
-from lords_bench.spec.latency import DENSE, DENSE_AGAIN, METHODS
+from lords_bench.records.latency import DENSE, DENSE_AGAIN, METHODS
 
 LAYER = "latency"
 # Other people's code: timed beside ours, and no regression of ours.

@@ -18,10 +18,9 @@ from statistics import fmean, median
 from lords_bench.gate.benchmarks import FOREIGN, LAYER, Key, name, same_by_source
 from lords_bench.gate.finding import Finding, LayerResult, Level, finished
 from lords_bench.gate.latency_belief import counted_once, unbelievable
-from lords_bench.records.latency import LatencyRecord
+from lords_bench.records.latency import DENSE, DENSE_AGAIN, LatencyRecord
 from lords_bench.records.measurement import PROTOCOL
 from lords_bench.records.status import Status
-from lords_bench.spec.latency import DENSE, DENSE_AGAIN
 from lords_bench.stats.holm import process_noise, rejected_by_holm, slower_p_value
 from lords_bench.stats.median import LEAST
 from lords_bench.stats.verdict import MARGIN, Judgement, Verdict, between_processes, judge, noise_floor_of

@@ -10,10 +10,8 @@ from statistics import median
 
 from lords_bench.gate.benchmarks import FOREIGN, LAYER, Key, name
 from lords_bench.gate.finding import Finding, Level
-from lords_bench.records.latency import LatencyRecord
-from lords_bench.records.limits import above_ceiling
-from lords_bench.records.measurement import Measurement
-from lords_bench.spec.latency import DENSE, DENSE_AGAIN
+from lords_bench.records.latency import DENSE, DENSE_AGAIN, LatencyRecord
+from lords_bench.records.measurement import Measurement, above_ceiling
 from lords_bench.stats.median import LEAST
 
 # Rounds that may be dropped for a cause before the rest says nothing either; the protocol's own rule.

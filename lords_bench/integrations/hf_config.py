@@ -14,9 +14,9 @@ from typing import Any, Self
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from lords_bench.errors import ModelError, SpecError, reason_of
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.checkpoint import spec_from_dict, stored_spec
 from lords_bench.reference.weights import QuantizedWeight
-from lords_bench.spec.quant import QuantSpec
 
 METHOD = "lords"
 VERSION = "1.0"

@@ -46,9 +46,9 @@ from lords_bench.integrations.stored_linear import (
     stored_name,
     weight_in_state,
 )
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.checkpoint import tensors_to_store
 from lords_bench.reference.methods import quantize
-from lords_bench.spec.quant import QuantSpec
 
 # Options that name other files than those of a folder, or code that is not transformers'.
 _OTHER_FILES = frozenset({"config", "gguf_file", "state_dict", "subfolder", "trust_remote_code", "variant"})

@@ -47,10 +47,10 @@ from lords_bench.integrations.stored_files import (
     stored_headers,
 )
 from lords_bench.integrations.stored_linear import stored_layout, stored_name, weight_in_state
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.checkpoint import load_weights, tensors_to_store
 from lords_bench.reference.tensor_files import disk_refusals, read_tensors, written_numbers
 from lords_bench.reference.weights import QuantizedWeight
-from lords_bench.spec.quant import QuantSpec
 
 UNQUANTIZED_FILE = "unquantized.safetensors"  # of the earlier form
 # Python makes and removes folders one inside of the other, each in a call inside of the other.

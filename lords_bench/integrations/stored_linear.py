@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from lords_bench.kernels.common.prepared import PreparedWeight, prepare
 from lords_bench.products.ops import lords_matmul
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.checkpoint import checked_weight, expected_tensors
 from lords_bench.reference.tensor_files import DtypeAndShape
 from lords_bench.reference.weights import LordsWeight, QuantizedWeight, weight_from_tensors
-from lords_bench.spec.quant import QuantSpec
 
 # The codes of a weight, and what a checkpoint calls them.
 CODES, STORED_CODES = "packed", "weight"

@@ -10,8 +10,8 @@ from lords_bench.kernels.common.check_case import CheckCase
 from lords_bench.kernels.common.entry import Kernel
 from lords_bench.kernels.common.prepared import prepare
 from lords_bench.kernels.common.prepared_blocks import LoraAdapter, prepare_blockwise
+from lords_bench.quant import named_codebook
 from lords_bench.reference.packing import pack_codes
-from lords_bench.spec.codebook import named_codebook
 
 if TYPE_CHECKING:
     from lords_bench.kernels.common.ptx import Decoder

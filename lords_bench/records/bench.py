@@ -10,11 +10,10 @@ import json
 from dataclasses import dataclass
 
 from lords_bench.errors import RecordError
+from lords_bench.quant import QuantSpec
 from lords_bench.records.accuracy import AccuracySamples
-from lords_bench.records.created import require_created
 from lords_bench.records.environment import Environment
-from lords_bench.records.status import Status
-from lords_bench.spec.quant import QuantSpec
+from lords_bench.records.status import Status, require_created, require_outcome
 
 Setting = str | int | float | bool | None
 
@@ -46,6 +45,11 @@ class EvaluationInputs:
     def settings_sha256(self) -> str:
         """Hash of the settings alone, short enough to show."""
         return digest([list(pair) for pair in self.settings])
+
+    @property
+    def hashes(self) -> tuple[str, str, str, str]:
+        """Of model, tokenizer, text and settings: what two records must share to be compared."""
+        return self.model_sha256, self.tokenizer_sha256, self.corpus_sha256, self.settings_sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,16 +98,7 @@ class BenchRecord:
     seed: int
 
     def __post_init__(self) -> None:
-        if (self.status is Status.OK) != (self.samples is not None):
-            raise RecordError(
-                f"case {self.case_id!r}: status is {self.status}; samples belong to status ok and only to it"
-            )
-        if (self.status is Status.OK) != (self.reason is None):
-            raise RecordError(
-                f"case {self.case_id!r}: status is {self.status}; a reason belongs to every other than ok"
-            )
-        if self.reason is not None and (not self.reason.strip() or "\n" in self.reason):
-            raise RecordError(f"case {self.case_id!r}: reason {self.reason!r} must be one line that says why")
+        require_outcome(f"case {self.case_id!r}", self.status, self.reason, ("samples belong", self.samples))
         if self.spec is not None and self.mixed is not None:
             raise RecordError(f"case {self.case_id!r} has both spec and mixed; give the one that holds")
         if (self.bits is None) != (self.spec is None and self.mixed is None):
@@ -130,18 +125,20 @@ class BenchRecord:
 
     @property
     def comparison_key(self) -> str:
-        """What must be equal for two records to stand in one table: suite, inputs and device."""
-        inputs = self.inputs
-        hashes = [inputs.model_sha256, inputs.tokenizer_sha256, inputs.corpus_sha256, inputs.settings_sha256]
-        return digest([self.suite, *hashes, self.environment.device, self.environment.device_name])
+        """Key of the table this record belongs to; see `comparison_key`."""
+        return comparison_key(suite=self.suite, inputs=self.inputs, environment=self.environment)
 
 
 def run_key(*, suite: str, inputs: EvaluationInputs, seed: int, environment: Environment) -> str:
     """Key under which a killed run finds its completed cases: equal key, equal numbers up to thread timing."""
-    hashes = [inputs.model_sha256, inputs.tokenizer_sha256, inputs.corpus_sha256, inputs.settings_sha256]
     source = [environment.lords_bench, environment.source_sha256]
     versions = [environment.python, environment.torch, environment.triton, environment.transformers, environment.numpy]
-    return digest([suite, *hashes, seed, *source, *versions, environment.device, environment.device_name])
+    return digest([suite, *inputs.hashes, seed, *source, *versions, environment.device, environment.device_name])
+
+
+def comparison_key(*, suite: str, inputs: EvaluationInputs, environment: Environment) -> str:
+    """What must be equal for two records to stand in one table: suite, inputs and device."""
+    return digest([suite, *inputs.hashes, environment.device, environment.device_name])
 
 
 def digest(parts: list[object]) -> str:

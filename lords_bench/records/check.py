@@ -6,9 +6,8 @@ from typing import Literal, get_args
 
 from lords_bench.errors import RecordError
 from lords_bench.records.bench import digest
-from lords_bench.records.created import require_created
 from lords_bench.records.environment import Environment
-from lords_bench.records.status import Status
+from lords_bench.records.status import Status, require_created, require_outcome
 
 # float64: every result element against its bound. memcheck: accesses out of bounds. racecheck: races in shared memory.
 CheckTool = Literal["float64", "memcheck", "racecheck"]
@@ -54,10 +53,7 @@ class CheckRecord:
         where = f"{self.tool} of {self.kernel} {self.case}"
         if self.tool not in TOOLS:
             raise RecordError(f"check tool is {self.tool!r}; it must be one of {', '.join(TOOLS)}")
-        if (self.status is Status.OK) != (self.reason is None):
-            raise RecordError(f"{where}: status is {self.status}; a reason belongs to every other than ok")
-        if self.reason is not None and (not self.reason.strip() or "\n" in self.reason):
-            raise RecordError(f"{where}: reason {self.reason!r} must be one line that says why")
+        require_outcome(where, self.status, self.reason)
         if self.status is Status.OK and self.worst is not None and not 0 <= self.worst <= 1:
             raise RecordError(f"{where}: worst error is {self.worst}; above its bound the status is incorrect")
         if self.emulated is not None and self.tool != "float64":

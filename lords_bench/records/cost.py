@@ -7,10 +7,9 @@ from typing import Literal, get_args
 
 from lords_bench.errors import RecordError
 from lords_bench.records.bench import Setting, digest
-from lords_bench.records.created import require_created
 from lords_bench.records.environment import Environment
 from lords_bench.records.measurement import Measurement
-from lords_bench.records.status import Status
+from lords_bench.records.status import Status, require_created, require_outcome
 
 # ptq: quantizing one weight. step: one optimiser step of fine-tuning.
 CostSuite = Literal["ptq", "step"]
@@ -92,12 +91,7 @@ class CostRecord:
         where = f"{self.suite} {self.case!r}"
         if self.suite not in COST_SUITES:
             raise RecordError(f"cost suite is {self.suite!r}; it must be one of {', '.join(COST_SUITES)}")
-        if (self.status is Status.OK) != (self.seconds is not None):
-            raise RecordError(f"{where}: status is {self.status}; a time belongs to status ok and only to it")
-        if (self.status is Status.OK) != (self.reason is None):
-            raise RecordError(f"{where}: status is {self.status}; a reason belongs to every other than ok")
-        if self.reason is not None and (not self.reason.strip() or "\n" in self.reason):
-            raise RecordError(f"{where}: reason {self.reason!r} must be one line that says why")
+        require_outcome(where, self.status, self.reason, ("a time belongs", self.seconds))
         if self.seconds is not None and not (isfinite(self.seconds) and self.seconds > 0):
             raise RecordError(f"{where}: took {self.seconds} s; a time is positive and finite")
         names = [name for name, _ in self.facts]

@@ -5,19 +5,119 @@ paired. Nothing is paired across comparisons. Keys are derived, never stored: `r
 killed run to go on from its records, `comparison_key` what must be equal for two records to stand in one section.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from lords_bench.errors import RecordError
-from lords_bench.records.bench import Setting
-from lords_bench.records.created import require_created
+from lords_bench.errors import RecordError, SpecError
+from lords_bench.quant import BITS, GemmShape, parity_rank
+from lords_bench.records.bench import Setting, digest
 from lords_bench.records.environment import Environment
 from lords_bench.records.measurement import Measurement, Peaks, Regime
-from lords_bench.records.status import Status
-from lords_bench.spec.latency import DENSE, LatencyCase, SuiteSize
+from lords_bench.records.status import Status, require_created, require_outcome
+
+SuiteSize = Literal["cpu", "quick", "full"]
+Policy = Literal["quick", "full"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencyCase:
+    """One product y_MN = x_MK @ W_NKᵀ with W in a format of `bits` and storage parity with blocks of `block`.
+
+    Attributes:
+        model: name of the model the layer is of.
+        layer: name of the layer.
+        m: rows of the activation (tokens).
+        n: out features.
+        k: in features.
+        bits: bits per code.
+        block: inputs per block scale; the rank of LoRDS is at parity with it.
+
+    Raises:
+        SpecError: a size below 1, or bits that no format has.
+    """
+
+    model: str
+    layer: str
+    m: int
+    n: int
+    k: int
+    bits: int
+    block: int
+
+    def __post_init__(self) -> None:
+        GemmShape(m=self.m, n=self.n, k=self.k)
+        if self.bits not in BITS:
+            raise SpecError(f"case of layer {self.layer!r} has {self.bits} bits; choose of {', '.join(map(str, BITS))}")
+        if self.block < 1:
+            raise SpecError(f"case of layer {self.layer!r} has block {self.block}; give at least 1")
+
+    @property
+    def shape(self) -> GemmShape:
+        """The product's size."""
+        return GemmShape(m=self.m, n=self.n, k=self.k)
+
+    @property
+    def rank(self) -> int:
+        """Rank of LoRDS at storage parity with the block."""
+        return parity_rank(self.n, self.k, self.block)
+
+    @property
+    def case_id(self) -> str:
+        """Unique within the suite: `llama-3-8b/o_proj-m16-b4-g64`."""
+        return f"{self.model}/{self.layer}-m{self.m}-b{self.bits}-g{self.block}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencyMethod:
+    """A way to compute a product that the suite times.
+
+    Attributes:
+        name: as records have it.
+        label: as pages have it.
+        bits: numbers of bits that it exists for.
+        needs: package that must be installed, None where the project itself suffices.
+        is_subject: whether it is LoRDS, and not what LoRDS is compared with.
+    """
+
+    name: str
+    label: str
+    bits: tuple[int, ...]
+    needs: str | None = None
+    is_subject: bool = False
+
+
+SUBJECT = "lords"
+DENSE = "dense"
+# The baseline's second samples of every round: the A/A comparison that gives the noise floor.
+DENSE_AGAIN = "dense-again"
+KERNEL_PREFIX = "lords-"
+
+METHODS: tuple[LatencyMethod, ...] = (
+    LatencyMethod(name=SUBJECT, label="LoRDS", bits=BITS, is_subject=True),
+    LatencyMethod(name=DENSE, label="dense matmul", bits=BITS),
+    LatencyMethod(name="nf-block", label="NF blocks (this project)", bits=BITS),
+    LatencyMethod(name="nf-dequantize", label="NF blocks, dequantize + matmul", bits=BITS),
+    LatencyMethod(name="int-block", label="int blocks (this project)", bits=BITS),
+    LatencyMethod(name="bitsandbytes", label="bitsandbytes NF4", bits=(4,), needs="bitsandbytes"),
+    LatencyMethod(
+        name="bitsandbytes-dequantize", label="bitsandbytes NF4, dequantize + matmul", bits=(4,), needs="bitsandbytes"
+    ),
+    LatencyMethod(name="qlora-peft", label="QLoRA as PEFT runs it", bits=(4,), needs="peft"),
+    LatencyMethod(name="qlora-fused", label="QLoRA, fused (this project)", bits=BITS),
+    LatencyMethod(name="qlora-merged", label="QLoRA, merged and quantized again", bits=BITS),
+    LatencyMethod(name="tinygemm", label="torch int4 (tinygemm)", bits=(4,)),
+    LatencyMethod(name="gemlite", label="gemlite int4", bits=(4,), needs="gemlite"),
+)
+
+
+def method_label(name: str) -> str:
+    """Label of a method, or of a LoRDS kernel that was timed by itself (`lords-scale_tile`)."""
+    found = next((method.label for method in METHODS if method.name == name), None)
+    if found is None and name.startswith(KERNEL_PREFIX):
+        return f"LoRDS, kernel {name.removeprefix(KERNEL_PREFIX)}"
+    return found or name
+
 
 # Where a kernel's configuration comes from: a tuned row for this very problem, one for a near problem, the kernel's
 # own rule, or a library that decides by itself.
@@ -79,13 +179,13 @@ class LatencyRun:
         source = [environment.lords_bench, environment.source_sha256]
         versions = [environment.python, environment.torch, environment.triton, [list(item) for item in self.libraries]]
         device = [environment.device, environment.device_name, self.is_fake, self.tables_sha256]
-        return _digest(["latency", self.policy, self.dtype, self.seed, *source, *versions, *device])
+        return digest(["latency", self.policy, self.dtype, self.seed, *source, *versions, *device])
 
     @property
     def comparison_key(self) -> str:
         """What must be equal for two records to stand in one section: device, real or fake, and dtype."""
         environment = self.environment
-        return _digest(["latency", environment.device, environment.device_name, self.is_fake, self.dtype])
+        return digest(["latency", environment.device, environment.device_name, self.is_fake, self.dtype])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,12 +237,7 @@ class LatencyRecord:
 
     def __post_init__(self) -> None:
         where = f"{self.case.case_id} {self.method!r} {self.regime}"
-        if (self.status is Status.OK) != (self.measurement is not None):
-            raise RecordError(f"{where}: status is {self.status}; a measurement belongs to status ok and only to it")
-        if (self.status is Status.OK) != (self.reason is None):
-            raise RecordError(f"{where}: status is {self.status}; a reason belongs to every other than ok")
-        if self.reason is not None and (not self.reason.strip() or "\n" in self.reason):
-            raise RecordError(f"{where}: reason {self.reason!r} must be one line that says why")
+        require_outcome(where, self.status, self.reason, ("a measurement belongs", self.measurement))
         if self.measurement is not None and self.measurement.regime != self.regime:
             raise RecordError(f"{where}: the measurement is of regime {self.measurement.regime!r}")
         if self.method not in self.methods:
@@ -180,7 +275,3 @@ def completed_comparisons(records: Iterable[LatencyRecord], run_key: str) -> fro
 
 def _is_timed_dense(record: LatencyRecord) -> bool:
     return record.method == DENSE and record.status is Status.OK
-
-
-def _digest(parts: list[object]) -> str:
-    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()[:16]

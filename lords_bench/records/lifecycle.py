@@ -9,11 +9,10 @@ from math import fsum, isfinite, log
 from typing import Literal
 
 from lords_bench.errors import RecordError
-from lords_bench.records.bench import EvaluationInputs, digest, run_key
-from lords_bench.records.created import require_created
+from lords_bench.quant import QuantSpec
+from lords_bench.records.bench import EvaluationInputs, comparison_key, run_key
 from lords_bench.records.environment import Environment
-from lords_bench.records.status import Status
-from lords_bench.spec.quant import QuantSpec
+from lords_bench.records.status import Status, require_created, require_outcome
 
 Stage = Literal["reference", "qat", "peft"]
 Domain = Literal["base", "shifted"]
@@ -176,12 +175,7 @@ class LifecycleRecord:
 
     def __post_init__(self) -> None:
         name = f"case {self.case_id!r}"
-        if (self.status is Status.OK) != (self.samples is not None):
-            raise RecordError(f"{name}: status is {self.status}; samples belong to status ok and only to it")
-        if (self.status is Status.OK) != (self.reason is None):
-            raise RecordError(f"{name}: status is {self.status}; a reason belongs to every other than ok")
-        if self.reason is not None and (not self.reason.strip() or "\n" in self.reason):
-            raise RecordError(f"{name}: reason {self.reason!r} must be one line that says why")
+        require_outcome(name, self.status, self.reason, ("samples belong", self.samples))
         if (self.bits is None) != (self.spec is None):
             raise RecordError(
                 f"{name}: bits is {self.bits} with spec {self.spec}; only unquantized layers have neither"
@@ -218,10 +212,8 @@ class LifecycleRecord:
 
     @property
     def comparison_key(self) -> str:
-        """What must be equal for two records to stand in one table: suite, inputs and device."""
-        inputs = self.inputs
-        hashes = [inputs.model_sha256, inputs.tokenizer_sha256, inputs.corpus_sha256, inputs.settings_sha256]
-        return digest([self.suite, *hashes, self.environment.device, self.environment.device_name])
+        """Key of the table this record belongs to."""
+        return comparison_key(suite=self.suite, inputs=self.inputs, environment=self.environment)
 
 
 _WINDOW_VALUES = ("window_tokens", "window_bytes", "window_nll_nats", "window_documents")

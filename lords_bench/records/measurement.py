@@ -158,3 +158,20 @@ def quantile(values: tuple[float, ...], share: float) -> float:
     below = int(position)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+
+
+# What rounding of timer and peak may add before a number is called impossible.
+CEILING_SLACK = 1.02
+
+
+def above_ceiling(measured: Measurement, peaks: Peaks, *, bytes_moved: int | None, flops: int | None) -> str | None:
+    """Why the time cannot be true; None where nothing speaks against it."""
+    if bytes_moved is not None and peaks.memory_gbps is not None and measured.regime == "cold":
+        reached = bytes_moved / measured.median_ns
+        if reached > CEILING_SLACK * peaks.memory_gbps:
+            return f"{reached:.0f} GB/s is more than the {peaks.memory_gbps:.0f} GB/s that memory was measured to give"
+    if flops is not None and peaks.matmul_tflops is not None:
+        reached = flops / measured.median_ns / 1e3
+        if reached > CEILING_SLACK * peaks.matmul_tflops:
+            return f"{reached:.0f} TFLOP/s is more than the {peaks.matmul_tflops:.0f} that a large product reached"
+    return None

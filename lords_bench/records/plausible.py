@@ -10,12 +10,56 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from math import fsum, sqrt
+from types import MappingProxyType
 
 from lords_bench.errors import SpecError
+from lords_bench.quant import CODEBOOK_NAMES, QuantSpec, ScaleDtype, named_codebook
 from lords_bench.records.accuracy import AccuracySamples
 from lords_bench.records.bench import BenchRecord
-from lords_bench.spec.quant import QuantSpec
-from lords_bench.spec.storage import stored_bytes
+
+SCALE_BYTES: MappingProxyType[ScaleDtype, int] = MappingProxyType({"float16": 2, "bfloat16": 2, "float32": 4})
+
+# Inputs that a row's packed codes are padded to a multiple of.
+_PACKED_INPUTS: MappingProxyType[int, int] = MappingProxyType({4: 128, 3: 256, 2: 128})
+_FLOAT32_BYTES = 4
+# Double quantization: one 8-bit code a scale, one float32 magnitude per 256 scales, one float32 mean.
+_SCALES_PER_RUN = 256
+
+
+def stored_bytes(spec: QuantSpec, n: int, k: int) -> int:
+    """Bytes of packed codes, scales, zero points and levels of an N×K weight, padding included.
+
+    Raises:
+        SpecError: the rank exceeds min(N, K).
+    """
+    bits = spec.bits_per_code
+    inputs = _PACKED_INPUTS[bits]
+    codes = n * -(-k // inputs) * inputs * bits // 8
+    return codes + _scale_bytes(spec, n, k) + _level_bytes(spec)
+
+
+def _scale_bytes(spec: QuantSpec, n: int, k: int) -> int:
+    size = SCALE_BYTES[spec.scale_dtype]
+    if spec.is_low_rank:
+        return spec.rank_for(n, k) * (n + k) * size
+    scales = n * -(-k // spec.block)
+    if spec.double_quant:
+        return scales + _FLOAT32_BYTES * (-(-scales // _SCALES_PER_RUN) + 1)
+    zeros = -(-scales * spec.bits_per_code // 8) if spec.scales == "affine" else 0
+    return scales * size + zeros
+
+
+def _level_bytes(spec: QuantSpec) -> int:
+    """Levels are float32 and cost nothing where the codebook's name says them, as those of affine scales do."""
+    if spec.scales == "affine":
+        return 0
+    codebook = spec.codebook
+    if codebook is None:
+        return _FLOAT32_BYTES << spec.bits_per_code
+    if codebook.name in CODEBOOK_NAMES and named_codebook(codebook.name) == codebook:
+        return 0
+    return _FLOAT32_BYTES * len(codebook.levels)
+
 
 # Divergence grows with the error of the weights: measured are 0.069 to 1.05 nats per token for each unit of relative
 # squared error, 0.037 in the calmest window. Less than this, and the model that was scored is not the quantized one.

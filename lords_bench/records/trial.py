@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from lords_bench.errors import RecordError
 from lords_bench.records.measurement import Measurement
-from lords_bench.records.status import Status
+from lords_bench.records.status import Status, require_outcome
 from lords_bench.records.tuned import Choice, Setting, TunedKey
 
 Evidence = Literal["measured", "fake", "predicted"]
@@ -82,12 +82,7 @@ class Trial:
     def __post_init__(self) -> None:
         if self.evidence not in get_args(Evidence):
             raise RecordError(f"trial: evidence is {self.evidence!r}; known: {', '.join(get_args(Evidence))}")
-        if (self.status is Status.OK) != (self.measurement is not None):
-            raise RecordError(f"trial: status is {self.status}; a measurement belongs to status ok and only to it")
-        if (self.status is Status.OK) != (self.reason is None):
-            raise RecordError(f"trial: status is {self.status}; a reason belongs to every other than ok")
-        if self.reason is not None and (not self.reason.strip() or "\n" in self.reason):
-            raise RecordError(f"trial: reason {self.reason!r} must be one line that says why")
+        require_outcome("trial", self.status, self.reason, ("a measurement belongs", self.measurement))
 
     @property
     def key_digest(self) -> str:

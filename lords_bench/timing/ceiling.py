@@ -1,7 +1,6 @@
 """The physical ceiling: a number above what the device was measured to give is false, whatever the cause."""
 
-from lords_bench.records.limits import above_ceiling
-from lords_bench.records.measurement import Measurement, Peaks
+from lords_bench.records.measurement import Measurement, Peaks, above_ceiling
 from lords_bench.timing.candidate import Candidate
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from lords_bench.errors import UsageError
+from lords_bench.options import NOT_NEGATIVE, POSITIVE, Whole
 from lords_bench.records.measurement import Measurement, Peaks, Regime
 from lords_bench.records.status import Status
-from lords_bench.spec.numbers import NOT_NEGATIVE, POSITIVE, Whole
 from lords_bench.stats.median import LEAST
 from lords_bench.stats.verdict import Judgement, Verdict, judge_measurements
 

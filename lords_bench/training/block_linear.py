@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lords_bench.errors import SpecError
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.blocks import assign_blocks
 from lords_bench.reference.codebooks import normalise_levels
 from lords_bench.reference.fields import BlockField, round_scales
@@ -19,7 +20,6 @@ from lords_bench.reference.methods import quantize
 from lords_bench.reference.packing import pack_codes, pack_stream
 from lords_bench.reference.qat import CODE_MASK, Gradient, Grid, fake_quantize
 from lords_bench.reference.weights import STORAGE_DTYPES, AffineWeight, BlockwiseWeight, needs_stored_levels
-from lords_bench.spec.quant import QuantSpec
 from lords_bench.training.layer import QuantizedLinear, require_linear, trained
 from lords_bench.training.ops import fake_quantized
 

@@ -14,7 +14,7 @@ from lords_bench.errors import StoreError, UsageError, reason_of
 from lords_bench.files import write_whole
 from lords_bench.json_object import read_object
 from lords_bench.records.lines import LOCK_NAME, folder_lock
-from lords_bench.spec.training import TrainSettings
+from lords_bench.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from lords_bench.locks import FileLock

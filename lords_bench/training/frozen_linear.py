@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.adapters import AdaptedWeight
 from lords_bench.reference.checkpoint import spec_from_dict
 from lords_bench.reference.weights import STORAGE_DTYPES, QuantizedWeight, weight_from_tensors
-from lords_bench.spec.quant import QuantSpec
 from lords_bench.training.layer import Mode, QuantizedLinear, tensors_sha256, trained
 
 _LIBRARY = torch.library.Library("lords_bench", "FRAGMENT")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lords_bench.errors import UsageError
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.weights import QuantizedWeight
-from lords_bench.spec.quant import QuantSpec
 
 Mode = Literal["inference", "qat", "peft"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lords_bench.errors import ModelError
-from lords_bench.spec.numbers import DECAY, POSITIVE, SHARE
+from lords_bench.options import DECAY, POSITIVE, SHARE
 from lords_bench.training.prepare import optimizer_groups, trainable_parameters
 
 

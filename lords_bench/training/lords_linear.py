@@ -18,6 +18,7 @@ from torch.nn import functional
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.prepared import PreparedWeight, prepare
 from lords_bench.products.ops import lords_matmul
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.codebooks import assign_nearest, normalise_levels
 from lords_bench.reference.fields import LowRankField
 from lords_bench.reference.methods import quantize
@@ -25,7 +26,6 @@ from lords_bench.reference.packing import pack_codes
 from lords_bench.reference.panels import compute_dtype
 from lords_bench.reference.qat import Gradient, Grid
 from lords_bench.reference.weights import STORAGE_DTYPES, LordsWeight, needs_stored_levels
-from lords_bench.spec.quant import QuantSpec
 from lords_bench.training.layer import Mode, QuantizedLinear, require_linear, tensors_sha256, trained
 from lords_bench.training.ops import fake_quantized
 

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from lords_bench.errors import LordsBenchError, ModelError, SpecError, UsageError, WeightError
+from lords_bench.quant import QuantSpec, parity_rank, require_spec
 from lords_bench.reference.adapters import AdapterMethod, start_adapter
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.qat import Gradient
 from lords_bench.reference.weights import LordsWeight, QuantizedWeight
-from lords_bench.spec.quant import QuantSpec, parity_rank, require_spec
 from lords_bench.training.block_linear import BlockLinear
 from lords_bench.training.choice import choose_layers
 from lords_bench.training.frozen_linear import LoraLinear

@@ -29,7 +29,6 @@ from lords_bench.errors import ModelError, UsageError
 from lords_bench.integrations.hf_model import CausalModel, is_quantized_folder, load_causal_model, quantizable_layers
 from lords_bench.integrations.pretrained import save_model_folder
 from lords_bench.integrations.quantized_folder import save_quantized_folder
-from lords_bench.spec.training import TrainSettings
 from lords_bench.training.adapters import save_adapter, take_adapter
 from lords_bench.training.checkpoints import UNFINISHED, WholeCheckpoints, newest_whole, train_from
 from lords_bench.training.dense import materialise
@@ -45,6 +44,7 @@ from lords_bench.training.prepare import (
     trainable_count,
 )
 from lords_bench.training.processes import on_first
+from lords_bench.training.settings import TrainSettings
 from lords_bench.training.text_data import TokenWindows, read_texts
 
 ADAPTER_FILE = "adapter.safetensors"

@@ -44,7 +44,8 @@ def read_tables(path: Path) -> tuple[TuningTable, ...]:
         first = found.rejected[0]
         raise RecordError(f"{str(path)!r} line {first.line}: {first.reason}; record the table again")
     if not found.records:
-        raise RecordError(f"no tuning table in {str(path)!r}; record one with benchmarks/tuning_tables.py")
+        command = "python -m lords_bench.suites.studies.tuning_tables"
+        raise RecordError(f"no tuning table in {str(path)!r}; record one with `{command}`")
     return found.records
 
 

@@ -8,7 +8,7 @@ the fastest, and of those as fast as it the one that the formula prefers.
 from collections.abc import Callable, Sequence
 
 from lords_bench.errors import DeviceError
-from lords_bench.records.created import created_now
+from lords_bench.records.status import created_now
 from lords_bench.records.trial import RunOff, TuningRecord, settings_with_kernel
 from lords_bench.records.tuned import ROUTE, Choice
 from lords_bench.tuning.process import EvaluationProcess

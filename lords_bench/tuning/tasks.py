@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from lords_bench.options import NOT_NEGATIVE, SECONDS, SEED
 from lords_bench.records.status import Status
 from lords_bench.records.trial import Evidence, MachineCode, Settings, Trial, TuningRecord
 from lords_bench.records.tuned import Problem, TunedKey
-from lords_bench.spec.numbers import NOT_NEGATIVE, SECONDS, SEED
 from lords_bench.tuning.space import SearchSpace
 from lords_bench.tuning.strategies import Guess
 from lords_bench.tuning.winner import Winner

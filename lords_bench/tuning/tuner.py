@@ -11,9 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lords_bench.errors import DeviceError
-from lords_bench.records.created import created_now
 from lords_bench.records.measurement import Measurement
-from lords_bench.records.status import Status
+from lords_bench.records.status import Status, created_now
 from lords_bench.records.store import RejectedLine
 from lords_bench.records.trial import RunOff, Settings, Stage, Trial, TuningRecord
 from lords_bench.tuning.process import EvaluationProcess

@@ -17,14 +17,13 @@ from lords_bench.kernels.common.gpu import pretended_gpu
 from lords_bench.kernels.common.without_memory import META, without_memory
 from lords_bench.products.keys import pretended_machine
 from lords_bench.products.route import launch_table
+from lords_bench.quant import QuantSpec, named_codebook
 from lords_bench.records.codec import from_plain, to_plain
+from lords_bench.records.latency import DENSE, KERNEL_PREFIX, LatencyCase
 from lords_bench.records.tuned import Machine
 from lords_bench.reference.codebooks import levels_tensor
 from lords_bench.reference.packing import packed_shape
 from lords_bench.reference.weights import AffineWeight, BlockwiseWeight
-from lords_bench.spec.codebook import named_codebook
-from lords_bench.spec.latency import DENSE, KERNEL_PREFIX, LatencyCase
-from lords_bench.spec.quant import QuantSpec
 from lords_bench.static.compile import CompileResult, compile_all
 from lords_bench.static.request import request_for
 from lords_bench.static.target import TARGETS, Target

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lords_bench.quant import QuantSpec, named_codebook
+from lords_bench.records.latency import LatencyCase
 from lords_bench.reference.codebooks import assign_nearest, levels_tensor
 from lords_bench.reference.error_bounds import Magnitudes, error_bound, in_units_of_bound
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.packing import pack_codes
 from lords_bench.reference.weights import AffineWeight, BlockwiseWeight
-from lords_bench.spec.codebook import named_codebook
-from lords_bench.spec.latency import LatencyCase
-from lords_bench.spec.quant import QuantSpec
 
 if TYPE_CHECKING:
     from lords_bench.records.latency import ConfigOrigin, Facts

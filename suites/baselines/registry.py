@@ -5,7 +5,7 @@ from functools import partial
 from types import MappingProxyType
 
 from lords_bench.errors import UsageError
-from lords_bench.spec.latency import DENSE, KERNEL_PREFIX, SUBJECT
+from lords_bench.records.latency import DENSE, KERNEL_PREFIX, SUBJECT
 from lords_bench.suites.baselines import libraries, own
 from lords_bench.suites.baselines.problem import Problem, Way
 

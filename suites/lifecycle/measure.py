@@ -19,7 +19,7 @@ from lords_bench.integrations.likelihood import window_nll_nats
 from lords_bench.integrations.windows import Window, rolling_windows
 from lords_bench.records import EvaluationInputs, LifecycleSamples, TextScores
 from lords_bench.records.lifecycle import Domain, Split
-from lords_bench.suites.lifecycle.plan import Group, Plan
+from lords_bench.suites.lifecycle.cases import Group, Plan
 from lords_bench.suites.lifecycle.text import LifecycleText, training_windows
 from lords_bench.timing.memory import MemoryStretch
 from lords_bench.training import export, prepare_peft, prepare_qat, trainable_count

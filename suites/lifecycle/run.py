@@ -14,24 +14,16 @@ from math import fsum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lords_bench.errors import LordsBenchError, ModelError, SpecError, UsageError, WeightError, reason_of
+from lords_bench.errors import LordsBenchError, ModelError, UsageError, reason_of
 from lords_bench.isolate import ProcessGroup, join_group
 from lords_bench.records import LifecycleSamples, Status
 from lords_bench.records.lifecycle import Domain
-from lords_bench.suites.lifecycle.plan import REFERENCE_ID, Group, Plan
+from lords_bench.records.status import status_of_error
+from lords_bench.suites.lifecycle.cases import REFERENCE_ID, Group, Plan
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-# What an error raised on purpose says about a case; every other error of the package ends the run.
-_STATUS_OF: MappingProxyType[type[Exception], Status] = MappingProxyType(
-    {
-        SpecError: Status.UNSUPPORTED,
-        WeightError: Status.UNSUPPORTED,
-        ModelError: Status.INCORRECT,
-        MemoryError: Status.OUT_OF_MEMORY,
-    }
-)
 VALIDATION_DOMAIN: MappingProxyType[str, Domain] = MappingProxyType({"qat": "base", "peft": "shifted"})
 POLL_SECONDS = 1.0
 
@@ -244,7 +236,7 @@ def _attempt(
     try:
         samples = measure()
     except (LordsBenchError, MemoryError) as error:
-        found = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), None)
+        found = status_of_error(error)
         if found is None or isinstance(error, UsageError):
             raise
         status, reason = found, reason_of(error)

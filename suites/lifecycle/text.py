@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lords_bench.errors import UsageError
 from lords_bench.records.lifecycle import Domain, Split
-from lords_bench.suites.lifecycle.plan import TextSize
+from lords_bench.suites.lifecycle.cases import TextSize
 from lords_bench.suites.passages import Passage, evenly_spaced_passages
 from lords_bench.suites.testbed.corpus import (
     Document,

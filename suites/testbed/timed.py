@@ -24,7 +24,7 @@ import transformers
 from transformers import PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
 
 from lords_bench.errors import ModelError
-from lords_bench.spec.numbers import SECONDS
+from lords_bench.options import SECONDS
 from lords_bench.suites.testbed.corpus import (
     HELD_OUT_MODULES,
     Document,

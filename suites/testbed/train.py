@@ -35,8 +35,8 @@ from transformers import (
 from lords_bench.errors import ModelError, StoreError, reason_of
 from lords_bench.files import whole_files
 from lords_bench.integrations.pretrained import fill_model_folder
+from lords_bench.options import COUNT, FROM_ZERO, POSITIVE, SEED, SHARE
 from lords_bench.records.lines import folder_lock
-from lords_bench.spec.numbers import COUNT, FROM_ZERO, POSITIVE, SEED, SHARE
 from lords_bench.suites.testbed.corpus import Document, corpus_sha256, held_out_documents, training_documents
 from lords_bench.training.checkpoints import UNFINISHED, WholeCheckpoints, newest_whole, train_from
 

@@ -22,7 +22,7 @@ _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _BLOCK_LINE = re.compile(r"^ {4}(\S.*)$", re.MULTILINE)
 _INLINE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-_PATH = re.compile(r"(?:lords_bench|reference|kernels|suites|reports|tests|docs|benchmarks|\.github|\.ci)/[\w./-]*")
+_PATH = re.compile(r"(?:lords_bench|reference|kernels|suites|reports|tests|docs|\.github|\.ci)/[\w./-]*")
 
 
 def written_documents() -> Iterator[Path]:

@@ -84,7 +84,7 @@ def test_a_link_to_a_missing_file_or_heading_is_found() -> None:
         ("lords-bench tuna", "invalid choice: 'tuna'"),
         ("python -m lords_bench bench --nope", "unrecognized arguments: --nope"),
         ("python -m lords_bench.suites.nothing", "lords_bench.suites.nothing does not exist"),
-        ("python benchmarks/nothing.py 3", "benchmarks/nothing.py does not exist"),
+        ("python suites/nothing.py 3", "suites/nothing.py does not exist"),
         ("nox -s tests nothing", "no session nothing"),
         ("nox -s bench -- --nope", "unrecognized arguments: --nope"),
     ],
@@ -117,10 +117,10 @@ def test_commands_are_read_without_what_stands_around_them() -> None:
 
 
 def test_an_option_file_or_folder_that_does_not_exist_is_found() -> None:
-    tree = "## The tree\n\n    lords_bench/     a\n      spec/ nothing.py   b\n    gone/     c\n\nend"
+    tree = "## The tree\n\n    lords_bench/     a\n      stats/ nothing.py   b\n    gone/     c\n\nend"
 
     assert unknown_options("`--budget 5m`, `--bugdet`") == ["--bugdet"]
     assert missing_paths(README, "`reference/methods.py` `reference/method.py`") == ["reference/method.py"]
     assert missing_in_tree(tree) == ["lords_bench/nothing.py", "gone/"]
-    assert {"records", "stats"} <= set(unnamed_in_tree(tree))
-    assert "spec" not in unnamed_in_tree(tree)
+    assert {"records", "timing"} <= set(unnamed_in_tree(tree))
+    assert "stats" not in unnamed_in_tree(tree)

@@ -46,7 +46,7 @@ def test_importing_the_package_loads_the_standard_library_only() -> None:
     assert loaded_after(PACKAGE) - set(sys.stdlib_module_names) == {PACKAGE}
 
 
-@pytest.mark.parametrize("part", ["spec", "records"])
+@pytest.mark.parametrize("part", ["quant", "records"])
 def test_nouns_load_the_standard_library_only(part: str) -> None:
     assert loaded_after(f"{PACKAGE}.{part}") - set(sys.stdlib_module_names) == {PACKAGE}
 
@@ -56,7 +56,7 @@ def test_the_command_line_starts_without_heavy_packages() -> None:
 
 
 def test_reading_records_loads_neither_torch_nor_transformers() -> None:
-    assert loaded_after(f"{PACKAGE}.report") & {"torch", "transformers", "triton"} == set()
+    assert loaded_after(f"{PACKAGE}.suites.pages") & {"torch", "transformers", "triton"} == set()
 
 
 def test_every_module_but_the_kernels_imports_without_triton() -> None:

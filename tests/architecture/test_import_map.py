@@ -19,7 +19,8 @@ ORDER = (
     "json_object",
     "requirements",
     "emulator",
-    "spec",
+    "options",
+    "quant",
     "records",
     "isolate",
     "stats",
@@ -33,11 +34,9 @@ ORDER = (
     "integrations",
     "training",
     PACKAGE,  # its public names
-    "suites",
     "report",
     "gate",
-    "runner",
-    "progress",
+    "suites",
     "sanitizer",
     "visit",
     "cli",
@@ -46,7 +45,15 @@ ORDER = (
 
 # Rebuilding a report or judging a change must work on any machine, from records alone.
 READ_ONLY_PARTS = ("report", "gate")
-READ_ONLY_MAY_IMPORT = frozenset({"errors", "files", "text", "markdown", "spec", "records", "stats"})
+READ_ONLY_MAY_IMPORT = frozenset({"errors", "files", "text", "markdown", "quant", "records", "stats"})
+
+# Folders of suites/. What two suites share stands directly in suites/, or is of a kind that each may use.
+SUITES = ("accuracy", "latency", "lifecycle", "cost")
+SHARED = ("baselines", "testbed")
+STUDIES = "studies"
+# A suite's modules that make its page of its records.
+PAGES = ("page", "judge", "figures", "metrics", "export")
+PAGES_MAY_IMPORT = READ_ONLY_MAY_IMPORT | {"report"}
 
 # A part, and what it must stay free of.
 FOREIGN = {
@@ -94,6 +101,38 @@ def foreign_imports(graph: Graph) -> list[str]:
     )
 
 
+def suite_of(module: str) -> str | None:
+    """The folder of suites/ that a module is in, '' for what stands directly there; None outside."""
+    names = module.split(".")[1:]
+    if names[:1] != ["suites"]:
+        return None
+    return names[1] if names[1:] and names[1] in {*SUITES, *SHARED, STUDIES} else ""
+
+
+def suites_that_know_others(graph: Graph) -> list[str]:
+    may = {suite: {suite, *SHARED, ""} for suite in SUITES} | {STUDIES: {*SUITES, *SHARED, STUDIES, ""}}
+    may |= {shared: {*SHARED, ""} for shared in SHARED}
+    return sorted(
+        f"{module} imports {name}"
+        for module, names in internal(graph).items()
+        for name in names
+        if (other := suite_of(name)) is not None
+        and other not in may.get(suite_of(module) or "", {*SUITES, *SHARED, ""})
+    )
+
+
+def pages_that_need_more_than_records(graph: Graph) -> list[str]:
+    def is_of_page(module: str) -> bool:
+        return suite_of(module) in SUITES and module.rpartition(".")[2] in PAGES
+
+    return sorted(
+        f"{module} imports {name}"
+        for module, names in internal(graph).items()
+        for name in names
+        if is_of_page(module) and part_of(name) not in PAGES_MAY_IMPORT and not is_of_page(name)
+    )
+
+
 def test_every_part_has_its_place_in_the_order(graph: Graph) -> None:
     assert sorted({part_of(module) for module in graph} - set(ORDER)) == []
 
@@ -116,28 +155,62 @@ def test_the_map_sees_the_linked_folders(graph: Graph) -> None:
     assert "lords_bench.suites.testbed.corpus" in graph
 
 
+def test_a_suite_imports_no_other_suite(graph: Graph) -> None:
+    folders = {path.name for path in (ROOT / "suites").iterdir() if path.is_dir() and not path.name.startswith("_")}
+
+    assert folders == {*SUITES, *SHARED, STUDIES}
+    assert suites_that_know_others(graph) == []
+
+
+def test_the_page_of_a_suite_is_made_of_records_alone(graph: Graph) -> None:
+    assert pages_that_need_more_than_records(graph) == []
+
+
 # The guards can fail.
 
 
 def test_a_back_edge_is_found() -> None:
-    graph = {"lords_bench.spec.quant": frozenset({"lords_bench.reference.methods"})}
+    graph = {"lords_bench.records.store": frozenset({"lords_bench.reference.methods"})}
 
-    assert back_edges(graph) == ["lords_bench.spec.quant imports lords_bench.reference.methods"]
+    assert back_edges(graph) == ["lords_bench.records.store imports lords_bench.reference.methods"]
 
 
 def test_a_report_that_imports_the_suites_is_found() -> None:
-    graph = {"lords_bench.report.history": frozenset({"lords_bench.suites.accuracy"})}
+    graph = {"lords_bench.report.history": frozenset({"lords_bench.suites.accuracy.page"})}
 
-    assert back_edges(graph) == ["lords_bench.report.history imports lords_bench.suites.accuracy"]
+    assert back_edges(graph) == ["lords_bench.report.history imports lords_bench.suites.accuracy.page"]
 
 
 def test_a_cycle_within_one_part_is_found() -> None:
     graph = {
-        "lords_bench.spec.quant": frozenset({"lords_bench.spec.codebook"}),
-        "lords_bench.spec.codebook": frozenset({"lords_bench.spec.quant"}),
+        "lords_bench.records.store": frozenset({"lords_bench.records.codec"}),
+        "lords_bench.records.codec": frozenset({"lords_bench.records.store"}),
     }
 
-    assert set(cycle_in(internal(graph))) == {"lords_bench.spec.quant", "lords_bench.spec.codebook"}
+    assert set(cycle_in(internal(graph))) == {"lords_bench.records.store", "lords_bench.records.codec"}
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("suites.latency.run", "suites.accuracy.run"),
+        ("suites.baselines.own", "suites.latency.cases"),
+        ("suites.cost.ptq", "suites.studies.ptq_speed"),
+        ("suites.pages", "suites.studies.regret_plot"),
+        ("cli.bench.cost", "suites.studies.ptq_speed"),
+    ],
+)
+def test_a_suite_that_knows_another_is_found(module: str, name: str) -> None:
+    graph = {f"lords_bench.{module}": frozenset({f"lords_bench.{name}", "lords_bench.suites.passages"})}
+
+    assert suites_that_know_others(graph) == [f"lords_bench.{module} imports lords_bench.{name}"]
+
+
+def test_a_page_that_needs_what_measures_is_found() -> None:
+    page, measured = "lords_bench.suites.cost.page", "lords_bench.suites.cost.ptq"
+    graph = {page: frozenset({measured, "lords_bench.report.svg"})}
+
+    assert pages_that_need_more_than_records(graph) == [f"{page} imports {measured}"]
 
 
 def test_a_foreign_import_is_found() -> None:
@@ -150,24 +223,24 @@ def test_a_foreign_import_is_found() -> None:
     ("source", "imported"),
     [
         ("import torch.nn", "torch.nn"),
-        ("from lords_bench.spec import quant", "lords_bench.spec.quant"),
-        ("from lords_bench.spec import QuantSpec", "lords_bench.spec"),
-        ("def f():\n    from lords_bench.spec import quant", "lords_bench.spec.quant"),
-        ("if TYPE_CHECKING:\n    import lords_bench.spec.quant", "lords_bench.spec.quant"),
-        ("from .quant import QuantSpec", "lords_bench.spec.quant"),
-        ("from . import quant", "lords_bench.spec.quant"),
+        ("from lords_bench.records import store", "lords_bench.records.store"),
+        ("from lords_bench.records import RecordStore", "lords_bench.records"),
+        ("def f():\n    from lords_bench.records import store", "lords_bench.records.store"),
+        ("if TYPE_CHECKING:\n    import lords_bench.records.store", "lords_bench.records.store"),
+        ("from .store import RecordStore", "lords_bench.records.store"),
+        ("from . import store", "lords_bench.records.store"),
         ("from ..errors import SpecError", "lords_bench.errors"),
     ],
 )
 def test_every_form_of_import_is_read(source: str, imported: str) -> None:
-    known = frozenset({"lords_bench.spec", "lords_bench.spec.quant", "lords_bench.errors"})
+    known = frozenset({"lords_bench.records", "lords_bench.records.store", "lords_bench.errors"})
 
-    assert list(imports_of("lords_bench.spec.shapes", source, is_package=False, known=known)) == [imported]
+    assert list(imports_of("lords_bench.records.lines", source, is_package=False, known=known)) == [imported]
 
 
 def test_a_relative_import_of_a_package_starts_at_the_package() -> None:
-    known = frozenset({"lords_bench.spec.quant"})
+    known = frozenset({"lords_bench.records.store"})
 
-    names = imports_of("lords_bench.spec", "from .quant import QuantSpec", is_package=True, known=known)
+    names = imports_of("lords_bench.records", "from .store import RecordStore", is_package=True, known=known)
 
-    assert list(names) == ["lords_bench.spec.quant"]
+    assert list(names) == ["lords_bench.records.store"]

@@ -30,10 +30,10 @@ WORDS = {
 ELSEWHERE = {
     ("lords_bench/timing/cuda_calls.py", "device_probe"): "no kernel of a weight: it asks the device for its clocks",
     ("lords_bench/timing/peaks.py", "device_probe"): "no kernel of a weight: it reads memory as fast as can be",
-    ("benchmarks/gate_drill.py", "fake_quantize"): "takes a case out of one kernel's entry",
-    ("benchmarks/gate_drill.py", "scale_tile"): "edits the text of one kernel to see the gate find it",
-    ("benchmarks/gate_drill.py", "scale_tile_gemm"): "edits what it shares, and asks for its check",
-    ("benchmarks/gate_drill.py", "rank_expanded"): "edits what it shares, and asks for its check",
+    ("suites/studies/gate_drill.py", "fake_quantize"): "takes a case out of one kernel's entry",
+    ("suites/studies/gate_drill.py", "scale_tile"): "edits the text of one kernel to see the gate find it",
+    ("suites/studies/gate_drill.py", "scale_tile_gemm"): "edits what it shares, and asks for its check",
+    ("suites/studies/gate_drill.py", "rank_expanded"): "edits what it shares, and asks for its check",
     ("kernels/blockwise/__init__.py", "dequantize"): "its dequantize kernel has the configurations of that of LoRDS",
     ("kernels/blockwise/launch.py", "dequantize"): "its dequantize kernel has the configurations of that of LoRDS",
     ("kernels/blockwise/space.py", "scale_tile"): "its space is that of the LoRDS kernel, so tuning is equal",
@@ -78,7 +78,7 @@ def _texts(tree: ast.Module) -> Iterator[str]:
 
 def code() -> Iterator[tuple[str, str]]:
     """(file, source) of everything but tests, through no link."""
-    for folder in ("lords_bench", "kernels", "reference", "suites", "benchmarks"):
+    for folder in ("lords_bench", "kernels", "reference", "suites"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield str(path.relative_to(ROOT)), path.read_text("utf-8")
 

@@ -16,8 +16,8 @@ ALLOWED: Mapping[str, Mapping[str, str]] = {
     "lords_bench.static.fingerprint": {"subprocess.run": "a program's version: milliseconds"},
     "lords_bench.static.worker": {"subprocess.run": "a disassembler, in the group of the worker that starts it"},
     "lords_bench.suites.lifecycle.run": {"multiprocessing": "what it starts joins a group before all else"},
-    "benchmarks.tuning_tables": {"subprocess.run": "git, for the commit: milliseconds"},
-    "benchmarks.gate_drill": {"subprocess.run": "git clone of a local folder: seconds"},
+    "lords_bench.suites.studies.tuning_tables": {"subprocess.run": "git, for the commit: milliseconds"},
+    "lords_bench.suites.studies.gate_drill": {"subprocess.run": "git clone of a local folder: seconds"},
 }
 STARTS = {
     "subprocess": ("Popen", "run", "call", "check_call", "check_output", "getoutput", "getstatusoutput"),
@@ -51,10 +51,7 @@ def starts_of(source: str) -> Iterator[str]:
 
 
 def files() -> dict[str, Path]:
-    scripts = [ROOT / "noxfile.py", *sorted((ROOT / "benchmarks").glob("*.py"))]
-    return module_files(ROOT / PACKAGE) | {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in scripts
-    }
+    return module_files(ROOT / PACKAGE) | {"noxfile": ROOT / "noxfile.py"}
 
 
 def test_every_process_is_isolated_or_has_its_reason_and_no_reason_stands_for_what_is_gone() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from architecture.import_map import ROOT
 
-FOLDERS = ("lords_bench", "reference", "suites", "kernels", "benchmarks")
+FOLDERS = ("lords_bench", "reference", "suites", "kernels")
 BLOCKS = {"whole_file", "whole_folder", "whole_files"}
 # Functions and methods that make a file, ours and of libraries; those that make a text where they are given no path;
 # and methods of texts, dates and dataclasses too, which are given more or less than one argument by its place.
@@ -21,7 +21,7 @@ WRITING_MODES = set("wax+")
 
 # Where a writer stands outside of such a block, and why that is right.
 KNOWN = {
-    "benchmarks/gate_drill.py drill": "breaks a source file of a copy of the tree, and mends it",
+    "suites/studies/gate_drill.py drill": "breaks a source file of a copy of the tree, and mends it",
     "lords_bench/cli/output.py prepare_output": "opens /dev/null",
     "lords_bench/files.py settle_folder": "is part of such a block",
     "lords_bench/files.py whole_file": "is such a block",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lords_bench.records import BenchRecord, Status, read_records
 from lords_bench.records.codec import encode_line
-from lords_bench.report.accuracy.page import accuracy_page
 from lords_bench.report.render import page_files, write_report
+from lords_bench.suites.accuracy.page import accuracy_page
 from record_builders import changed, make_environment, make_inputs, study
 
 FOLDER = Path(__file__).parent / "accuracy"

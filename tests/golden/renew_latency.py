@@ -15,9 +15,9 @@ from latency_builders import fake_records, make_case
 from lords_bench.records.codec import encode_line
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import read_nouns
-from lords_bench.report.latency.page import latency_page
 from lords_bench.report.render import page_files, write_report
-from lords_bench.suites.latency_fake import DEVICE_NAME
+from lords_bench.suites.latency.fake import DEVICE_NAME
+from lords_bench.suites.latency.page import latency_page
 from record_builders import make_environment
 
 FOLDER = Path(__file__).parent / "latency"

@@ -11,8 +11,8 @@ from pathlib import Path
 from lifecycle_builders import changed_run, lifecycle_study
 from lords_bench.records import LifecycleRecord, Status, read_nouns
 from lords_bench.records.codec import encode_line
-from lords_bench.report.lifecycle.page import lifecycle_page
 from lords_bench.report.render import page_files, write_report
+from lords_bench.suites.lifecycle.page import lifecycle_page
 from record_builders import make_environment, make_inputs
 
 FOLDER = Path(__file__).parent / "lifecycle"

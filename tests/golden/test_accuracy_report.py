@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lords_bench.records import read_records
-from lords_bench.report.accuracy.page import accuracy_page
 from lords_bench.report.render import page_files
+from lords_bench.suites.accuracy.page import accuracy_page
 
 FOLDER = Path(__file__).parent / "accuracy"
 

@@ -29,14 +29,14 @@ from lords_bench.gate.markdown import markdown
 from lords_bench.records import BenchRecord, LifecycleRecord, RejectedLine, Status
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import read_nouns
-from lords_bench.report.accuracy.page import accuracy_page
 from lords_bench.report.checks import checks_page
-from lords_bench.report.cost import cost_page
 from lords_bench.report.history import history_page
-from lords_bench.report.latency.page import latency_page
-from lords_bench.report.lifecycle.page import lifecycle_page
 from lords_bench.report.render import page_files
 from lords_bench.static.predicted import predicted_page, predicted_times
+from lords_bench.suites.accuracy.page import accuracy_page
+from lords_bench.suites.cost.page import cost_page
+from lords_bench.suites.latency.page import latency_page
+from lords_bench.suites.lifecycle.page import lifecycle_page
 from lords_bench.terminal import Console
 from lords_bench.text import visible
 from record_builders import study

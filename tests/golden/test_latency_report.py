@@ -9,8 +9,8 @@ import pytest
 
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import read_nouns
-from lords_bench.report.latency.page import latency_page
 from lords_bench.report.render import page_files
+from lords_bench.suites.latency.page import latency_page
 
 FOLDER = Path(__file__).parent / "latency"
 COMMITTED = Path(__file__).parents[2] / "reports"

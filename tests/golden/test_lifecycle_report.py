@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lords_bench.records import LifecycleRecord, read_nouns
-from lords_bench.report.lifecycle.page import lifecycle_page
 from lords_bench.report.render import page_files
+from lords_bench.suites.lifecycle.page import lifecycle_page
 
 FOLDER = Path(__file__).parent / "lifecycle"
 

@@ -13,7 +13,6 @@ from lords_bench.records import BenchRecord, LifecycleRecord
 from lords_bench.records.latency import LatencyRecord
 from lords_bench.records.store import read_nouns
 from lords_bench.report import render
-from lords_bench.report.accuracy.page import accuracy_page
 from lords_bench.report.document import (
     Answer,
     Block,
@@ -28,8 +27,9 @@ from lords_bench.report.document import (
     Table,
     Text,
 )
-from lords_bench.report.latency.page import latency_page
-from lords_bench.report.lifecycle.page import lifecycle_page
+from lords_bench.suites.accuracy.page import accuracy_page
+from lords_bench.suites.latency.page import latency_page
+from lords_bench.suites.lifecycle.page import lifecycle_page
 
 PAGES: dict[str, tuple[type[Any], Any]] = {
     "accuracy": (BenchRecord, accuracy_page),

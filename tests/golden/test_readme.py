@@ -7,9 +7,9 @@ import pytest
 
 from architecture.import_map import ROOT
 from lords_bench.records import LifecycleRecord, read_nouns, read_records
-from lords_bench.report.accuracy.page import accuracy_page
 from lords_bench.report.document import Article, Cell, Table
-from lords_bench.report.lifecycle.page import lifecycle_page
+from lords_bench.suites.accuracy.page import accuracy_page
+from lords_bench.suites.lifecycle.page import lifecycle_page
 
 README = (ROOT / "README.md").read_text("utf-8")
 RECORDS = ROOT / "reports/records/cpu"

@@ -7,8 +7,8 @@ from bounds import Magnitudes
 from hypothesis import strategies as st
 
 from lords_bench.kernels.common.operands import LordsOperands, lords_operands
+from lords_bench.quant import named_codebook
 from lords_bench.reference.packing import pack_codes
-from lords_bench.spec.codebook import named_codebook
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 

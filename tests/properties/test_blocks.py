@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lords_bench.quant import named_codebook
 from lords_bench.reference.blocks import (
     NEAR_FACTORS,
     absmax_field,
@@ -13,7 +14,6 @@ from lords_bench.reference.blocks import (
 )
 from lords_bench.reference.codebooks import levels_tensor
 from lords_bench.reference.fields import BlockField
-from lords_bench.spec import named_codebook
 
 # Candidates are compared by sums of up to 64 squares in float32; each may be off by a few roundings of the block's sum.
 ROUNDING = 1e-5

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lords_bench.errors import RecordError
+from lords_bench.quant import QuantSpec
 from lords_bench.records import BenchRecord, Status
 from lords_bench.records.codec import decode_line, encode_line
-from lords_bench.spec import QuantSpec
 from record_builders import make_environment, make_inputs, make_record, make_samples
 
 sizes = st.floats(min_value=0, max_value=1e300, allow_nan=False)

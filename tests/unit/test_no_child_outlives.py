@@ -68,7 +68,7 @@ STARTERS = {
         "side_of(folder / 'tree', [])(())",
     ),
     "lifecycle": (
-        "from lords_bench.suites.lifecycle.plan import QUICK",
+        "from lords_bench.suites.lifecycle.cases import QUICK",
         "from lords_bench.suites.lifecycle.run import run_plan",
         "list(run_plan(QUICK, make, done={}, processes=2))",
     ),

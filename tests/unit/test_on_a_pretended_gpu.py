@@ -9,15 +9,15 @@ from lords_bench.kernel_check.check import expected_and_bound
 from lords_bench.kernels.common.gpu import ANY_GPU
 from lords_bench.kernels.common.prepared import prepare
 from lords_bench.products.registry import KERNELS
+from lords_bench.quant import QuantSpec
+from lords_bench.records.latency import LatencyCase
 from lords_bench.reference.fields import BlockField
 from lords_bench.reference.lowrank import truncated_svd
 from lords_bench.reference.methods import quantize
-from lords_bench.spec.latency import LatencyCase
-from lords_bench.spec.quant import QuantSpec
 from lords_bench.suites.baselines.problem import Problem
 from lords_bench.suites.baselines.registry import builder
-from lords_bench.suites.model_shapes import synthetic_weight
-from lords_bench.suites.ptq_cost import relative_error
+from lords_bench.suites.cost.cases import synthetic_weight
+from lords_bench.suites.cost.ptq import relative_error
 from lords_bench.tuning.plan import FAKE_MACHINE
 from pretend_cuda import MixedDevicesError, PretendCuda, pretended_cuda, to_cpu
 

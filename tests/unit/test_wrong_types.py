@@ -11,10 +11,10 @@ from torch import nn
 
 from lords_bench.errors import ModelError, SpecError, UsageError
 from lords_bench.products import ops
+from lords_bench.quant import QuantSpec
 from lords_bench.records.lines import store_error
 from lords_bench.reference.checkpoint import load_weights, save_weights
 from lords_bench.reference.methods import quantize
-from lords_bench.spec import QuantSpec
 from lords_bench.training import prepare_peft, prepare_qat
 
 WEIGHT_NK = torch.linspace(-1, 1, 64 * 64).view(64, 64)

@@ -7,14 +7,13 @@ from pathlib import Path
 from lords_bench.cli.bench.common import ModelGridSettings, opened, pages_of, records_of
 from lords_bench.cli.models import CALIBRATION, TASKS, choose_device, load_model, read_calibration
 from lords_bench.cli.output import say
+from lords_bench.cli.progress import ProgressBar
 from lords_bench.cli.report import print_closing
 from lords_bench.cli.task_results import TaskResults
-from lords_bench.progress import ProgressBar
+from lords_bench.options import names, option
 from lords_bench.records import AccuracySamples, RecordStore
-from lords_bench.runner import Advance, Run, run_suite
-from lords_bench.spec.case import Case
-from lords_bench.spec.options import names, option
-from lords_bench.suites.accuracy import ACCURACY_FULL, ACCURACY_QUICK, select
+from lords_bench.suites.accuracy.cases import ACCURACY_FULL, ACCURACY_QUICK, Case, select
+from lords_bench.suites.accuracy.run import Advance, Run, run_suite
 from lords_bench.terminal import Console
 from lords_bench.timing.probe import probe_environment
 
@@ -37,8 +36,8 @@ def bench_accuracy(settings: AccuracySettings) -> int:
     if settings.only_list:
         say("\n".join(case.case_id for case in suite.cases))
         return 0
-    from lords_bench.suites.evaluate import AccuracyEvaluation, expected_seconds
-    from lords_bench.suites.evaluation_text import FULL, QUICK, text_of_testbed
+    from lords_bench.suites.accuracy.measure import AccuracyEvaluation, expected_seconds
+    from lords_bench.suites.accuracy.text import FULL, QUICK, text_of_testbed
 
     console = Console(stderr=True)
     environment = probe_environment(choose_device(settings.device))

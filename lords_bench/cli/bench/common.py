@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 from lords_bench.cli.models import DEVICE, DTYPE, Dtype
 from lords_bench.cli.output import say
 from lords_bench.cli.report import OUT, rebuild, record_path, results_name
+from lords_bench.options import BIT_COUNTS, names, option
+from lords_bench.quant import BITS, PRESETS
 from lords_bench.records.environment import Device, Environment
 from lords_bench.records.store import NounStore
-from lords_bench.spec.numbers import BIT_COUNTS
-from lords_bench.spec.options import names, option
-from lords_bench.spec.quant import BITS, PRESETS
 from lords_bench.terminal import Console
 
 Store = TypeVar("Store", bound=NounStore[Any])

@@ -9,11 +9,10 @@ from lords_bench.cli.bench.common import FRESH, METHODS, BenchSettings, opened, 
 from lords_bench.cli.models import choose_device
 from lords_bench.cli.output import say
 from lords_bench.errors import UsageError
+from lords_bench.options import BIT_COUNT, COUNT, MINUTES, WINDOW, names, option
 from lords_bench.records.cost import CostRecord, CostRun
 from lords_bench.records.status import Status
 from lords_bench.records.store import NounStore
-from lords_bench.spec.numbers import BIT_COUNT, COUNT, MINUTES, WINDOW
-from lords_bench.spec.options import names, option
 from lords_bench.terminal import Console
 from lords_bench.timing.probe import probe_environment
 
@@ -58,7 +57,7 @@ def bench_ptq(settings: PtqSettings) -> int:
     Raises:
         UsageError: methods that need calibration.
     """
-    from lords_bench.suites.model_shapes import GENERATOR, LLAMA_3_8B
+    from lords_bench.suites.cost.cases import GENERATOR, LLAMA_3_8B
 
     shape = LLAMA_3_8B.smaller(settings.scale, settings.layers)
     cases = [name for name, _, _ in shape.linears()]
@@ -73,9 +72,9 @@ def bench_ptq(settings: PtqSettings) -> int:
     def work(store: NounStore[CostRecord], append: Append) -> int:
         import torch
 
+        from lords_bench.quant import QuantSpec
         from lords_bench.records.cost import completed_cases, cost_key
-        from lords_bench.spec.quant import QuantSpec
-        from lords_bench.suites.ptq_cost import PtqJob, run_ptq
+        from lords_bench.suites.cost.ptq import PtqJob, run_ptq
 
         specs = {name: QuantSpec(method=name, bits=settings.bits, block=_BLOCK) for name in settings.methods}
         if any(spec.needs_hessian for spec in specs.values()):
@@ -93,8 +92,8 @@ def bench_ptq(settings: PtqSettings) -> int:
 
 def bench_step(settings: StepSettings) -> int:
     """Time the step of every method, and print the page's path; 1 if a case failed."""
-    from lords_bench.suites.model_shapes import LLAMA_1B
-    from lords_bench.suites.step_cost import METHODS as STEPS
+    from lords_bench.suites.cost.cases import LLAMA_1B
+    from lords_bench.suites.cost.step import METHODS as STEPS
 
     if settings.only_list:
         say("\n".join(STEPS))
@@ -107,8 +106,8 @@ def bench_step(settings: StepSettings) -> int:
     def work(_store: NounStore[CostRecord], append: Append) -> int:
         import torch
 
-        from lords_bench.cli.bench.latency import device_of
-        from lords_bench.suites.step_cost import StepJob, run_step
+        from lords_bench.suites.cost.step import StepJob, run_step
+        from lords_bench.suites.latency.prepare import device_of
 
         job = StepJob(
             shape=LLAMA_1B.smaller(settings.scale, settings.layers),

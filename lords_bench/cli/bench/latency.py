@@ -2,33 +2,28 @@
 
 import dataclasses
 import os
-import uuid
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import TYPE_CHECKING, Self, get_args
 
 from lords_bench.cli.bench.common import GridSettings, opened, pages_of, records_of
 from lords_bench.cli.models import choose_device
 from lords_bench.cli.output import say
 from lords_bench.cli.report import print_latency
 from lords_bench.errors import UsageError
+from lords_bench.options import COUNTS, MINUTES, names, option
+from lords_bench.records.latency import Policy
 from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.records.store import NounStore
-from lords_bench.spec.numbers import COUNTS, MINUTES
-from lords_bench.spec.options import names, option
 from lords_bench.terminal import Console
 
 if TYPE_CHECKING:
-    from lords_bench.records.environment import Environment
-    from lords_bench.records.latency import LatencyRecord, LatencyRun
-    from lords_bench.spec.latency import LatencyCase, LatencySuite
-    from lords_bench.suites.latency_run import Workbench
+    from lords_bench.records.latency import LatencyCase, LatencyRecord
+    from lords_bench.suites.latency.cases import LatencySuite
     from lords_bench.timing.device import Device
 
 LATENCY = "latency"
-SEED = 0
-Policy = Literal["quick", "full"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +51,8 @@ class LatencySettings(GridSettings):
 def bench_latency(settings: LatencySettings) -> int:
     """Runs the suite and prints the verdict and the report's path."""
     from lords_bench.records.latency import LatencyRecord
-    from lords_bench.suites.latency_run import run_latency
+    from lords_bench.suites.latency.prepare import prepare
+    from lords_bench.suites.latency.run import run_latency
 
     regimes = _regimes(settings.regimes)
     if settings.kernels:
@@ -71,9 +67,12 @@ def bench_latency(settings: LatencySettings) -> int:
     # A library that looks for code on the hub while a benchmark runs would be timed with the network.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     console = Console(stderr=True)
-    run, workbench, suite, default_regimes = _prepare(settings, console)
-    regimes = regimes or default_regimes
-    run = dataclasses.replace(run, planned_comparisons=len(suite.cases) * len(regimes))
+    kind = None if settings.fake else choose_device(settings.device)
+    suite = _suite(settings, on_gpu=kind != "cpu")
+    with console.status("measuring what the device can reach"):
+        ready = prepare(suite, kind, command=settings.command, policy_name=settings.policy_name, regimes=regimes)
+        facts = () if ready.device is None else _facts(ready.device)
+    run = dataclasses.replace(ready.run, facts=facts)
     path = records_of(settings, run.environment, LATENCY)
     with (
         opened(NounStore(path, LatencyRecord), console) as store,
@@ -82,8 +81,8 @@ def bench_latency(settings: LatencySettings) -> int:
         left_out = run_latency(
             suite,
             run,
-            workbench=workbench,
-            regimes=regimes,
+            workbench=ready.workbench,
+            regimes=ready.regimes,
             store=store,
             watcher=watcher,
             kernels=settings.kernels,
@@ -106,84 +105,11 @@ def bench_latency(settings: LatencySettings) -> int:
     return 0
 
 
-def _prepare(
-    settings: LatencySettings, console: Console
-) -> "tuple[LatencyRun, Workbench, LatencySuite, tuple[Regime, ...]]":
-    """What is run, on what, and the regimes that the device is timed in by default."""
-    from lords_bench.suites.latency_run import CPU_REGIMES, GPU_REGIMES
-    from lords_bench.timing.comparison import FULL, QUICK
-    from lords_bench.timing.probe import probe_environment
-
-    policy = FULL if settings.policy_name == "full" else QUICK
-    if settings.fake:
-        from lords_bench.suites.latency_fake import DEVICE_NAME, PEAKS, FakeWorkbench
-
-        suite = _suite(settings, on_gpu=True)
-        environment = dataclasses.replace(probe_environment(), device="cuda", gpu_name=DEVICE_NAME)
-        run = _run(settings, suite, environment, dtype="bfloat16", is_fake=True)
-        return dataclasses.replace(run, peaks=PEAKS), FakeWorkbench(policy=policy, seed=SEED), suite, GPU_REGIMES
-    import torch
-
-    from lords_bench.suites.latency_torch import TorchWorkbench
-
-    kind = choose_device(settings.device)
-    suite = _suite(settings, on_gpu=kind == "cuda")
-    environment = probe_environment(kind)
-    dtype = torch.bfloat16 if kind == "cuda" else torch.float32
-    device = device_of(kind)
-    run = _run(settings, suite, environment, dtype="bfloat16" if kind == "cuda" else "float32", is_fake=False)
-    with console.status("measuring what the device can reach"):
-        run = dataclasses.replace(run, peaks=device.peaks, facts=_facts(device))
-    workbench = TorchWorkbench(device, place=torch.device(kind), dtype=dtype, policy=policy, seed=SEED)
-    return run, workbench, suite, GPU_REGIMES if kind == "cuda" else CPU_REGIMES
-
-
-def device_of(kind: str) -> "Device":
-    """What times on `cuda` or `cpu`."""
-    if kind == "cuda":
-        from lords_bench.timing.cuda import CudaDevice
-
-        return CudaDevice()
-    from lords_bench.timing.cpu import CpuDevice
-
-    return CpuDevice()
-
-
 def _suite(settings: LatencySettings, *, on_gpu: bool) -> "LatencySuite":
-    from lords_bench.suites.latency import LATENCY_CPU, LATENCY_FULL, LATENCY_QUICK, select_cases
+    from lords_bench.suites.latency.cases import LATENCY_CPU, LATENCY_FULL, LATENCY_QUICK, select_cases
 
     suite = (LATENCY_FULL if settings.full else LATENCY_QUICK) if on_gpu else LATENCY_CPU
     return select_cases(suite, models=settings.models, bits=settings.bits, m=settings.m, blocks=settings.blocks)
-
-
-def _run(
-    settings: LatencySettings,
-    suite: "LatencySuite",
-    environment: "Environment",
-    *,
-    dtype: str,
-    is_fake: bool,
-) -> "LatencyRun":
-    from lords_bench.records.latency import LatencyRun
-    from lords_bench.records.measurement import Peaks
-    from lords_bench.suites.baselines.versions import installed_versions
-    from lords_bench.suites.tables_hash import tables_sha256
-
-    return LatencyRun(
-        run_id=uuid.uuid4().hex[:12],
-        size=suite.size,
-        is_fake=is_fake,
-        policy=settings.policy_name,
-        libraries=installed_versions(),
-        facts=(),
-        peaks=Peaks(),
-        dtype=dtype,  # type: ignore[arg-type]
-        tables_sha256=None if is_fake or environment.device == "cpu" else tables_sha256(),
-        planned_comparisons=len(suite.cases),
-        environment=environment,
-        command=settings.command,
-        seed=SEED,
-    )
 
 
 def _facts(device: "Device") -> tuple[tuple[str, str], ...]:

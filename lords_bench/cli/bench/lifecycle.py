@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from lords_bench.cli.bench.common import ModelGridSettings, opened, records_of, say_pages
 from lords_bench.cli.models import Dtype, choose_device, load_model
 from lords_bench.cli.output import say
-from lords_bench.progress import clock
+from lords_bench.cli.progress import clock
 from lords_bench.records import Environment, EvaluationInputs, LifecycleRecord, NounStore, run_key
-from lords_bench.records.created import created_now
 from lords_bench.records.environment import Device
-from lords_bench.suites.lifecycle.plan import PLANS, SUITE, Group, Plan, select
+from lords_bench.records.status import created_now
+from lords_bench.suites.lifecycle.cases import PLANS, SUITE, Group, Plan, select
 from lords_bench.terminal import Console
 from lords_bench.timing.probe import probe_environment
 

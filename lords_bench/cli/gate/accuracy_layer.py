@@ -20,7 +20,7 @@ from lords_bench.gate.finding import LayerResult, Located, located, rejected_fin
 from lords_bench.isolate import run
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.store import NounFile, read_nouns
-from lords_bench.suites.accuracy import ACCURACY_QUICK, select
+from lords_bench.suites.accuracy.cases import ACCURACY_QUICK, select
 from lords_bench.timing.probe import source_sha256
 from lords_bench.version import PACKAGE_FOLDER
 

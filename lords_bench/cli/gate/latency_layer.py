@@ -15,6 +15,7 @@ from pathlib import Path
 from lords_bench.cli.gate.same_code import same_methods
 from lords_bench.cli.gate.settings import GateSettings
 from lords_bench.cli.gate.worktree import checked_out
+from lords_bench.cli.models import choose_device
 from lords_bench.errors import RecordError, UsageError
 from lords_bench.gate.benchmarks import LAYER, Key, gated_methods, not_timed
 from lords_bench.gate.finding import LayerResult, rejected_findings
@@ -62,12 +63,9 @@ def planned(cases: Sequence[str], *, fake: bool) -> tuple[Key, ...]:
     Raises:
         UsageError: none of these cases exists.
     """
-    import torch
+    from lords_bench.suites.latency.collector import LatencySession
 
-    from lords_bench.suites.collector import LatencySession
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    session = LatencySession(fake=fake, device=device, folder=Path(), command="")
+    session = LatencySession(fake=fake, device=choose_device(None), folder=Path(), command="")
     found = session.benchmarks(tuple(cases))
     if not found:
         known = ", ".join(case.case_id for case in session.suite.cases)

@@ -29,7 +29,11 @@ KERNELS = f"{PACKAGE}.kernels"
 _MODULE_NAME = re.compile(r"[a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)+")
 
 # What times a benchmark of the latency suite, whatever the method.
-LATENCY_ROOTS = (f"{PACKAGE}.suites.collector", f"{PACKAGE}.suites.conftest", f"{PACKAGE}.suites.test_latency")
+LATENCY_ROOTS = (
+    f"{PACKAGE}.suites.latency.collector",
+    f"{PACKAGE}.suites.conftest",
+    f"{PACKAGE}.suites.latency.test_latency",
+)
 LATENCY_DATA = ("pyproject.toml", f"{PACKAGE}/tuned")
 # Weights that a method multiplies with, and so the kernels that it may run; everything else that it runs is on every
 # method's path. A method that is not here is always timed.
@@ -47,12 +51,12 @@ METHOD_WEIGHTS: Mapping[str, "RoutedKind"] = MappingProxyType(
 # What measures accuracy on a CPU, where no kernel runs. The commands' own files count, but not what they import
 # besides: reports and other commands only read records.
 ACCURACY_ROOTS = (
-    f"{PACKAGE}.runner",
+    f"{PACKAGE}.suites.accuracy.run",
     f"{PACKAGE}.integrations.hf_model",
-    f"{PACKAGE}.suites.accuracy",
-    f"{PACKAGE}.suites.evaluate",
-    f"{PACKAGE}.suites.evaluation_text",
-    f"{PACKAGE}.suites.testbed.load",
+    f"{PACKAGE}.suites.accuracy.cases",
+    f"{PACKAGE}.suites.accuracy.measure",
+    f"{PACKAGE}.suites.accuracy.text",
+    f"{PACKAGE}.suites.testbed",
 )
 ACCURACY_DATA = (
     *(f"{PACKAGE}/cli/{name}.py" for name in ("bench/accuracy", "bench/common", "command", "models", "parser")),

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lords_bench.spec.numbers import BIT_COUNTS, WORKERS, Whole
-from lords_bench.spec.options import any_names, option
+from lords_bench.options import BIT_COUNTS, WORKERS, Whole, any_names, option
 
 # A process is one sample, and takes a minute.
 _PROCESSES = Whole(least=3, most=1000)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lords_bench.errors import UsageError
-from lords_bench.spec.numbers import BIT_COUNTS, COUNT, COUNTS, DURATION, SECONDS, SEED, WORKERS, Wholes
-from lords_bench.spec.options import argument, option
+from lords_bench.options import BIT_COUNTS, COUNT, COUNTS, DURATION, SECONDS, SEED, WORKERS, Wholes, argument, option
 
 if TYPE_CHECKING:
     from lords_bench.records.tuned import Machine, Problem
@@ -95,7 +94,7 @@ def product_of(problem: "Problem") -> tuple[int, int, int, int]:
 
 def _shapes_and_ranks(arguments: TuneSettings) -> list[tuple[int, int, int]]:
     """(N, K, R): every rank with every shape, or with each shape the ranks that store as much as its blocks would."""
-    from lords_bench.spec.quant import parity_rank
+    from lords_bench.quant import parity_rank
 
     shapes = _shapes(arguments.shapes or _DEFAULT_SHAPES[arguments.device])
     if arguments.ranks == "parity":
@@ -150,7 +149,7 @@ def candidates(kernels: tuple[str, ...], problem: "Problem", machine: "Machine")
 
 
 def _shapes(text: str) -> list[tuple[int, int]]:
-    from lords_bench.suites.latency import named_model
+    from lords_bench.suites.latency.cases import named_model
 
     found: list[tuple[int, int]] = []
     for part in text.split(","):

@@ -8,10 +8,10 @@ import pytest
 from lords_bench.cli import main
 from lords_bench.integrations.hf_quantizer import from_pretrained
 from lords_bench.records import RecordStore, read_records
-from lords_bench.report.accuracy.metrics import METRICS, estimate
-from lords_bench.suites import evaluation_text
-from lords_bench.suites.evaluation_text import EvaluationSize, EvaluationText
-from lords_bench.suites.testbed.load import TESTBED_MODEL
+from lords_bench.suites.accuracy import text as evaluation_text
+from lords_bench.suites.accuracy.metrics import METRICS, estimate
+from lords_bench.suites.accuracy.text import EvaluationSize, EvaluationText
+from lords_bench.suites.testbed import TESTBED_MODEL
 from tiny_models import save_tiny_gpt2, save_tiny_llama
 
 SIZE = EvaluationSize(passages=4, choice_items=4, calibration_passages=2, passage_characters=120, window_tokens=64)
@@ -234,7 +234,7 @@ def test_quantize_and_eval_agree_with_bench(model: Path, tmp_path: Path, capsys:
     table = capsys.readouterr().out
     assert f"7 layers at {record.samples.bits_per_weight:.3f} bits per weight" in said
     for metric in METRICS.values():
-        assert estimate(metric.interval(record.samples), metric)[0] in table
+        assert estimate(metric.estimator.interval(record.samples), metric)[0] in table
     assert from_pretrained(out).config.quantization_config.method == "nf3"
 
 

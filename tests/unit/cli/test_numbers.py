@@ -8,8 +8,7 @@ import pytest
 
 from lords_bench.cli import main
 from lords_bench.cli.parser import build_parser
-from lords_bench.spec.numbers import Duration, Real, Whole, Wholes
-from lords_bench.spec.options import any_names
+from lords_bench.options import Duration, Real, Whole, Wholes, any_names
 
 NUMBERS = (Whole, Real, Wholes, Duration)
 # Options that take words: names, files, addresses. Each is refused, where it can be wrong, by what reads it.

@@ -7,9 +7,8 @@ import pytest
 
 from lords_bench.cli.task_results import TaskResults
 from lords_bench.integrations.task_metric import TaskMetric
-from lords_bench.runner import Run
-from lords_bench.spec.case import Suite
-from lords_bench.suites.accuracy import ACCURACY_QUICK
+from lords_bench.suites.accuracy.cases import ACCURACY_QUICK, Suite
+from lords_bench.suites.accuracy.run import Run
 from record_builders import make_environment, make_inputs, make_record
 
 RUN = Run(run_id="a", inputs=make_inputs(), environment=make_environment(), command="lords-bench bench", seed=0)

@@ -15,9 +15,8 @@ from lords_bench.errors import UsageError
 from lords_bench.gate.benchmarks import not_timed
 from lords_bench.gate.finding import LayerResult, Level, exit_code
 from lords_bench.gate.latency import compare_latency, judge_latency, open_cases
-from lords_bench.records.latency import LatencyRecord
+from lords_bench.records.latency import LatencyCase, LatencyRecord
 from lords_bench.records.status import Status
-from lords_bench.spec.latency import LatencyCase
 from lords_bench.timing.fake import FakeNoise
 
 CASES = tuple(make_case(m=m) for m in (1, 16, 64))

@@ -25,9 +25,9 @@ from lords_bench.integrations import hf_quantizer, stored_files
 from lords_bench.integrations.hf_model import load_causal_model, quiet_transformers
 from lords_bench.integrations.quantized_folder import load_any_model, save_quantized_folder
 from lords_bench.integrations.stored_files import CONFIG_FILE, INDEX_FILE, MODEL_FILE
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.tensor_files import read_tensors, write_tensors
-from lords_bench.spec import QuantSpec
-from lords_bench.suites.layers import quantize_layer
+from lords_bench.suites.accuracy.layers import quantize_layer
 from tiny_models import save_tiny_llama
 
 LAYER = "model.layers.0.mlp.up_proj"

@@ -16,10 +16,10 @@ from lords_bench.integrations.hf_config import LordsConfig
 from lords_bench.integrations.hf_model import CausalModel, quiet_transformers
 from lords_bench.integrations.quantized_folder import load_any_model, save_quantized_folder
 from lords_bench.integrations.stored_linear import StoredLinear
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.tensor_files import read_tensors, write_tensors
 from lords_bench.reference.weights import LordsWeight
-from lords_bench.spec import QuantSpec
-from lords_bench.suites.layers import quantize_layer
+from lords_bench.suites.accuracy.layers import quantize_layer
 from tiny_models import byte_tokenizer, save_tiny_gpt2, save_tiny_llama
 
 INPUTS = torch.arange(20)[None]

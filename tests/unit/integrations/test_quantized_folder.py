@@ -20,11 +20,11 @@ from lords_bench.integrations.quantized_folder import (
     require_free,
     save_quantized_folder,
 )
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.checkpoint import save_weights
 from lords_bench.reference.tensor_files import read_tensors, write_tensors
 from lords_bench.reference.weights import QuantizedWeight
-from lords_bench.spec import QuantSpec
-from lords_bench.suites.layers import quantize_layer
+from lords_bench.suites.accuracy.layers import quantize_layer
 from tiny_models import save_tiny_llama
 
 INPUTS = torch.arange(20)[None]

@@ -15,10 +15,10 @@ from lords_bench.errors import UsageError
 from lords_bench.kernels.common.prepared import REFERENCE, PreparedWeight, prepare
 from lords_bench.products import ops
 from lords_bench.products.ops import lords_matmul
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.packing import pack_codes
 from lords_bench.reference.weights import LordsWeight
-from lords_bench.spec.quant import QuantSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from lords_bench.errors import RecordError
+from lords_bench.quant import QuantSpec
 from lords_bench.records import Status
-from lords_bench.spec import QuantSpec
 from record_builders import make_environment, make_inputs, make_record, make_samples
 
 

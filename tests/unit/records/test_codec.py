@@ -12,9 +12,9 @@ import pytest
 
 from latency_builders import make_latency
 from lords_bench.errors import RecordError
+from lords_bench.quant import Codebook, QuantSpec
 from lords_bench.records.codec import canonical_json, decode_line, decode_noun, encode_line, noun_of_line
 from lords_bench.records.latency import LatencyRecord
-from lords_bench.spec import Codebook, QuantSpec
 from record_builders import make_record, make_samples
 
 # Tuning tables are left out: their lines are older than a field that they leave to its default.

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from gate_builders import true_record, true_samples, true_study, with_samples
+from lords_bench.quant import QuantSpec
 from lords_bench.records import BenchRecord
 from lords_bench.records.plausible import contradictions, contradictions_of_run, scored_another_model
-from lords_bench.spec.quant import QuantSpec
 
 
 def of(records: list[BenchRecord], case_id: str) -> tuple[str, ...]:

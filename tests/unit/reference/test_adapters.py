@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from lords_bench.errors import SpecError
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.adapters import AdaptedWeight, principal_factors, start_adapter
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.weights import BlockwiseWeight
-from lords_bench.spec import QuantSpec
 from lords_bench.training import prepare_peft, quantized_layers
 
 # float32 scales, as bitsandbytes keeps them

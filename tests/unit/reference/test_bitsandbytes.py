@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from lords_bench.quant import named_codebook
 from lords_bench.reference.blocks import absmax_field, assign_blocks
 from lords_bench.reference.codebooks import levels_tensor
 from lords_bench.reference.double_quant import double_quantize, dynamic_map
-from lords_bench.spec import named_codebook
 
 bnb = pytest.importorskip("bitsandbytes.functional")
 

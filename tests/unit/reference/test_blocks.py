@@ -2,6 +2,7 @@
 
 import torch
 
+from lords_bench.quant import named_codebook
 from lords_bench.reference.blocks import (
     absmax_field,
     absmax_field_and_levels,
@@ -11,7 +12,6 @@ from lords_bench.reference.blocks import (
 )
 from lords_bench.reference.codebooks import assign_nearest, levels_tensor
 from lords_bench.reference.fields import BlockField
-from lords_bench.spec import named_codebook
 
 NF3 = levels_tensor(named_codebook("nf3"))
 

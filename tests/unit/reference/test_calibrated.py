@@ -3,14 +3,13 @@ import torch
 from torch import Tensor
 
 from lords_bench.errors import SpecError, WeightError
+from lords_bench.quant import QuantSpec, named_codebook
 from lords_bench.reference.blocks import absmax_field, optimised_field
 from lords_bench.reference.calibrated import CalibratedFit, quantize_with_feedback
 from lords_bench.reference.codebooks import levels_tensor
 from lords_bench.reference.feedback import assign_feedback, plan_feedback
 from lords_bench.reference.fields import BlockField, Field
 from lords_bench.reference.lowrank import truncated_svd
-from lords_bench.spec import QuantSpec
-from lords_bench.spec.codebook import named_codebook
 
 N, K, BLOCK = 48, 96, 16
 LEVELS_L = torch.tensor([-1.0, 1.0])

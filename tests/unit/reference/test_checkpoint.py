@@ -12,13 +12,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lords_bench.errors import ModelError, StoreError
+from lords_bench.quant import Codebook, QuantSpec
 from lords_bench.reference import checkpoint, tensor_files
 from lords_bench.reference.adapters import start_adapter
 from lords_bench.reference.checkpoint import load_weights, save_weights
 from lords_bench.reference.double_quant import double_quantize
 from lords_bench.reference.packing import pack_codes, pack_stream
 from lords_bench.reference.weights import AffineWeight, BlockwiseWeight, LordsWeight, QuantizedWeight
-from lords_bench.spec import Codebook, QuantSpec
 
 N, K = 6, 256
 OWN_CODEBOOK = Codebook(name="mine", levels=(-1.0, -1 / 3, 0.1, 1.0))

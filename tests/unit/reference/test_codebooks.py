@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lords_bench.quant import named_codebook
 from lords_bench.reference.codebooks import (
     assign_nearest,
     levels_tensor,
@@ -11,7 +12,6 @@ from lords_bench.reference.codebooks import (
     refit_levels,
     round_to_levels,
 )
-from lords_bench.spec import named_codebook
 
 LEVELS = torch.tensor([-1.0, 0.0, 0.5, 1.0])
 

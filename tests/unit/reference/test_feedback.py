@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from lords_bench.errors import WeightError
+from lords_bench.quant import named_codebook
 from lords_bench.reference.codebooks import assign_nearest, levels_tensor
 from lords_bench.reference.feedback import (
     SPAN_COLUMNS,
@@ -15,7 +16,6 @@ from lords_bench.reference.feedback import (
     plan_feedback,
 )
 from lords_bench.reference.hessian import damped, hessian_error_N
-from lords_bench.spec.codebook import named_codebook
 
 NF3_L = levels_tensor(named_codebook("nf3"), dtype=torch.float64)
 

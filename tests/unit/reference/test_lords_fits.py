@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lords_bench.errors import WeightError
+from lords_bench.quant import named_codebook, parity_rank
 from lords_bench.reference import lords_refined
 from lords_bench.reference.blocks import absmax_field, optimised_field
 from lords_bench.reference.codebooks import assign_nearest, levels_tensor
@@ -15,7 +16,6 @@ from lords_bench.reference.fields import BlockField, LowRankField
 from lords_bench.reference.lords_paper import fit_paper
 from lords_bench.reference.lords_refined import fit_refined
 from lords_bench.reference.lowrank import LowRankFit, truncated_svd
-from lords_bench.spec import named_codebook, parity_rank
 
 Fit = Callable[..., LowRankFit]
 FITS = [fit_refined, fit_paper]

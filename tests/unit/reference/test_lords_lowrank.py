@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from lords_bench.errors import WeightError
+from lords_bench.quant import named_codebook
 from lords_bench.reference.codebooks import levels_tensor
 from lords_bench.reference.fields import BlockField, LowRankField
 from lords_bench.reference.lowrank import balanced, rounded, squared_error, truncated_svd, zero_fit
-from lords_bench.spec import named_codebook
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

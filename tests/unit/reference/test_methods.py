@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lords_bench.errors import SpecError, WeightError
+from lords_bench.quant import PRESETS, Codebook, QuantSpec, named_codebook
 from lords_bench.reference import methods
 from lords_bench.reference.blocks import absmax_field, assign_blocks
 from lords_bench.reference.calibrated import CalibratedFit, quantize_with_feedback
@@ -16,7 +17,6 @@ from lords_bench.reference.codebooks import assign_nearest, levels_tensor
 from lords_bench.reference.double_quant import double_quantize
 from lords_bench.reference.methods import START_FIELDS, quantize
 from lords_bench.reference.weights import AffineWeight, BlockwiseWeight, LordsWeight, QuantizedWeight
-from lords_bench.spec import PRESETS, Codebook, QuantSpec, named_codebook
 
 N, K = 96, 128
 CASES = [(method, bits) for method, preset in PRESETS.items() for bits in (4, 3, 2) if preset.bits in (None, bits)]

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from lords_bench.quant import named_codebook
 from lords_bench.reference import scale_gradient
 from lords_bench.reference.codebooks import levels_tensor
 from lords_bench.reference.scale_gradient import ScaleGradient
 from lords_bench.reference.workers import PanelWorkers
-from lords_bench.spec import named_codebook
 
 N, K, R = 50, 70, 3
 

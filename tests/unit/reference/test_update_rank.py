@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.adapters import start_adapter
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.update_rank import update_rank
-from lords_bench.spec import QuantSpec
 
 N, K, RANK = 48, 128, 3
 

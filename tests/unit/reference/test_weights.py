@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from lords_bench.quant import Codebook, QuantSpec
 from lords_bench.reference.double_quant import double_quantize
 from lords_bench.reference.packing import pack_codes, pack_stream
 from lords_bench.reference.weights import AffineWeight, BlockwiseWeight, LordsWeight, needs_stored_levels
-from lords_bench.spec import Codebook, QuantSpec
 
 # int2 has the levels -1, -1/2, 0 and 1/2.
 CODES = torch.tensor([[0, 1, 2, 3], [3, 3, 0, 2]], dtype=torch.uint8)

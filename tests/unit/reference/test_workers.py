@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.methods import quantize
-from lords_bench.spec import QuantSpec
 
 SIZE = 512
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lords_bench.report.accuracy.metrics import METRICS, difference, estimate, relative
 from lords_bench.report.format import decimals_for, listing, number, seconds, span
 from lords_bench.stats import Interval, PairedDifference
+from lords_bench.suites.accuracy.metrics import METRICS, difference, estimate, relative
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 from lords_bench.errors import RecordError, StoreError
 from lords_bench.markdown import escape
 from lords_bench.records import BenchRecord, RejectedLine, Status
-from lords_bench.report.accuracy.judge import bits_groups, select_evaluations
-from lords_bench.report.accuracy.page import accuracy_page, result_table
 from lords_bench.report.render import page_files, terminal_rows, write_report
+from lords_bench.suites.accuracy.judge import bits_groups, select_evaluations
+from lords_bench.suites.accuracy.page import accuracy_page, result_table
 from record_builders import changed, make_environment, make_inputs, make_record, study
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}

@@ -7,7 +7,7 @@ import pytest
 
 from lords_bench.errors import RecordError
 from lords_bench.records import BenchRecord, Status
-from lords_bench.report.accuracy.judge import comparison_refusal, equal_bits, select_evaluations
+from lords_bench.suites.accuracy.judge import comparison_refusal, equal_bits, select_evaluations
 from record_builders import changed, make_environment, make_inputs, make_record, make_samples, study
 
 

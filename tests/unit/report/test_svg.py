@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lords_bench.quant import QuantSpec
 from lords_bench.records import BenchRecord
-from lords_bench.report.accuracy.figures import FIGURES, short_names
-from lords_bench.report.accuracy.judge import BitsGroup, bits_groups, select_evaluations
 from lords_bench.report.svg import ROLES, spread, standalone
-from lords_bench.spec import QuantSpec
+from lords_bench.suites.accuracy.figures import FIGURES, short_names
+from lords_bench.suites.accuracy.judge import BitsGroup, bits_groups, select_evaluations
 from record_builders import make_record, make_samples, study
 
 

@@ -1,21 +1,18 @@
 """The protocol's own error rates on the fake device, with everything that disturbs a GPU switched on at once."""
 
-import importlib.util
 import json
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from lords_bench.stats.verdict import Verdict
+from lords_bench.suites.studies import false_alarms
 from lords_bench.timing.comparison import FULL
 from lords_bench.timing.fake import NOISY
 from lords_bench.timing.self_test import CONDITIONS, Rates, rates
 
-ROOT = Path(__file__).resolve().parents[3]
 RUNS = 300
-# Runs of each kind of interference: few, with fixed seeds; benchmarks/false_alarms.py makes RUNS of them.
+# Runs of each kind of interference: few, with fixed seeds; suites/studies/false_alarms.py makes RUNS of them.
 FEW = 30
 
 
@@ -27,16 +24,6 @@ def equal() -> Rates:
 @pytest.fixture(scope="module")
 def slower() -> Rates:
     return rates(NOISY, slowdown=0.02, runs=RUNS)
-
-
-@pytest.fixture(scope="module")
-def benchmark_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("false_alarms", ROOT / "benchmarks" / "false_alarms.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_equal_candidates_are_called_different_in_at_most_one_run_of_a_hundred(equal: Rates) -> None:
@@ -88,21 +75,21 @@ def test_what_stays_with_a_layout_is_out_of_sight_of_a_single_one() -> None:
 
 @pytest.mark.parametrize("slowdown", ["0", "0.02"])
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_the_committed_shares_reach_the_goals(benchmark_script: ModuleType, name: str, slowdown: str) -> None:
-    shares = json.loads(benchmark_script.SHARES.read_text())["conditions"][name][slowdown]
+def test_the_committed_shares_reach_the_goals(name: str, slowdown: str) -> None:
+    shares = json.loads(false_alarms.SHARES.read_text())["conditions"][name][slowdown]
 
     assert shares["covered"] >= 0.93
     assert shares["protocol"] <= 0.01 if slowdown == "0" else shares["protocol"] >= 0.95
 
 
-def test_the_committed_figure_is_drawn_from_the_committed_shares(benchmark_script: ModuleType) -> None:
-    drawn = benchmark_script.figure(json.loads(benchmark_script.SHARES.read_text()))
+def test_the_committed_figure_is_drawn_from_the_committed_shares() -> None:
+    drawn = false_alarms.figure(json.loads(false_alarms.SHARES.read_text()))
 
-    assert drawn == benchmark_script.FIGURE.read_text()
+    assert drawn == false_alarms.FIGURE.read_text()
 
 
-def test_the_committed_shares_are_those_of_this_code(benchmark_script: ModuleType, equal: Rates, slower: Rates) -> None:
-    stored = json.loads(benchmark_script.SHARES.read_text())
+def test_the_committed_shares_are_those_of_this_code(equal: Rates, slower: Rates) -> None:
+    stored = json.loads(false_alarms.SHARES.read_text())
 
     assert stored["runs"] == RUNS
     for slowdown, found in (("0", equal), ("0.02", slower)):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lords_bench.errors import ModelError, UsageError
-from lords_bench.spec import QuantSpec
+from lords_bench.quant import QuantSpec
 from lords_bench.training import (
     LordsLinear,
     load_adapter,

@@ -20,11 +20,11 @@ from transformers import TrainerCallback
 
 from lords_bench.errors import StoreError
 from lords_bench.records.lines import LOCK_NAME, folder_lock
-from lords_bench.spec.training import TrainSettings
 from lords_bench.training import checkpoints as module
 from lords_bench.training import trainer
 from lords_bench.training.checkpoints import MANIFEST, checkpoints_in, fault_of, newest_whole, publish, refusal_reason
 from lords_bench.training.folder import TRAINING_FILE
+from lords_bench.training.settings import TrainSettings
 from lords_bench.training.trainer import train_model
 from tiny_models import save_tiny_llama
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lords_bench.errors import UsageError
+from lords_bench.quant import QuantSpec
 from lords_bench.reference.adapters import start_adapter
 from lords_bench.reference.methods import quantize
-from lords_bench.spec import QuantSpec
 from lords_bench.training import BlockLinear, FrozenLinear, LoraLinear, LordsLinear, QuantizedLinear
 
 N, K = 48, 128

@@ -4,7 +4,7 @@ from torch import nn
 
 from lords_bench.errors import ModelError
 from lords_bench.integrations.hf_model import load_causal_model
-from lords_bench.spec.quant import QuantSpec
+from lords_bench.quant import QuantSpec
 from lords_bench.training import export, prepare_qat
 from lords_bench.training.dense import materialise
 from lords_bench.training.loop import LoopSettings, train

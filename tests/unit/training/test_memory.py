@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lords_bench.spec import QuantSpec
+from lords_bench.quant import QuantSpec
 from lords_bench.training import TrainingMemory, prepare_peft, prepare_qat, training_memory
 
 N, K, TOKENS = 512, 256, 8

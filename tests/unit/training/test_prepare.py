@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from lords_bench.errors import UsageError
-from lords_bench.spec import QuantSpec
+from lords_bench.quant import QuantSpec
 from lords_bench.training import (
     export,
     optimizer_groups,

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lords_bench.errors import LordsBenchError, ModelError, SpecError, UsageError
-from lords_bench.spec import QuantSpec
+from lords_bench.quant import QuantSpec
 from lords_bench.training import export, prepare_peft, prepare_qat
 
 

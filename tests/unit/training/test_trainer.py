@@ -11,10 +11,10 @@ from transformers import TrainerCallback
 from lords_bench.errors import LordsBenchError, ModelError, SpecError, StoreError, UsageError
 from lords_bench.integrations.hf_model import load_causal_model
 from lords_bench.integrations.quantized_folder import load_any_model
-from lords_bench.spec.training import TrainSettings
 from lords_bench.training import load_adapter, prepare_peft, use_adapter
 from lords_bench.training import trainer as module
 from lords_bench.training.folder import TRAINING_FILE
+from lords_bench.training.settings import TrainSettings
 from lords_bench.training.trainer import ADAPTER_FILE, train_model
 from tiny_models import save_tiny_llama
 

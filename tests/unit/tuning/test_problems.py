@@ -18,8 +18,8 @@ from lords_bench.products.keys import block_problem_of, key_of, problem_of
 from lords_bench.products.lookup import Entries, Found
 from lords_bench.products.registry import config_of
 from lords_bench.products.routes import routed
+from lords_bench.records.latency import LatencyCase
 from lords_bench.records.tuned import ROUTE, Choice, Problem, Summary, TunedEntry
-from lords_bench.spec.latency import LatencyCase
 from lords_bench.static.target import TARGETS
 from lords_bench.static.worker import launches_of
 from lords_bench.suites.baselines import own

@@ -68,5 +68,5 @@ def test_an_edited_table_is_refused_with_its_line(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_of_tables_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match=r"record one with benchmarks/tuning_tables\.py"):
+    with pytest.raises(RecordError, match=r"record one with `python -m \S+\.tuning_tables`"):
         read_tables(tmp_path / "none.jsonl")

@@ -5,7 +5,7 @@ import pytest
 from lords_bench.cli import main
 from lords_bench.cli.bench import lifecycle
 from lords_bench.records import LifecycleRecord, read_nouns
-from lords_bench.suites.lifecycle.plan import QUICK, Budget, Plan, TextSize
+from lords_bench.suites.lifecycle.cases import QUICK, Budget, Plan, TextSize
 from tiny_models import save_tiny_llama
 
 PLAN = Plan(

@@ -13,8 +13,8 @@ from lords_bench.cli import main
 from lords_bench.cli.gate import accuracy_layer
 from lords_bench.cli.gate.worktree import Checkout
 from lords_bench.errors import UsageError
+from lords_bench.quant import QuantSpec
 from lords_bench.records import BenchRecord, RecordStore
-from lords_bench.spec.quant import QuantSpec
 from lords_bench.timing.probe import source_sha256
 from lords_bench.version import PACKAGE_FOLDER
 from record_builders import make_environment

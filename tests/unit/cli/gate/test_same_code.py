@@ -18,14 +18,14 @@ from tiny_models import save_tiny_llama
 ALL = frozenset(METHOD_WEIGHTS)
 # A few lines of text are enough to load what measures.
 SMALL_TEXT = (
-    "import sys; from lords_bench.suites import evaluation_text as t; t.QUICK = t.EvaluationSize("
+    "import sys; from lords_bench.suites.accuracy import text as t; t.QUICK = t.EvaluationSize("
     "passages=2, choice_items=2, calibration_passages=2, passage_characters=120, window_tokens=64)"
 )
 # What computes numbers; everything else is commands, and what only reads records.
-COMPUTES = frozenset(
-    {"kernels", "products", "reference", "spec", "integrations", "training"} | {"tuning", "suites", "runner"}
-)
+COMPUTES = frozenset({"kernels", "products", "reference", "quant", "integrations", "training"} | {"tuning", "suites"})
 LORDS_ONLY = frozenset({"lords"})
+# Modules of suites that make pages of records; tests/architecture/test_import_map.py holds that they need nothing else.
+ONLY_READ = frozenset({"figures", "judge", "metrics", "page", "pages"})
 
 
 def copied(target: Path) -> Path:
@@ -108,9 +108,9 @@ def test_nothing_is_the_same_where_each_tree_reads_tuned_tables_of_its_own(
     ("file", "old", "new", "same"),
     [
         ("kernels/scale_tile/kernel.py", "@triton.jit\n", "OTHER = 1\n\n\n@triton.jit\n", True),
-        ("lords_bench/report/accuracy/page.py", '"""\n\n', '"""\n\nOTHER = 1\n', True),
+        ("suites/accuracy/page.py", '"""\n\n', '"""\n\nOTHER = 1\n', True),
         ("reference/codebooks.py", '"""\n\n', '"""\n\nOTHER = 1\n', False),
-        ("suites/accuracy.py", "BLOCK = 64", "BLOCK = 32", False),
+        ("suites/accuracy/cases.py", "BLOCK = 64", "BLOCK = 32", False),
         ("lords_bench/cli/bench/accuracy.py", "seed=0", "seed=1", False),
         ("suites/testbed/model/config.json", "{", "{ ", False),
     ],
@@ -139,8 +139,9 @@ def test_measuring_accuracy_on_a_cpu_loads_nothing_that_computes_and_is_not_in_t
     covered = reached_modules(ROOT, same_code.ACCURACY_ROOTS, leave_out={same_code.KERNELS})
     loaded = {name for name in done.stdout.splitlines()[-1].split() if name.startswith("lords_bench.")}
     assert "lords_bench.reference.blocks" in loaded
-    left_out = {name for name in loaded - set(covered) if part_of(name) in COMPUTES}
-    # The last judges whether records can be true, which changes none of them.
-    assert left_out == {
-        "lords_bench.suites.lifecycle", "lords_bench.suites.lifecycle.plan", "lords_bench.spec.storage",
+    computes = {name for name in loaded - set(covered) if part_of(name) in COMPUTES}
+    # The others hold words and data, and are not of this suite.
+    assert {name for name in computes if name.rpartition(".")[2] not in ONLY_READ} == {
+        "lords_bench.suites.cost", "lords_bench.suites.latency", "lords_bench.suites.lifecycle",
+        "lords_bench.suites.lifecycle.cases",
     }  # fmt: skip

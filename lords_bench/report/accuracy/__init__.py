@@ -1,1 +1,0 @@
-"""Accuracy records → the page: `judge.py` compares, `page.py` says what the page holds, `figures.py` draws."""

@@ -1,1 +1,0 @@
-"""Latency records → the device report: `judge.py` compares, `page.py` says what the page holds, `figures.py` draws."""

@@ -1,1 +1,0 @@
-"""Training runs → the lifecycle page: `judge.py` compares, `page.py` says what the page holds, `figures.py` draws."""
