@@ -16,7 +16,7 @@ from lords_bench.suites.baselines import installed_versions
 from lords_bench.terminal import Console
 from lords_bench.timing.nvml import open_nvml
 from lords_bench.timing.probe import probe_environment
-from lords_bench.timing.trust import Finding, cpu_findings, gpu_findings
+from lords_bench.timing.trust import TrustFinding, cpu_findings, gpu_findings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,11 +52,11 @@ def environment(settings: EnvSettings) -> int:
     return 0
 
 
-def package_findings() -> tuple[Finding, ...]:
+def package_findings() -> tuple[TrustFinding, ...]:
     """Required packages that are missing or of another version, then the packages of which a baseline is made."""
     unmet = unmet_requirements()
     required = [
-        Finding(
+        TrustFinding(
             topic=one.package,
             found=one.installed or "not installed",
             concern=f"{one.wanted} is required: what needs it may fail",
@@ -64,10 +64,10 @@ def package_findings() -> tuple[Finding, ...]:
         for one in unmet
     ]
     baselines = [
-        Finding(topic=name, found=found or "not installed", concern=None if found else "its baseline is not timed")
+        TrustFinding(topic=name, found=found or "not installed", concern=None if found else "its baseline is not timed")
         for name, found in installed_versions()
     ]
-    return (*(required or [Finding(topic="required", found="all there")]), *baselines)
+    return (*(required or [TrustFinding(topic="required", found="all there")]), *baselines)
 
 
 def _gpu_uuid() -> str:
@@ -84,7 +84,7 @@ def _record_table(found: Environment) -> Table:
     return table
 
 
-def _trust_table(name: str, findings: tuple[Finding, ...]) -> Table:
+def _trust_table(name: str, findings: tuple[TrustFinding, ...]) -> Table:
     table = Table("", "found", "what it means", title=f"Measuring on {name}", title_justify="left")
     for finding in findings:
         table.add_row(finding.topic, finding.found, finding.concern or "")

@@ -20,7 +20,7 @@ from lords_bench.records.accuracy import AccuracySamples
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.plausible import contradictions_of_run
 from lords_bench.stats.accuracy import BITS_PER_BYTE, CHOICE, KL, WEIGHT_ERROR
-from lords_bench.stats.paired import Outcome, PairedDifference
+from lords_bench.stats.paired import PairedDifference, PairedVerdict
 
 Difference = Callable[[AccuracySamples, AccuracySamples], PairedDifference | None]
 
@@ -261,14 +261,14 @@ def _level(difference: PairedDifference, metric: GatedMetric) -> Level | None:
         return None
     if loss is None:
         # The unquantized model has no KL from itself: any resolved difference is a loss of exactness.
-        return Level.REGRESSION if outcome is Outcome.WORSE else Level.NOTE
+        return Level.REGRESSION if outcome is PairedVerdict.WORSE else Level.NOTE
     if loss > metric.threshold:
         return Level.REGRESSION
     if -loss > metric.most_gain:
         return Level.INVALID
     if metric.warns:
-        return {Outcome.WORSE: Level.WARNING, Outcome.BETTER: Level.IMPROVEMENT}.get(outcome, Level.NOTE)
-    return Level.IMPROVEMENT if outcome is Outcome.BETTER and -loss > metric.threshold else Level.NOTE
+        return {PairedVerdict.WORSE: Level.WARNING, PairedVerdict.BETTER: Level.IMPROVEMENT}.get(outcome, Level.NOTE)
+    return Level.IMPROVEMENT if outcome is PairedVerdict.BETTER and -loss > metric.threshold else Level.NOTE
 
 
 def _sentence(metric: GatedMetric, difference: PairedDifference) -> str:

@@ -24,7 +24,7 @@ from lords_bench.integrations.windows import prefix_token
 BATCH_ITEMS = 8
 
 
-class Choice(Protocol):
+class ChoiceQuestion(Protocol):
     """A question: which of `options` follows `context`; `answer` is the index of the right one."""
 
     @property
@@ -59,7 +59,7 @@ class ChoiceScorer:
         ModelError: the tokenizer has no prefix token.
     """
 
-    def __init__(self, model: CausalModel, items: Sequence[Choice]) -> None:
+    def __init__(self, model: CausalModel, items: Sequence[ChoiceQuestion]) -> None:
         self._model = model
         self._answers = tuple(item.answer for item in items)
         self._conditional = tuple(_after_context(model, item) for item in items)
@@ -136,7 +136,7 @@ def _padded(rows: Sequence[Sequence[int]], length: int, device: torch.device) ->
     return torch.tensor([[*row, *[0] * (length - len(row))] for row in rows], device=device, dtype=torch.long)
 
 
-def _after_context(model: CausalModel, item: Choice) -> Continuations:
+def _after_context(model: CausalModel, item: ChoiceQuestion) -> Continuations:
     """Divided as lm-eval divides it.
 
     White space at the end of the context goes to the options, since tokenizers join it with what follows; an option is
@@ -156,6 +156,6 @@ def _after_context(model: CausalModel, item: Choice) -> Continuations:
     return Continuations(context=context, options=options)
 
 
-def _after_prefix(tokenizer: PreTrainedTokenizerBase, item: Choice) -> Continuations:
+def _after_prefix(tokenizer: PreTrainedTokenizerBase, item: ChoiceQuestion) -> Continuations:
     options = (tokenizer.encode(option, add_special_tokens=False) for option in item.options)
     return Continuations(context=(prefix_token(tokenizer),), options=tuple(map(tuple, options)))

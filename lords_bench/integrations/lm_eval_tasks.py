@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from lords_bench.errors import UsageError, reason_of
-from lords_bench.integrations.choices import Choice
+from lords_bench.integrations.choices import ChoiceQuestion
 from lords_bench.integrations.hf_model import CausalModel
 from lords_bench.integrations.task_metric import TaskMetric
 
@@ -28,7 +28,7 @@ def run_tasks(
     names: Sequence[str],
     *,
     passages: Sequence[str] = (),
-    items: Sequence[Choice] = (),
+    items: Sequence[ChoiceQuestion] = (),
     window_tokens: int | None = None,
     batch_size: int = 8,
 ) -> tuple[TaskMetric, ...]:
@@ -81,7 +81,7 @@ def passages_task(passages: Sequence[str]) -> dict[str, Any]:
     )
 
 
-def choices_task(items: Sequence[Choice]) -> dict[str, Any]:
+def choices_task(items: Sequence[ChoiceQuestion]) -> dict[str, Any]:
     """Choice items as lm-eval's task configuration."""
     return _task(
         CHOICES_TASK,

@@ -3,8 +3,8 @@
 from lords_bench.stats.bootstrap import Interval, mean_interval, ratio_interval
 from lords_bench.stats.crossed import crossed_difference, crossed_interval
 from lords_bench.stats.paired import (
-    Outcome,
     PairedDifference,
+    PairedVerdict,
     paired_mean_difference,
     paired_ratio_difference,
     paired_share_difference,
@@ -12,8 +12,8 @@ from lords_bench.stats.paired import (
 
 __all__ = [
     "Interval",
-    "Outcome",
     "PairedDifference",
+    "PairedVerdict",
     "crossed_difference",
     "crossed_interval",
     "mean_interval",

@@ -13,7 +13,7 @@ from lords_bench.errors import RecordError
 from lords_bench.stats.bootstrap import Interval, mean_interval, ratio_interval
 
 
-class Outcome(StrEnum):
+class PairedVerdict(StrEnum):
     """What a paired difference says; `UNRESOLVED` whenever its interval contains 0."""
 
     BETTER = "better"
@@ -36,12 +36,12 @@ class PairedDifference:
     lower_is_better: bool
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> PairedVerdict:
         """BETTER or WORSE where the interval excludes 0, else UNRESOLVED."""
         low, high = self.interval.low, self.interval.high
         if low is None or high is None or low <= 0 <= high:
-            return Outcome.UNRESOLVED
-        return Outcome.BETTER if (high < 0) == self.lower_is_better else Outcome.WORSE
+            return PairedVerdict.UNRESOLVED
+        return PairedVerdict.BETTER if (high < 0) == self.lower_is_better else PairedVerdict.WORSE
 
     @property
     def relative(self) -> Interval | None:

@@ -1,4 +1,4 @@
-"""What a comparison is asked for and what it gives: `Policy`, `Outcome`, `Comparison`. Nouns only."""
+"""What a comparison is asked for and what it gives: `Policy`, `CandidateOutcome`, `Comparison`. Nouns only."""
 
 from dataclasses import dataclass, field
 
@@ -61,7 +61,7 @@ QUICK = Policy(min_rounds=12, half_width=0.01, budget_s=2.0, layouts=6, energy=F
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class CandidateOutcome:
     """How one candidate ended: a measurement exactly when the status is ok, else a reason of one line."""
 
     name: str
@@ -92,14 +92,14 @@ class Comparison:
     device: str
     regime: Regime
     baseline: str
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[CandidateOutcome, ...]
     baseline_again: Measurement | None
     noise_floor: float | None
     stopped: str
     peaks: Peaks = field(default_factory=Peaks)
     notes: tuple[str, ...] = ()
 
-    def outcome(self, name: str) -> Outcome:
+    def outcome(self, name: str) -> CandidateOutcome:
         """Of the candidate of that name.
 
         Raises:

@@ -18,7 +18,7 @@ from lords_bench.records.status import Status
 from lords_bench.stats.verdict import measured_floor
 from lords_bench.timing.candidate import Candidate
 from lords_bench.timing.ceiling import impossible
-from lords_bench.timing.comparison import FULL, Comparison, Outcome, Policy
+from lords_bench.timing.comparison import FULL, CandidateOutcome, Comparison, Policy
 from lords_bench.timing.device import CandidateError, Device, Session
 from lords_bench.timing.failure import failure_of
 from lords_bench.timing.rounds import Rounds
@@ -227,7 +227,7 @@ def _settled(clocks: Sequence[float | None]) -> bool:
     return len(last) == CLOCK_WINDOW and max(last) - min(last) < CLOCK_SETTLED * median(last)
 
 
-def _outcome(name: str, found: Measurement | tuple[Status, str]) -> Outcome:
+def _outcome(name: str, found: Measurement | tuple[Status, str]) -> CandidateOutcome:
     if isinstance(found, Measurement):
-        return Outcome(name=name, status=Status.OK, measurement=found, reason=None)
-    return Outcome(name=name, status=found[0], measurement=None, reason=found[1])
+        return CandidateOutcome(name=name, status=Status.OK, measurement=found, reason=None)
+    return CandidateOutcome(name=name, status=found[0], measurement=None, reason=found[1])

@@ -12,7 +12,7 @@ BUSY_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
+class TrustFinding:
     """One thing that was looked at.
 
     Attributes:
@@ -26,14 +26,16 @@ class Finding:
     concern: str | None = None
 
 
-def gpu_findings(nvml: Nvml | None, *, missing: str | None = None) -> tuple[Finding, ...]:
+def gpu_findings(nvml: Nvml | None, *, missing: str | None = None) -> tuple[TrustFinding, ...]:
     """What the driver says about the GPU; `missing` is why NVML is None, where it is."""
     if nvml is None:
-        return (Finding(topic="NVML", found="absent", concern=missing or "throttling and other processes go unseen"),)
+        return (
+            TrustFinding(topic="NVML", found="absent", concern=missing or "throttling and other processes go unseen"),
+        )
     return tuple(_gpu(nvml))
 
 
-def _gpu(nvml: Nvml) -> Iterator[Finding]:
+def _gpu(nvml: Nvml) -> Iterator[TrustFinding]:
     yield _others(nvml)
     yield _clocks(nvml)
     yield _power(nvml)
@@ -55,26 +57,26 @@ def _gpu(nvml: Nvml) -> Iterator[Finding]:
         on="this is a slice of a GPU: its neighbours share memory and power with it",
     )
     temperature = nvml.border().temperature_c
-    yield Finding(topic="temperature", found=_or_unknown(temperature, "{:.0f} °C"))
+    yield TrustFinding(topic="temperature", found=_or_unknown(temperature, "{:.0f} °C"))
     counts = nvml.border().violation_ns is not None
-    yield Finding(
+    yield TrustFinding(
         topic="throttling counters",
         found="available" if counts else "not available",
         concern=None if counts else "heat and board limits are seen only where they slow the clock by a quarter",
     )
     energy = nvml.energy_mj() is not None
-    yield Finding(topic="energy counter", found="available" if energy else "not available: energy stays unknown")
+    yield TrustFinding(topic="energy counter", found="available" if energy else "not available: energy stays unknown")
 
 
-def _others(nvml: Nvml) -> Finding:
+def _others(nvml: Nvml) -> TrustFinding:
     others = nvml.others()
     if others is None:
-        return Finding(topic="other processes", found="unknown", concern="somebody else may be using the GPU")
+        return TrustFinding(topic="other processes", found="unknown", concern="somebody else may be using the GPU")
     concern = "the GPU is shared: what they do is in every number; wait for them or choose another GPU"
-    return Finding(topic="other processes", found=str(others), concern=concern if others else None)
+    return TrustFinding(topic="other processes", found=str(others), concern=concern if others else None)
 
 
-def _clocks(nvml: Nvml) -> Finding:
+def _clocks(nvml: Nvml) -> TrustFinding:
     now, highest = nvml.clock_mhz("SM"), nvml.clock_mhz("SM", highest=True)
     locked = nvml.is_clock_locked()
     shown = f"{_or_unknown(now, '{} MHz')} of at most {_or_unknown(highest, '{} MHz')}"
@@ -85,25 +87,27 @@ def _clocks(nvml: Nvml) -> Finding:
             "two runs may see different clocks: compare candidates of one run only, as every table here does "
             "('nvidia-smi --lock-gpu-clocks' holds them, and needs an administrator)"
         )
-    return Finding(topic="SM clock", found=shown if not locked else f"{shown}, locked", concern=concern)
+    return TrustFinding(topic="SM clock", found=shown if not locked else f"{shown}, locked", concern=concern)
 
 
-def _power(nvml: Nvml) -> Finding:
+def _power(nvml: Nvml) -> TrustFinding:
     limit, usual = nvml.ask("nvmlDeviceGetEnforcedPowerLimit"), nvml.ask("nvmlDeviceGetPowerManagementDefaultLimit")
     shown = _or_unknown(None if limit is None else limit / 1000, "{:.0f} W")
     if limit is not None and usual is not None and limit < usual:
         concern = f"below the board's usual {usual / 1000:.0f} W: large products run at a lower clock than on others"
-        return Finding(topic="power limit", found=shown, concern=concern)
-    return Finding(topic="power limit", found=shown)
+        return TrustFinding(topic="power limit", found=shown, concern=concern)
+    return TrustFinding(topic="power limit", found=shown)
 
 
-def _switch(state: int | None, topic: str, *, on: str | None = None, off: str | None = None) -> Finding:
+def _switch(state: int | None, topic: str, *, on: str | None = None, off: str | None = None) -> TrustFinding:
     if state is None:
-        return Finding(topic=topic, found="unknown")
-    return Finding(topic=topic, found="on" if state else "off", concern=on if state else off)
+        return TrustFinding(topic=topic, found="unknown")
+    return TrustFinding(topic=topic, found="on" if state else "off", concern=on if state else off)
 
 
-def cpu_findings(root: Path = Path("/"), *, load: float | None = None, cores: int | None = None) -> tuple[Finding, ...]:
+def cpu_findings(
+    root: Path = Path("/"), *, load: float | None = None, cores: int | None = None
+) -> tuple[TrustFinding, ...]:
     """What Linux says about the processor.
 
     Args:
@@ -114,25 +118,25 @@ def cpu_findings(root: Path = Path("/"), *, load: float | None = None, cores: in
     return tuple(_cpu(root, load, cores))
 
 
-def _cpu(root: Path, load: float | None, cores: int | None) -> Iterator[Finding]:
+def _cpu(root: Path, load: float | None, cores: int | None) -> Iterator[TrustFinding]:
     cpu = root / "sys/devices/system/cpu"
     governor = _text(cpu / "cpu0/cpufreq/scaling_governor")
     steady = governor in (None, "performance")
-    yield Finding(
+    yield TrustFinding(
         topic="governor",
         found=governor or "not told (a virtual machine, often)",
         concern=None if steady else "the clock follows the load: short measurements run slower than long ones",
     )
     turbo = _turbo(cpu)
     concern = "the clock depends on how many cores are busy and how hot they are"
-    yield Finding(
+    yield TrustFinding(
         topic="turbo",
         found="unknown" if turbo is None else ("on" if turbo else "off"),
         concern=concern if turbo else None,
     )
     known = cores or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
     running = os.getloadavg()[0] if load is None else load
-    yield Finding(
+    yield TrustFinding(
         topic="load",
         found=f"{running:.1f} running on {known} cores",
         concern="other work runs beside the measurement: times are longer and scatter more"
@@ -140,7 +144,7 @@ def _cpu(root: Path, load: float | None, cores: int | None) -> Iterator[Finding]
         else None,
     )
     quota = cpu_quota(root)
-    yield Finding(
+    yield TrustFinding(
         topic="cgroup quota",
         found="none" if quota is None else f"{quota:g} cores",
         concern="a process that uses more is stopped for the rest of each period, which shows as spikes"

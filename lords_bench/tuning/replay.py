@@ -10,7 +10,7 @@ from lords_bench.records.tuning_table import TuningTable
 from lords_bench.tuning import cpu_product
 from lords_bench.tuning.model import gpu_model, guess
 from lords_bench.tuning.space import SearchSpace, space_of
-from lords_bench.tuning.strategies import Guess, Outcome, make_strategy, run_search
+from lords_bench.tuning.strategies import Guess, Tried, make_strategy, run_search
 
 
 class Replay:
@@ -26,10 +26,10 @@ class Replay:
         """The table's configurations, in its order."""
         return self._space
 
-    def evaluate(self, index: int) -> Outcome:
+    def evaluate(self, index: int) -> Tried:
         """What the table says."""
         row = self.table.rows[index]
-        return Outcome(status=row.status, median_ns=row.median_ns)
+        return Tried(status=row.status, median_ns=row.median_ns)
 
 
 def read_tables(path: Path) -> tuple[TuningTable, ...]:

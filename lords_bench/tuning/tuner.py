@@ -18,7 +18,7 @@ from lords_bench.records.trial import RunOff, Settings, Stage, Trial, TuningReco
 from lords_bench.tuning.process import EvaluationProcess
 from lords_bench.tuning.route import tune_route
 from lords_bench.tuning.rows import Rows
-from lords_bench.tuning.strategies import Outcome, make_strategy, search_budget
+from lords_bench.tuning.strategies import Tried, make_strategy, search_budget
 from lords_bench.tuning.tasks import Finished, Inspected, Options, RouteTask, Task, Watcher
 from lords_bench.tuning.winner import canonical, finalists, winner
 
@@ -244,5 +244,5 @@ def _cost_time(trial: Trial) -> bool:
     return trial.same_code_as is None and trial.status is not Status.UNSUPPORTED
 
 
-def _outcome(trial: Trial) -> Outcome:
-    return Outcome(status=trial.status, median_ns=None if trial.measurement is None else trial.measurement.median_ns)
+def _outcome(trial: Trial) -> Tried:
+    return Tried(status=trial.status, median_ns=None if trial.measurement is None else trial.measurement.median_ns)

@@ -17,7 +17,7 @@ from lords_bench.records import AccuracySamples, BenchRecord, Status
 from lords_bench.records.plausible import scored_another_model
 from lords_bench.report import format as fmt
 from lords_bench.report.select import Evaluation, age, evaluate, grouped, put_together
-from lords_bench.stats import Interval, Outcome, PairedDifference
+from lords_bench.stats import Interval, PairedDifference, PairedVerdict
 from lords_bench.suites.accuracy.metrics import METRICS, PRIMARY, relative
 
 
@@ -87,8 +87,8 @@ class Comparison:
     differences: dict[str, PairedDifference]
     refusal: str | None
 
-    def outcome(self, metric: str) -> Outcome | None:
-        """Outcome by that metric, None where it was not compared."""
+    def outcome(self, metric: str) -> PairedVerdict | None:
+        """Verdict by that metric, None where it was not compared."""
         difference = self.differences.get(metric)
         return None if difference is None else difference.outcome
 
@@ -271,7 +271,7 @@ class Answer:
         note: why there is no comparison, or which other metric resolves the other way.
     """
 
-    outcome: Outcome | None
+    outcome: PairedVerdict | None
     change: str
     change_interval: str
     note: str
@@ -333,7 +333,7 @@ def best_of(group: BitsGroup) -> Best:
     outcomes = {other.record.method: compare(other.record, row.record).outcome(PRIMARY) for other in group.rows[1:]}
     return Best(
         row=row,
-        ties=tuple(method for method, outcome in outcomes.items() if outcome is Outcome.UNRESOLVED),
+        ties=tuple(method for method, outcome in outcomes.items() if outcome is PairedVerdict.UNRESOLVED),
         uncompared=tuple(method for method, outcome in outcomes.items() if outcome is None),
     )
 
@@ -347,13 +347,17 @@ def _sentence(opening: str, questions: tuple[Question, ...], columns: tuple[Bits
 
 def _clause(question: Question, columns: tuple[BitsGroup, ...]) -> str:
     """`better than X at 4 and 3 bits, not resolved at 2 bits`."""
-    found: dict[Outcome, list[str]] = {}
+    found: dict[PairedVerdict, list[str]] = {}
     for group in columns:
         reply = answer(question, group)
         if reply.outcome is not None:
             found.setdefault(reply.outcome, []).append(str(group.bits))
     parts: list[str] = []
-    for outcome, joiner in ((Outcome.BETTER, "than"), (Outcome.WORSE, "than"), (Outcome.UNRESOLVED, "against")):
+    for outcome, joiner in (
+        (PairedVerdict.BETTER, "than"),
+        (PairedVerdict.WORSE, "than"),
+        (PairedVerdict.UNRESOLVED, "against"),
+    ):
         if outcome in found:
             name = f" {joiner} {question.baseline_words}" if not parts else ""
             parts.append(f"{outcome.value}{name} at {fmt.listing(found[outcome])} bits")
@@ -361,7 +365,7 @@ def _clause(question: Question, columns: tuple[BitsGroup, ...]) -> str:
 
 
 def _disagreement(comparison: Comparison) -> str:
-    opposite = {Outcome.BETTER: Outcome.WORSE, Outcome.WORSE: Outcome.BETTER}
+    opposite = {PairedVerdict.BETTER: PairedVerdict.WORSE, PairedVerdict.WORSE: PairedVerdict.BETTER}
     primary = comparison.outcome(PRIMARY)
     if primary is None or primary not in opposite:
         return ""

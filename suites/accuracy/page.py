@@ -23,7 +23,7 @@ from lords_bench.report.document import (
     figure_sections,
 )
 from lords_bench.report.select import Evaluation
-from lords_bench.stats import Outcome
+from lords_bench.stats import PairedVerdict
 from lords_bench.stats.bootstrap import RESAMPLES
 from lords_bench.suites.accuracy.figures import FIGURES, mark_of
 from lords_bench.suites.accuracy.judge import (
@@ -46,8 +46,8 @@ from lords_bench.suites.accuracy.metrics import METRICS, PRIMARY, difference, es
 SUITE = "accuracy"
 TITLE = "Accuracy at equal bits"
 BASELINES = (("nf", "NormalFloat blocks by largest magnitude"), ("block-opt", "optimised blocks"))
-TONE: dict[Outcome | None, Tone] = {
-    Outcome.BETTER: "better", Outcome.WORSE: "worse", Outcome.UNRESOLVED: "open", None: "open",
+TONE: dict[PairedVerdict | None, Tone] = {
+    PairedVerdict.BETTER: "better", PairedVerdict.WORSE: "worse", PairedVerdict.UNRESOLVED: "open", None: "open",
 }  # fmt: skip
 RESULTS = (
     "Cases under one heading store equal bits and may be compared; lowest KL first. With each value stands its 95 % "

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lords_bench.records.measurement import Regime
-from lords_bench.suites.baselines.problem import Problem, Way, worst_error
+from lords_bench.suites.baselines.problem import LayerProblem, Way, worst_error
 from lords_bench.timing.candidate import Candidate
 from lords_bench.timing.check import run_watched
 from lords_bench.timing.device import rotation_slots
@@ -27,7 +27,7 @@ class Checked:
     worst_error: float | None = None
 
 
-def as_candidate(name: str, way: Way, problem: Problem, *, regime: Regime, cache_bytes: int | None) -> Checked:
+def as_candidate(name: str, way: Way, problem: LayerProblem, *, regime: Regime, cache_bytes: int | None) -> Checked:
     """The way with as many copies of its operands as a cold launch needs; one set in other regimes.
 
     Every other layout is as many copies again. The results of two launches are counted to a layout's memory.

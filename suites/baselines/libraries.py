@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 from lords_bench.errors import UsageError, reason_of
 from lords_bench.requirements import installed_version
 from lords_bench.suites.baselines.own import adapter_expected
-from lords_bench.suites.baselines.problem import Problem, Way, expected_of
+from lords_bench.suites.baselines.problem import LayerProblem, Way, expected_of
 
 # Below this version bitsandbytes has no fused product for more than one token.
 LEAST_BITSANDBYTES = (0, 50, 1)
@@ -24,7 +24,7 @@ class NotInstalledError(UsageError):
     """A baseline's package is absent or too old; one line that says which and how to get it."""
 
 
-def bitsandbytes(problem: Problem) -> Way:
+def bitsandbytes(problem: LayerProblem) -> Way:
     """`matmul_4bit`: fused where the library thinks it pays, else its own dequantize + matmul.
 
     Raises:
@@ -40,7 +40,7 @@ def bitsandbytes(problem: Problem) -> Way:
     return _bitsandbytes_way(problem, f"bitsandbytes {library.__version__} matmul_4bit", apply)
 
 
-def bitsandbytes_dequantize(problem: Problem) -> Way:
+def bitsandbytes_dequantize(problem: LayerProblem) -> Way:
     """`dequantize_4bit` to a scratch matrix, then a dense matmul.
 
     Raises:
@@ -56,7 +56,7 @@ def bitsandbytes_dequantize(problem: Problem) -> Way:
     return _bitsandbytes_way(problem, f"bitsandbytes {library.__version__} dequantize_4bit + linear", apply)
 
 
-def qlora_peft(problem: Problem) -> Way:
+def qlora_peft(problem: LayerProblem) -> Way:
     """PEFT's LoRA layer on bitsandbytes' 4-bit layer, as `get_peft_model` builds it, without gradients.
 
     Raises:
@@ -102,7 +102,7 @@ def qlora_peft(problem: Problem) -> Way:
     )  # fmt: skip
 
 
-def tinygemm(problem: Problem) -> Way:
+def tinygemm(problem: LayerProblem) -> Way:
     """Torch's own int4 product with group scales and zero points.
 
     Raises:
@@ -147,7 +147,7 @@ def tinygemm(problem: Problem) -> Way:
     )
 
 
-def gemlite(problem: Problem) -> Way:
+def gemlite(problem: LayerProblem) -> Way:
     """The `GemLiteLinear` of gemlite on 4-bit groups with zero points, with the configurations that it ships or finds.
 
     Raises:
@@ -186,7 +186,7 @@ def gemlite(problem: Problem) -> Way:
     )
 
 
-def _int_expected(problem: Problem, weight_NK: Any, offset_NG: Tensor, *, roundings: int = 4) -> Any:
+def _int_expected(problem: LayerProblem, weight_NK: Any, offset_NG: Tensor, *, roundings: int = 4) -> Any:
     """As `expected_of`, with Σ|x|(|W| + |offset|) as magnitude: code · scale and offset may cancel."""
     block = problem.case.block
 
@@ -208,7 +208,7 @@ def _bitsandbytes() -> Any:
     return _import("bitsandbytes", "pip install 'lords_bench[bnb]'")
 
 
-def _bitsandbytes_way(problem: Problem, kernel: str, apply: Any) -> Way:
+def _bitsandbytes_way(problem: LayerProblem, kernel: str, apply: Any) -> Way:
     functional = importlib.import_module("bitsandbytes.functional")
     packed, state = functional.quantize_4bit(
         problem.weight_NK, blocksize=problem.case.block, compress_statistics=False, quant_type="nf4"

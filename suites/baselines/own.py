@@ -21,10 +21,10 @@ from lords_bench.products.registry import KERNELS, config_of, named_kernel
 from lords_bench.products.route import served_by
 from lords_bench.products.routes import preferred
 from lords_bench.records.tuned import Choice
-from lords_bench.suites.baselines.problem import Expected, LordsTensors, Problem, Way, expected_of
+from lords_bench.suites.baselines.problem import Expected, LayerProblem, LordsTensors, Way, expected_of
 
 
-def dense(problem: Problem) -> Way:
+def dense(problem: LayerProblem) -> Way:
     """The dense weight and torch's own matmul: cuBLAS on a GPU."""
     weight_NK = problem.weight_NK
     return Way(
@@ -38,7 +38,7 @@ def dense(problem: Problem) -> Way:
     )
 
 
-def lords(problem: Problem) -> Way:
+def lords(problem: LayerProblem) -> Way:
     """LoRDS as a model calls it: the operator picks the kernel."""
     weight = prepare(problem.lords, problem.dtype)
     found = served_by(problem.case.m, weight)
@@ -54,7 +54,7 @@ def lords(problem: Problem) -> Way:
     )
 
 
-def lords_kernel(problem: Problem, name: str) -> Way:
+def lords_kernel(problem: LayerProblem, name: str) -> Way:
     """LoRDS through one kernel, whether or not it is the one that the operator would pick.
 
     Raises:
@@ -74,7 +74,7 @@ def lords_kernel(problem: Problem, name: str) -> Way:
     )
 
 
-def nf_block(problem: Problem) -> Way:
+def nf_block(problem: LayerProblem) -> Way:
     """NormalFloat blocks through the kernel that serves the number of tokens: fused, or for many dequantize + matmul.
 
     Raises:
@@ -83,7 +83,7 @@ def nf_block(problem: Problem) -> Way:
     return _routed_blocks(problem, _nf_weight(problem), _nf_expected(problem), _stored_bytes(problem.blocks))
 
 
-def int_block(problem: Problem) -> Way:
+def int_block(problem: LayerProblem) -> Way:
     """Integer groups with zero points through the same kernels.
 
     Raises:
@@ -105,7 +105,7 @@ def int_block(problem: Problem) -> Way:
     return _routed_blocks(problem, prepared, expected, _stored_bytes(weight))
 
 
-def nf_dequantize(problem: Problem) -> Way:
+def nf_dequantize(problem: LayerProblem) -> Way:
     """NormalFloat blocks dequantized to a scratch matrix, then a dense matmul."""
     dtype = problem.dtype
     if problem.device.type == "cpu":
@@ -124,7 +124,7 @@ def nf_dequantize(problem: Problem) -> Way:
     )
 
 
-def qlora_fused(problem: Problem) -> Way:
+def qlora_fused(problem: LayerProblem) -> Way:
     """QLoRA at its best: the base product that serves the number of tokens, the adapter in one or two launches more.
 
     The GEMM takes the second half of the adapter with it; elsewhere an `addmm` adds it.
@@ -154,7 +154,7 @@ def qlora_fused(problem: Problem) -> Way:
     )
 
 
-def qlora_merged(problem: Problem) -> Way:
+def qlora_merged(problem: LayerProblem) -> Way:
     """The adapter merged into the weight and quantized again: NF blocks alone, of other quality than the adapter."""
     base = _best_blocks(problem)
     return dataclasses.replace(base, kernel=f"{base.kernel} (merged)")
@@ -165,7 +165,7 @@ LORA_SCALING = 2.0
 
 
 def adapter_expected(
-    problem: Problem, dequantize: Any, a_RK: Tensor, b_NR: Tensor, *, compute: torch.dtype | None = None
+    problem: LayerProblem, dequantize: Any, a_RK: Tensor, b_NR: Tensor, *, compute: torch.dtype | None = None
 ) -> Expected:
     """`Way.expected` of a weight with a LoRA adapter, every step rounded to `compute` (None: the dtype of x)."""
 
@@ -183,11 +183,11 @@ def adapter_expected(
     )
 
 
-def _best_blocks(problem: Problem) -> Way:
+def _best_blocks(problem: LayerProblem) -> Way:
     return nf_dequantize(problem) if problem.device.type == "cpu" else nf_block(problem)
 
 
-def _routed_blocks(problem: Problem, weight: PreparedBlockwise, expected: Expected, stored_bytes: int) -> Way:
+def _routed_blocks(problem: LayerProblem, weight: PreparedBlockwise, expected: Expected, stored_bytes: int) -> Way:
     return _block_way(served_by(problem.case.m, weight), weight, expected, stored_bytes)
 
 
@@ -205,7 +205,7 @@ def _block_way(found: Found, weight: PreparedBlockwise, expected: Expected, stor
     )
 
 
-def _nf_weight(problem: Problem) -> PreparedBlockwise:
+def _nf_weight(problem: LayerProblem) -> PreparedBlockwise:
     _require_gpu(problem)
     weight = problem.blocks
     assert isinstance(weight.scale_NG, Tensor)
@@ -215,14 +215,14 @@ def _nf_weight(problem: Problem) -> PreparedBlockwise:
     )  # fmt: skip
 
 
-def _nf_expected(problem: Problem) -> Expected:
+def _nf_expected(problem: LayerProblem) -> Expected:
     # Level, scale, their product and a partial sum may each be rounded to the dtype of x.
     return expected_of(
         lambda: problem.blocks.dequantize(torch.float64), result=problem.dtype, roundings=4, compute=problem.dtype
     )
 
 
-def _lords_expected(kernel: str, problem: Problem, weight: PreparedWeight) -> Expected:
+def _lords_expected(kernel: str, problem: LayerProblem, weight: PreparedWeight) -> Expected:
     tensors = problem.lords
 
     def expected(x_MK: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,6 +245,6 @@ def _stored_bytes(weight: Any) -> int:
     return sum(int(tensor.nbytes) for tensor in weight.tensors().values())
 
 
-def _require_gpu(problem: Problem) -> None:
+def _require_gpu(problem: LayerProblem) -> None:
     if problem.device.type == "cpu":
         raise UsageError("the fused kernel needs a GPU; on a CPU see the row of dequantize + matmul")

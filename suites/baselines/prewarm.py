@@ -28,12 +28,12 @@ from lords_bench.static.compile import CompileResult, compile_all
 from lords_bench.static.request import request_for
 from lords_bench.static.target import TARGETS, Target
 from lords_bench.suites.baselines import own
-from lords_bench.suites.baselines.problem import LordsTensors, Problem
+from lords_bench.suites.baselines.problem import LayerProblem, LordsTensors
 from lords_bench.suites.baselines.registry import WAYS, builder
 from lords_bench.tuning.kernel_spaces import gpu_of_machine
 
 
-class ProblemWithoutMemory(Problem):
+class ProblemWithoutMemory(LayerProblem):
     """A problem whose tensors have shapes and dtypes, and no memory; levels alone have their numbers."""
 
     def __init__(self, case: LatencyCase, *, dtype: torch.dtype) -> None:

@@ -104,7 +104,7 @@ class LordsTensors:
     bits: int
 
 
-class Problem:
+class LayerProblem:
     """Tensors of one case on one device; each is made when it is first asked for, and kept.
 
     Args:

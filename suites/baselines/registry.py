@@ -7,9 +7,9 @@ from types import MappingProxyType
 from lords_bench.errors import UsageError
 from lords_bench.records.latency import DENSE, KERNEL_PREFIX, SUBJECT
 from lords_bench.suites.baselines import libraries, own
-from lords_bench.suites.baselines.problem import Problem, Way
+from lords_bench.suites.baselines.problem import LayerProblem, Way
 
-Build = Callable[[Problem], Way]
+Build = Callable[[LayerProblem], Way]
 
 WAYS: Mapping[str, Build] = MappingProxyType(
     {

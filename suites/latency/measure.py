@@ -11,7 +11,7 @@ from lords_bench.records.measurement import Regime
 from lords_bench.records.status import Status
 from lords_bench.suites.baselines.check import Checked, as_candidate
 from lords_bench.suites.baselines.prewarm import prewarm
-from lords_bench.suites.baselines.problem import Problem, Way
+from lords_bench.suites.baselines.problem import LayerProblem, Way
 from lords_bench.suites.baselines.registry import builder
 from lords_bench.suites.latency.run import Built, Timed
 from lords_bench.timing.comparison import Policy
@@ -45,7 +45,7 @@ class TorchWorkbench:
     @torch.no_grad()
     def time(self, case: LatencyCase, regime: Regime, methods: tuple[str, ...]) -> Timed:
         """All methods of one case in one regime, in the same rounds."""
-        problem = Problem(case, device=self._place, dtype=self._dtype, seed=self._seed)
+        problem = LayerProblem(case, device=self._place, dtype=self._dtype, seed=self._seed)
         ways: dict[str, Way] = {}
         checked: dict[str, Checked] = {}
         failures: dict[str, tuple[Status, str]] = {}

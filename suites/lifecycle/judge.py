@@ -16,7 +16,7 @@ from lords_bench.records import LifecycleRecord, LifecycleSamples, Status, TextS
 from lords_bench.records.lifecycle import Domain, Stage
 from lords_bench.report import format as fmt
 from lords_bench.report.select import Evaluation, evaluate, put_together
-from lords_bench.stats import Interval, Outcome, PairedDifference, crossed_difference, crossed_interval
+from lords_bench.stats import Interval, PairedDifference, PairedVerdict, crossed_difference, crossed_interval
 
 # What a stage is meant to learn; the other domain is what it may forget.
 TARGET: dict[Stage, Domain] = {"reference": "base", "qat": "base", "peft": "shifted"}
@@ -194,7 +194,7 @@ PAPER_QUESTIONS = (
         words="Does fine-tuning LoRDS's scales at 4 bits adapt better than QLoRA, with as many trained numbers?",
     ),
 )
-YES_NO = {Outcome.BETTER: "Yes", Outcome.WORSE: "No, it is worse", Outcome.UNRESOLVED: "Not resolved"}
+YES_NO = {PairedVerdict.BETTER: "Yes", PairedVerdict.WORSE: "No, it is worse", PairedVerdict.UNRESOLVED: "Not resolved"}
 
 
 def words(method: str) -> str:
@@ -243,8 +243,8 @@ def answer(evaluation: LifecycleEvaluation, question: TrainingQuestion, bits: in
     return None if groups is None else difference(groups[0].runs, groups[1].runs, TARGET[groups[0].stage])
 
 
-def paper_answer(evaluation: LifecycleEvaluation, asked: PaperQuestion) -> tuple[Outcome | None, str]:
-    """Outcome and sentences for a question of the paper, at its bits and then at the others that were run."""
+def paper_answer(evaluation: LifecycleEvaluation, asked: PaperQuestion) -> tuple[PairedVerdict | None, str]:
+    """PairedVerdict and sentences for a question of the paper, at its bits and then at the others that were run."""
     groups = _groups(evaluation, asked.question, asked.bits)
     found = answer(evaluation, asked.question, asked.bits)
     if groups is None or found is None:
@@ -307,15 +307,15 @@ def _forgetting(subject: RunGroup, baseline: RunGroup) -> list[str]:
     if found is None:
         return []
     verdict = {
-        Outcome.BETTER: f"{words(subject.method)} forgot less",
-        Outcome.WORSE: f"{words(subject.method)} forgot more",
-        Outcome.UNRESOLVED: "which of them forgot more is not resolved",
+        PairedVerdict.BETTER: f"{words(subject.method)} forgot less",
+        PairedVerdict.WORSE: f"{words(subject.method)} forgot more",
+        PairedVerdict.UNRESOLVED: "which of them forgot more is not resolved",
     }[found.outcome]
     return [f"On the base domain {verdict}: {_figures(found, 'base')}."]
 
 
 def _elsewhere(evaluation: LifecycleEvaluation, asked: PaperQuestion) -> list[str]:
-    parts: dict[Outcome, list[str]] = {}
+    parts: dict[PairedVerdict, list[str]] = {}
     for bits in evaluation.bits_of(asked.question.stage):
         found = answer(evaluation, asked.question, bits) if bits != asked.bits else None
         if found is not None:

@@ -22,7 +22,7 @@ from lords_bench.report.document import (
     Tone,
     figure_sections,
 )
-from lords_bench.stats import Interval, Outcome, PairedDifference
+from lords_bench.stats import Interval, PairedDifference, PairedVerdict
 from lords_bench.suites.lifecycle.figures import SPAN, curves
 from lords_bench.suites.lifecycle.judge import (
     BASELINE,
@@ -42,7 +42,11 @@ from lords_bench.suites.lifecycle.judge import (
 )
 
 STAGES: tuple[Stage, ...] = ("qat", "peft")
-TONE: dict[Outcome, Tone] = {Outcome.BETTER: "better", Outcome.WORSE: "worse", Outcome.UNRESOLVED: "open"}
+TONE: dict[PairedVerdict, Tone] = {
+    PairedVerdict.BETTER: "better",
+    PairedVerdict.WORSE: "worse",
+    PairedVerdict.UNRESOLVED: "open",
+}
 NOTHING = Cell(text=fmt.UNKNOWN)
 STAGE_TITLE: dict[Stage, str] = {"reference": "Unquantized", "qat": "QAT on the base domain", "peft": "Fine-tuning"}
 

@@ -42,7 +42,7 @@ class CaseResult:
     samples: LifecycleSamples | None
 
 
-class Measurement(Protocol):
+class CaseMeasurement(Protocol):
     """What measures one case; `measure.LifecycleMeasurement`."""
 
     def reference(self) -> LifecycleSamples:
@@ -56,7 +56,7 @@ class Measurement(Protocol):
 
 
 def run_group(
-    measurement: Measurement, plan: Plan, group: Group, done: Mapping[str, LifecycleSamples]
+    measurement: CaseMeasurement, plan: Plan, group: Group, done: Mapping[str, LifecycleSamples]
 ) -> Iterator[CaseResult]:
     """The group's cases that are not done, in order.
 
@@ -111,7 +111,7 @@ def best_learning_rate(group: Group, searched: Mapping[float, LifecycleSamples |
 
 def run_plan(
     plan: Plan,
-    make_measurement: Callable[[], Measurement],
+    make_measurement: Callable[[], CaseMeasurement],
     *,
     done: Mapping[str, LifecycleSamples],
     processes: int,
@@ -140,7 +140,7 @@ def run_plan(
 
 def _run_side_by_side(
     plan: Plan,
-    make_measurement: Callable[[], Measurement],
+    make_measurement: Callable[[], CaseMeasurement],
     tasks: list[Group | None],
     done: Mapping[str, LifecycleSamples],
     processes: int,
@@ -188,7 +188,7 @@ def _received(workers: "list[SpawnProcess]", results: Any) -> Iterator[CaseResul
 
 def _work(
     group: tuple[int, int],
-    make_measurement: Callable[[], Measurement],
+    make_measurement: Callable[[], CaseMeasurement],
     plan: Plan,
     done: Mapping[str, LifecycleSamples],
     waiting: Any,
@@ -206,7 +206,7 @@ def _work(
 
 
 def _run_task(
-    measurement: Measurement, plan: Plan, task: Group | None, done: Mapping[str, LifecycleSamples]
+    measurement: CaseMeasurement, plan: Plan, task: Group | None, done: Mapping[str, LifecycleSamples]
 ) -> Iterator[CaseResult]:
     if task is None:
         yield _attempt(REFERENCE_ID, None, None, 0, is_search=False, measure=measurement.reference)
@@ -215,7 +215,7 @@ def _run_task(
 
 
 def _trained(
-    measurement: Measurement, case_id: str, group: Group, learning_rate: float, seed: int, *, is_search: bool
+    measurement: CaseMeasurement, case_id: str, group: Group, learning_rate: float, seed: int, *, is_search: bool
 ) -> CaseResult:
     def measure() -> LifecycleSamples:
         return measurement.train(group, learning_rate=learning_rate, seed=seed)

@@ -216,7 +216,7 @@ UNCHANGED = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class Ended:
     """What a command ended with, what it printed, and how long it took."""
 
     exit_code: int
@@ -287,12 +287,12 @@ def unchanged(clone: Path, words: tuple[str, ...], repeats: int) -> bool:
     return green == repeats
 
 
-def lords_bench(clone: Path, words: tuple[str, ...]) -> Outcome:
+def lords_bench(clone: Path, words: tuple[str, ...]) -> Ended:
     """Run that command of the clone's `lords-bench`."""
     begin = time.monotonic()
     command = [sys.executable, "-m", "lords_bench", *words]
     done = run(command, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return Outcome(exit_code=done.returncode, output=done.stdout + done.stderr, seconds=time.monotonic() - begin)
+    return Ended(exit_code=done.returncode, output=done.stdout + done.stderr, seconds=time.monotonic() - begin)
 
 
 def say(text: str) -> None:

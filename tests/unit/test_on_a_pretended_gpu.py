@@ -14,7 +14,7 @@ from lords_bench.records.latency import LatencyCase
 from lords_bench.reference.fields import BlockField
 from lords_bench.reference.lowrank import truncated_svd
 from lords_bench.reference.methods import quantize
-from lords_bench.suites.baselines.problem import Problem
+from lords_bench.suites.baselines.problem import LayerProblem
 from lords_bench.suites.baselines.registry import builder
 from lords_bench.suites.cost.cases import synthetic_weight
 from lords_bench.suites.cost.ptq import relative_error
@@ -71,7 +71,7 @@ def test_problems_of_the_latency_suite_are_built_on_the_device(monkeypatch: pyte
     case = LatencyCase(model="toy", layer="layer", m=3, n=N, k=K, bits=4, block=64)
 
     with pretended_cuda(monkeypatch) as gpu:
-        problem = Problem(case, device=gpu, dtype=torch.bfloat16)
+        problem = LayerProblem(case, device=gpu, dtype=torch.bfloat16)
         tensors = [problem.draw_x(), problem.weight_NK, *problem.draw_adapter(), *problem.blocks.tensors().values()]
         tensors += [*problem.integers.tensors().values(), problem.lords.packed, problem.lords.codes_NK]
         dense_NK = problem.blocks.dequantize(torch.float64)
@@ -107,7 +107,7 @@ def test_every_way_of_this_project_is_built_on_the_device(monkeypatch: pytest.Mo
     case = LatencyCase(model="toy", layer="layer", m=3, n=N, k=K, bits=4, block=64)
 
     with pretended_cuda(monkeypatch) as gpu:
-        problem = Problem(case, device=gpu, dtype=torch.bfloat16)
+        problem = LayerProblem(case, device=gpu, dtype=torch.bfloat16)
         for method in ("lords", "dense", "nf-block", "nf-dequantize", "int-block", "qlora-fused", "qlora-merged"):
             way = builder(method)(problem)
             expected, bound = way.expected(problem.draw_x().double())

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from lords_bench.errors import UsageError
 from lords_bench.tuning.space import SearchSpace
 from lords_bench.tuning.strategies.plain import exhaustive, random_search
-from lords_bench.tuning.strategies.protocol import Evaluator, Guess, Outcome, Strategy, run_search
+from lords_bench.tuning.strategies.protocol import Evaluator, Guess, Strategy, Tried, run_search
 from lords_bench.tuning.strategies.ranked import RankedSearch
 from lords_bench.tuning.strategies.tpe import TpeSearch
 
@@ -18,8 +18,8 @@ __all__ = [
     "STRATEGIES",
     "Evaluator",
     "Guess",
-    "Outcome",
     "Strategy",
+    "Tried",
     "make_strategy",
     "run_search",
     "search_budget",

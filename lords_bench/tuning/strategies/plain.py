@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 
 from lords_bench.tuning.space import SearchSpace
-from lords_bench.tuning.strategies.protocol import Outcome
+from lords_bench.tuning.strategies.protocol import Tried
 
 
 class ListSearch:
@@ -23,7 +23,7 @@ class ListSearch:
                 asked.append(index)
         return asked
 
-    def tell(self, index: int, outcome: Outcome) -> None:  # noqa: ARG002  (every strategy is told alike)
+    def tell(self, index: int, outcome: Tried) -> None:  # noqa: ARG002  (every strategy is told alike)
         """Never ask for it again."""
         self._told.add(index)
 

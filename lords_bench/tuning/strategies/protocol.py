@@ -13,7 +13,7 @@ from lords_bench.tuning.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class Tried:
     """How a configuration turned out; the time is there if and only if the status is ok."""
 
     status: Status
@@ -40,7 +40,7 @@ class Strategy(Protocol):
         """At most `count` numbers of configurations that were neither asked for nor told; empty = nothing is left."""
         ...
 
-    def tell(self, index: int, outcome: Outcome) -> None:
+    def tell(self, index: int, outcome: Tried) -> None:
         """How a configuration turned out, also one that an earlier run had tried."""
         ...
 
@@ -58,14 +58,14 @@ class Evaluator(Protocol):
         """One per configuration; None where there is no model."""
         ...
 
-    def evaluate(self, index: int) -> Outcome:
+    def evaluate(self, index: int) -> Tried:
         """Try one configuration."""
         ...
 
 
-def run_search(strategy: Strategy, evaluator: Evaluator, *, budget: int) -> tuple[tuple[int, Outcome], ...]:
+def run_search(strategy: Strategy, evaluator: Evaluator, *, budget: int) -> tuple[tuple[int, Tried], ...]:
     """Ask and tell until the strategy has nothing left or `budget` configurations were tried; gives them in order."""
-    history: list[tuple[int, Outcome]] = []
+    history: list[tuple[int, Tried]] = []
     while len(history) < budget:
         asked = strategy.ask(1)
         if not asked:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from math import log
 
 from lords_bench.tuning.space import SearchSpace
-from lords_bench.tuning.strategies.protocol import Guess, Outcome
+from lords_bench.tuning.strategies.protocol import Guess, Tried
 
 FIRST_SHARE = 0.3
 LEAST_TOLD = 6
@@ -32,7 +32,7 @@ class RankedSearch:
         self._rows = _rows(space, guesses)
         self._seed = seed
         self._batch = batch
-        self._told: dict[int, Outcome] = {}
+        self._told: dict[int, Tried] = {}
         self._asked: set[int] = set()
         self._queue = _first(self._count, guesses, seed=seed, count=max(LEAST_TOLD, round(FIRST_SHARE * budget)))
 
@@ -50,7 +50,7 @@ class RankedSearch:
             found.append(index)
         return found
 
-    def tell(self, index: int, outcome: Outcome) -> None:
+    def tell(self, index: int, outcome: Tried) -> None:
         """Learn from it at the next proposal."""
         self._told[index] = outcome
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lords_bench.errors import UsageError
 from lords_bench.tuning.space import SearchSpace
-from lords_bench.tuning.strategies.protocol import Outcome
+from lords_bench.tuning.strategies.protocol import Tried
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -45,7 +45,7 @@ class TpeSearch:
         self._study.enqueue_trial({p.name: dict(space.default)[p.name] for p in space.parameters})
         self._random = random.Random(seed)
         self._open: dict[int, Trial] = {}
-        self._told: dict[int, Outcome] = {}
+        self._told: dict[int, Tried] = {}
         self._asked: set[int] = set()
 
     def ask(self, count: int) -> Sequence[int]:
@@ -56,7 +56,7 @@ class TpeSearch:
             self._asked.add(found[-1])
         return found
 
-    def tell(self, index: int, outcome: Outcome) -> None:
+    def tell(self, index: int, outcome: Tried) -> None:
         """Close the suggestion; one that Optuna never made is added to its study."""
         self._told[index] = outcome
         self._asked.add(index)
@@ -92,7 +92,7 @@ class TpeSearch:
         left = [index for index in range(len(self._space)) if index not in self._asked]
         return self._random.choice(left)
 
-    def _close(self, trial: "Trial", outcome: Outcome) -> None:
+    def _close(self, trial: "Trial", outcome: Tried) -> None:
         if outcome.median_ns is None:
             self._study.tell(trial, state=self._fail)
         else:

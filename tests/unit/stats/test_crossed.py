@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lords_bench.errors import RecordError
-from lords_bench.stats import Outcome, crossed_difference, crossed_interval
+from lords_bench.stats import PairedVerdict, crossed_difference, crossed_interval
 
 CLUSTERS = tuple(range(20))
 ONES = (1.0,) * 20
@@ -56,7 +56,7 @@ def test_a_difference_is_paired_by_seed_and_item() -> None:
 
     difference = crossed_difference(subject, [list(row) for row in hard], ONES, clusters=CLUSTERS, lower_is_better=True)
 
-    assert difference.outcome is Outcome.BETTER
+    assert difference.outcome is PairedVerdict.BETTER
     assert difference.interval.estimate == pytest.approx(-0.1, abs=0.01)
 
 

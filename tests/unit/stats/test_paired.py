@@ -7,8 +7,8 @@ from scipy.stats import binomtest
 from lords_bench.errors import RecordError
 from lords_bench.stats import (
     Interval,
-    Outcome,
     PairedDifference,
+    PairedVerdict,
     mean_interval,
     paired_mean_difference,
     paired_ratio_difference,
@@ -24,18 +24,18 @@ def _difference(low: float | None, high: float | None, *, lower_is_better: bool 
 @pytest.mark.parametrize(
     ("low", "high", "lower_is_better", "outcome"),
     [
-        (-2.0, -1.0, True, Outcome.BETTER),
-        (-2.0, -1.0, False, Outcome.WORSE),
-        (1.0, 2.0, True, Outcome.WORSE),
-        (1.0, 2.0, False, Outcome.BETTER),
-        (-1.0, 2.0, True, Outcome.UNRESOLVED),
-        (0.0, 2.0, True, Outcome.UNRESOLVED),
-        (-2.0, 0.0, True, Outcome.UNRESOLVED),
-        (None, None, True, Outcome.UNRESOLVED),
+        (-2.0, -1.0, True, PairedVerdict.BETTER),
+        (-2.0, -1.0, False, PairedVerdict.WORSE),
+        (1.0, 2.0, True, PairedVerdict.WORSE),
+        (1.0, 2.0, False, PairedVerdict.BETTER),
+        (-1.0, 2.0, True, PairedVerdict.UNRESOLVED),
+        (0.0, 2.0, True, PairedVerdict.UNRESOLVED),
+        (-2.0, 0.0, True, PairedVerdict.UNRESOLVED),
+        (None, None, True, PairedVerdict.UNRESOLVED),
     ],
 )
 def test_outcome_needs_an_interval_without_zero(
-    low: float | None, high: float | None, lower_is_better: bool, outcome: Outcome
+    low: float | None, high: float | None, lower_is_better: bool, outcome: PairedVerdict
 ) -> None:
     assert _difference(low, high, lower_is_better=lower_is_better).outcome is outcome
 
@@ -62,7 +62,7 @@ def test_pairing_resolves_a_difference_that_separate_intervals_hide() -> None:
     assert first.high is not None
     assert second.low is not None
     assert first.high > second.low
-    assert paired.outcome is Outcome.BETTER
+    assert paired.outcome is PairedVerdict.BETTER
 
 
 def test_equals_are_called_different_about_as_often_as_the_level_says() -> None:
@@ -76,7 +76,7 @@ def test_equals_are_called_different_about_as_often_as_the_level_says() -> None:
         first = difficulty * np.exp(stream.normal(0, 0.1, 25))
         second = difficulty * np.exp(stream.normal(0, 0.1, 25))
         paired = paired_ratio_difference(list(first), list(second), [float(t) for t in tokens], lower_is_better=True)
-        called += paired.outcome is not Outcome.UNRESOLVED
+        called += paired.outcome is not PairedVerdict.UNRESOLVED
 
     assert called / trials <= 0.08
 
@@ -95,13 +95,13 @@ def test_shares_are_resolved_where_the_exact_test_of_mcnemar_resolves_them(won: 
     paired = paired_share_difference(subject, baseline, lower_is_better=False)
 
     assert paired.interval.estimate == pytest.approx((won - lost) / 300)
-    assert (paired.outcome is Outcome.BETTER) == (binomtest(won, won + lost).pvalue < 0.05)
+    assert (paired.outcome is PairedVerdict.BETTER) == (binomtest(won, won + lost).pvalue < 0.05)
 
 
 def test_shares_that_do_not_differ_at_all_are_not_resolved() -> None:
     answers = [True, False] * 50
 
-    assert paired_share_difference(answers, answers, lower_is_better=False).outcome is Outcome.UNRESOLVED
+    assert paired_share_difference(answers, answers, lower_is_better=False).outcome is PairedVerdict.UNRESOLVED
 
 
 def test_shares_keep_their_documents_together() -> None:
@@ -112,9 +112,10 @@ def test_shares_keep_their_documents_together() -> None:
     together = [0] * 12 + [1 + number % 11 for number in range(48)]
 
     assert (
-        paired_share_difference(subject, baseline, clusters=scattered, lower_is_better=False).outcome is Outcome.BETTER
+        paired_share_difference(subject, baseline, clusters=scattered, lower_is_better=False).outcome
+        is PairedVerdict.BETTER
     )
     assert (
         paired_share_difference(subject, baseline, clusters=together, lower_is_better=False).outcome
-        is Outcome.UNRESOLVED
+        is PairedVerdict.UNRESOLVED
     )

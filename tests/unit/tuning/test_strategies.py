@@ -8,7 +8,7 @@ import pytest
 from lords_bench.errors import UsageError
 from lords_bench.records.status import Status
 from lords_bench.tuning.space import SearchSpace, space_of
-from lords_bench.tuning.strategies import STRATEGIES, Guess, Outcome, make_strategy, run_search, search_budget
+from lords_bench.tuning.strategies import STRATEGIES, Guess, Tried, make_strategy, run_search, search_budget
 
 
 class Landscape:
@@ -34,11 +34,11 @@ class Landscape:
         self.guesses = [Guess(predicted_ns=time * draw.uniform(0.7, 1.4), features=(time,)) for time in self.times]
         self.asked: list[int] = []
 
-    def evaluate(self, index: int) -> Outcome:
+    def evaluate(self, index: int) -> Tried:
         self.asked.append(index)
         if self.fails[index]:
-            return Outcome(status=Status.CRASH, median_ns=None)
-        return Outcome(status=Status.OK, median_ns=self.times[index])
+            return Tried(status=Status.CRASH, median_ns=None)
+        return Tried(status=Status.OK, median_ns=self.times[index])
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))

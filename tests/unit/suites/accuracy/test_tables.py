@@ -3,7 +3,7 @@
 import pytest
 
 from lords_bench.records import BenchRecord
-from lords_bench.stats import Outcome
+from lords_bench.stats import PairedVerdict
 from lords_bench.suites.accuracy.judge import BitsGroup, bits_groups, select_evaluations, unquantized_row
 from record_builders import changed, make_environment, study
 
@@ -55,8 +55,8 @@ def test_a_comparison_finds_a_made_up_effect(groups: tuple[BitsGroup, ...]) -> N
 
     assert comparison is not None
     assert comparison.baseline.method == "nf2"
-    assert comparison.outcome("kl") is Outcome.BETTER
-    assert comparison.outcome("weight_error") is Outcome.BETTER
+    assert comparison.outcome("kl") is PairedVerdict.BETTER
+    assert comparison.outcome("weight_error") is PairedVerdict.BETTER
 
 
 def test_without_a_normal_float_case_others_of_equal_bits_anchor_each_other() -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lords_bench.records import AccuracySamples, BenchRecord
-from lords_bench.stats import Outcome
+from lords_bench.stats import PairedVerdict
 from lords_bench.suites.accuracy.judge import (
     QUESTIONS,
     BitsGroup,
@@ -72,7 +72,7 @@ def test_an_answer_gives_the_change_in_per_cent_with_its_interval() -> None:
 
     reply = answer(LORDS_NF, four_bits)
 
-    assert reply.outcome is Outcome.BETTER
+    assert reply.outcome is PairedVerdict.BETTER
     assert reply.words == "better"
     assert reply.change.startswith("−1")
     assert reply.change.endswith(" %")

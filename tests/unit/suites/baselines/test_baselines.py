@@ -12,7 +12,7 @@ from lords_bench.requirements import installed_version
 from lords_bench.suites.baselines import own
 from lords_bench.suites.baselines.check import as_candidate
 from lords_bench.suites.baselines.libraries import NotInstalledError
-from lords_bench.suites.baselines.problem import Problem, Way
+from lords_bench.suites.baselines.problem import LayerProblem, Way
 from lords_bench.suites.baselines.registry import WAYS, builder
 from lords_bench.suites.latency.measure import TorchWorkbench
 from lords_bench.suites.latency.run import methods_for
@@ -23,11 +23,11 @@ CASE = make_case(m=3, n=128, k=256)
 ON_CPU = ("lords", "dense", "nf-dequantize", "qlora-fused", "qlora-merged", "tinygemm", "lords-reference")
 
 
-def problem(dtype: torch.dtype = torch.float32) -> Problem:
-    return Problem(CASE, device=torch.device("cpu"), dtype=dtype)
+def problem(dtype: torch.dtype = torch.float32) -> LayerProblem:
+    return LayerProblem(CASE, device=torch.device("cpu"), dtype=dtype)
 
 
-def check(way: Way, found: Problem) -> str | None:
+def check(way: Way, found: LayerProblem) -> str | None:
     return as_candidate("way", way, found, regime="cold", cache_bytes=None).candidate.check()
 
 
@@ -156,11 +156,11 @@ def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_workbench_times_what_is_right_and_says_why_the_rest_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     right = own.nf_dequantize
 
-    def wrong(found: Problem) -> Way:
+    def wrong(found: LayerProblem) -> Way:
         way = right(found)
         return dataclasses.replace(way, apply=lambda operands, x_MK: way.apply(operands, x_MK) + 1)
 
-    def broken(_found: Problem) -> Way:
+    def broken(_found: LayerProblem) -> Way:
         raise RuntimeError("a library's own trouble\nwith a second line")
 
     monkeypatch.setattr(

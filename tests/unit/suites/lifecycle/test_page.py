@@ -4,7 +4,7 @@ from lifecycle_builders import changed_run, lifecycle_study, make_run, make_scor
 from lords_bench.errors import RecordError
 from lords_bench.records import LifecycleRecord
 from lords_bench.report.document import Answer, Paragraph
-from lords_bench.stats import Outcome
+from lords_bench.stats import PairedVerdict
 from lords_bench.suites.lifecycle.judge import (
     PAPER_QUESTIONS,
     QUESTIONS,
@@ -43,7 +43,7 @@ def test_the_answer_follows_the_records_whichever_way_it_falls() -> None:
     losing, text = paper_answer(select_lifecycle(study())[0], asked)
     winning, other = paper_answer(select_lifecycle(swapped("lords", "qlora"))[0], asked)
 
-    assert (losing, winning) == (Outcome.WORSE, Outcome.BETTER)
+    assert (losing, winning) == (PairedVerdict.WORSE, PairedVerdict.BETTER)
     assert text.startswith("No, it is worse: ")
     assert "LoRDS forgot less" in text
     assert other.startswith("Yes: ")
@@ -127,7 +127,7 @@ def test_a_made_up_effect_is_found_with_its_sign() -> None:
 
     assert found is not None
     assert found.interval.estimate == pytest.approx(-0.006, abs=0.001)
-    assert found.outcome is Outcome.BETTER
+    assert found.outcome is PairedVerdict.BETTER
 
 
 def test_other_samples_give_another_page() -> None:
