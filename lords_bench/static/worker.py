@@ -12,7 +12,6 @@ What a crash of the compiler takes down is this process and one request. Answers
 output, because LLVM prints to the real one.
 """
 
-import hashlib
 import importlib
 import json
 import os
@@ -28,6 +27,7 @@ from typing import Any
 from lords_bench.errors import StoreError, UsageError, kind_and_ends
 from lords_bench.locks import FileLock
 from lords_bench.records.codec import to_plain
+from lords_bench.source import TREE, sha256_of, statements
 from lords_bench.static import ttgir
 from lords_bench.static.pretended import Launch, Until, pretended_target
 from lords_bench.static.request import CompileRequest, request_from_json
@@ -87,7 +87,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 @cache
 def _readers_digest() -> str:
-    return hashlib.sha256(b"".join(Path(path).read_bytes() for path in (__file__, ttgir.__file__))).hexdigest()[:16]
+    return sha256_of(statements(TREE, ("lords_bench.static.worker", ttgir.__name__)))[:16]
 
 
 def _in_triton_cache(launch: Launch) -> bool:
