@@ -129,7 +129,7 @@ def test_accuracy_is_the_same_until_what_fits_or_measures_changes(
     assert found is same
 
 
-@pytest.mark.parametrize("name", ["suites/evaluate.py", "suites/testbed/model"])
+@pytest.mark.parametrize("name", ["suites/accuracy/measure.py", "suites/testbed/model"])
 def test_what_the_baseline_does_not_have_ends_the_proof_and_what_this_tree_has_not_is_an_error(
     baseline: Path, head: Path, name: str
 ) -> None:
