@@ -18,6 +18,7 @@ from lords_bench.records import (
     EvaluationInputs,
     RecordStore,
     Status,
+    completed,
     run_key,
 )
 from lords_bench.records.status import created_now, status_of_error
@@ -67,7 +68,7 @@ def run_suite(
         LordsBenchError: whatever `measure` raises that is not about the one case.
     """
     key = run_key(suite=suite.name, inputs=run.inputs, seed=run.seed, environment=run.environment)
-    done = store.completed_case_ids(key) if resume else frozenset()
+    done = completed(store.records, key) if resume else {}
     planned = tuple(case.case_id for case in suite.cases)
     for case in suite.cases:
         if case.case_id in done:
