@@ -8,6 +8,10 @@ codes and whole sources. `reason_of` gives what a library's exception says to a 
 text would push the remedy out of sight.
 """
 
+import errno
+
+# What frees space mends, and nothing else.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Of a message; whatever is longer keeps its beginning, with the value, and its end, with the remedy.
 MESSAGE_CHARACTERS = 1000
 # Of what another program's exception says inside a message.
@@ -68,6 +72,11 @@ def reason_of(error: BaseException, *, limit: int = FOREIGN_CHARACTERS) -> str:
     if not text:
         return kind
     return text if " " in text else _bounded(f"{kind}: {text}", limit)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk has no space left, or the user's share of it is spent."""
+    return error.errno in DISK_FULL
 
 
 def kind_and_ends(error: BaseException) -> str:

@@ -8,13 +8,11 @@
 What is written lies beside its place, is forced to disk, and then takes the name: a reader sees the old file or the new
 one. Whatever goes wrong before (a full disk, an interrupt, a defect), what had been written is removed. A kill leaves
 it; the next writer of the same path removes it, for a lock that every writer holds on its own part tells the dead from
-the living. Modes follow the umask, also where a library makes files that only their owner may read. Needs `fcntl`
-(Linux, macOS) and a local file system.
+the living. Modes follow the umask, also where a library makes files that only their owner may read.
 """
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import shutil
@@ -22,13 +20,12 @@ from collections.abc import Callable, Iterator
 from glob import escape
 from pathlib import Path
 
-from lords_bench.errors import LordsBenchError, StoreError
+from lords_bench.errors import DISK_FULL, LordsBenchError, StoreError, is_full
+from lords_bench.locks import hold
 
 REMEDY = "give another place"
-# What frees space mends, and nothing else.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 # By what a disk refuses to be written, and by what a path that somebody gave is refused.
-REFUSALS = (*_FULL, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+REFUSALS = (*DISK_FULL, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 PATH_REFUSALS = (*REFUSALS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
 
 
@@ -126,7 +123,8 @@ def _beside(path: Path, remedy: str, make: Callable[[Path], None], *, parents: b
         while lock < 0:
             part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
             make(part)
-            lock = _locked(part)
+            # -1 where another writer took it for an orphan before it was locked, and removes it.
+            lock = hold(part)
         yield part
     except LordsBenchError:
         raise
@@ -139,26 +137,6 @@ def _beside(path: Path, remedy: str, make: Callable[[Path], None], *, parents: b
             os.close(lock)
 
 
-def _locked(part: Path) -> int:
-    """The open part with its lock; -1 where another writer took it for an orphan before it was locked."""
-    with contextlib.suppress(FileNotFoundError):
-        lock = os.open(part, os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if os.path.samestat(os.fstat(lock), part.stat()):
-                return lock
-        except BaseException:
-            os.close(lock)
-            raise
-        os.close(lock)
-    return -1
-
-
-def is_full(error: OSError) -> bool:
-    """Whether the disk has no space left, or the user's share of it is spent."""
-    return error.errno in _FULL
-
-
 def _refused(path: Path, error: OSError, remedy: str) -> StoreError:
     advice = f"free some space, or {remedy}" if is_full(error) else remedy
     return StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; {advice}")
@@ -169,11 +147,8 @@ def _remove_orphans(path: Path) -> None:
     for part in path.parent.glob(f".{escape(path.name)}.*.part"):
         # One that vanishes or is locked belongs to a writer that lives.
         with contextlib.suppress(OSError):
-            lock = os.open(part, os.O_RDONLY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if (lock := hold(part)) >= 0:
                 remove(part)
-            finally:
                 os.close(lock)
 
 

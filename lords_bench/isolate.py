@@ -13,9 +13,11 @@ process would miss it. Linux kills what is isolated first when memory runs out.
     ProcessGroup  the group, in which any number of programs may be started
     run           a program to its end, within a time limit
     Worker        a program that is asked line by line; how it was lost is told as an outcome
+    answer_all    the program's side, where questions and answers are JSON
     side_by_side  several of the above at a time, in threads; an interrupt ends them all
 """
 
+import json
 import os
 import selectors
 import signal
@@ -299,7 +301,7 @@ class Worker:
 
         Raises:
             LostWorkerError: there is none within `seconds`, or it ended; in both cases it is closed.
-        concurrent.futures.CancelledError: the `side_by_side` that made it was left.
+            concurrent.futures.CancelledError: the `side_by_side` that made it was left.
         """
         deadline = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
@@ -313,6 +315,11 @@ class Worker:
                 self._read += chunk
         line, _, self._read = self._read.partition(b"\n")
         return line.decode(errors="replace")
+
+    def ask(self, question: object, seconds: float) -> Any:
+        """The answer of a program that is one call of `answer_all`; raises what `receive` does."""
+        self.send(json.dumps(question))
+        return json.loads(self.receive(seconds))
 
     def _lost(self, status: Status) -> LostWorkerError:
         self._group.require_wanted()
@@ -328,3 +335,15 @@ class Worker:
         return LostWorkerError(
             status=status, exit_code=self._process.returncode, words=one_line(lines[-1], most=300) if lines else ""
         )
+
+
+def answer_all(answer: Callable[[Any], object]) -> None:
+    """What a program does for `Worker.ask`: answer until standard input ends.
+
+    Answers leave on a private copy of standard output: compilers and drivers print to the real one.
+    """
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    for line in sys.stdin:
+        answers.write(json.dumps(answer(json.loads(line))) + "\n")
+        answers.flush()

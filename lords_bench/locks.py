@@ -1,5 +1,7 @@
 """`FileLock`: at most one process does a thing, and the one that comes second is told who does it.
 
+`hold` is the same lock on what is there anyway, for whoever need not wait nor be told.
+
 The lock is the kernel's (`flock`), not the file's existence: it ends when its process dies, however it dies, so that a
 killed run leaves nothing to clean up. It belongs to the process that took it and to none that this one starts: the
 file is closed on exec, and a fork closes its copies, which would else hold the lock for as long as the child lives.
@@ -15,8 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lords_bench.errors import StoreError
-from lords_bench.files import is_full
+from lords_bench.errors import StoreError, is_full
 
 _POLL_SECONDS = 0.005
 
@@ -71,11 +72,7 @@ class FileLock:
         try:
             self._file = self._open()
             close_in_forks(self, self.close)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The lock of a file that was deleted meanwhile keeps nobody out.
-            is_ours = self.path.exists() and os.path.samestat(os.fstat(self._file), self.path.stat())
-        except BlockingIOError:
-            is_ours = False
+            is_ours = _is_locked(self._file, self.path)
         except OSError as error:
             self.close()
             raise _refusal(self.path, error) from None
@@ -101,6 +98,30 @@ class FileLock:
 def _refusal(path: Path, error: OSError) -> StoreError:
     full = "free some space and start again" if is_full(error) else "give another place"
     return StoreError(f"cannot write {str(path)!r}: {error.strerror or error}; {full}")
+
+
+def hold(path: Path) -> int:
+    """The open and locked file or folder at `path`, to be closed; -1 where it is gone, or another process holds it."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return -1
+    is_ours = False
+    try:
+        is_ours = _is_locked(file, path)
+    finally:
+        if not is_ours:
+            os.close(file)
+    return file if is_ours else -1
+
+
+def _is_locked(file: int, path: Path) -> bool:
+    """Locks the open file unless another process has; the lock of one that was deleted meanwhile keeps nobody out."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def close_in_forks(thing: Hashable, close: Callable[[], None]) -> None:

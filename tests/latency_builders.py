@@ -1,5 +1,6 @@
 """Valid latency records with defaults, and whole small runs of the fake device; a test overrides what it is about."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lords_bench.suites.latency.cases import LatencySuite
 from lords_bench.suites.latency.fake import DEVICE_NAME, PEAKS, FakeWorkbench
 from lords_bench.suites.latency.judge import DeviceTimes, select_devices
 from lords_bench.suites.latency.run import run_latency
+from lords_bench.terminal import Watcher
 from lords_bench.timing.comparison import Policy
 from record_builders import make_environment
 
@@ -104,21 +106,23 @@ def section_of(*ratios: tuple[int, float]) -> DeviceTimes:
     return section
 
 
-class Silent:
+class Silent(Watcher):
     """A watcher that keeps what it was told."""
 
     def __init__(self) -> None:
-        self.begun: list[tuple[str, Regime]] = []
-        self.skipped: list[tuple[str, Regime]] = []
+        self.begun: list[str] = []
+        self.skipped: list[str] = []
+        self.failures: list[str] = []
 
-    def begin(self, case: LatencyCase, regime: Regime) -> None:
+    def begin(self, name: str) -> None:
         """Note it."""
-        self.begun.append((case.case_id, regime))
+        self.begun.append(name)
 
-    def end(self, case: LatencyCase, regime: Regime, records: tuple[LatencyRecord, ...] | None) -> None:
-        """Note what was skipped."""
-        if records is None:
-            self.skipped.append((case.case_id, regime))
+    def end(self, name: str, failures: Sequence[str] | None) -> None:
+        """Note what was skipped, and what failed."""
+        self.failures += failures or ()
+        if failures is None:
+            self.skipped.append(name)
 
 
 def fake_records(

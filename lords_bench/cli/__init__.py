@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from lords_bench.cli.output import complain, finish_output, is_reader_gone, prepare_output
 from lords_bench.cli.parser import build_parser
-from lords_bench.errors import LordsBenchError, reason_of
-from lords_bench.files import PATH_REFUSALS, is_full
+from lords_bench.errors import LordsBenchError, is_full, reason_of
+from lords_bench.files import PATH_REFUSALS
 
 REFUSED = 2
 INTERRUPTED = 130

@@ -102,14 +102,13 @@ def _chosen(settings: GpuSettings) -> tuple[str, ...] | None:
 
 
 def _take(brought: Path, settings: GpuSettings) -> int:
-    from lords_bench.timing.probe import source_sha256
-    from lords_bench.version import PACKAGE_FOLDER
+    from lords_bench.source import package_sha256
     from lords_bench.visit.take import take
 
     taken = take(brought, settings.out or Path("reports"), fake_too=settings.device == "fake")
     for path, count in taken.lines.items():
         _say(f"{count:6} new lines in {path}")
-    here = source_sha256(PACKAGE_FOLDER)
+    here = package_sha256()
     other = sorted(source[:12] for source in taken.sources if source != here)
     if other:
         _say(f"Made with other source than this checkout's {here[:12]}: {', '.join(other)}")

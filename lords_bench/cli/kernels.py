@@ -88,8 +88,7 @@ def run_static(
     Raises:
         UsageError: unknown target, or nothing to compile.
     """
-    from rich.progress import Progress
-
+    from lords_bench.cli.progress import steps
     from lords_bench.kernels.common.budget import COUNTED_WITH_TRITON
     from lords_bench.static import tables
     from lords_bench.static.cases import known_exceptions, shipped_cases
@@ -102,11 +101,8 @@ def run_static(
     if not chosen:
         raise UsageError(f"no kernel contains {only!r} on {', '.join(names)}; leave --only and --targets out")
     console = Console()
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("compiling", total=len(chosen))
-        reports = static_reports(
-            chosen, workers=workers, cache_dir=cache_dir, on_result=lambda _result: progress.advance(task)
-        )
+    with steps("compiling", len(chosen), console=console) as on_result:
+        reports = static_reports(chosen, workers=workers, cache_dir=cache_dir, on_result=on_result)
     for make in (tables.machine_code_table, tables.bounds_table, tables.amd_table, tables.failures_table):
         console.print_table(make(reports))
     outside = {(report.label, report.target): "; ".join(report.violations) for report in reports if report.violations}
@@ -189,8 +185,7 @@ def run_check(
         UsageError: no CUDA device, no such device or kernel.
         StoreError: the folder refuses.
     """
-    from rich.progress import Progress
-
+    from lords_bench.cli.progress import steps
     from lords_bench.kernel_check.isolated import check_isolated, queue
     from lords_bench.static.tables import TextTable
     from lords_bench.terminal import Console
@@ -199,15 +194,15 @@ def run_check(
     kernels = _kernels(only)
     console = Console()
     jobs = queue(kernels)
-    with _Kept(out, command, place, len(jobs)) as kept, Progress(console=console, transient=True) as progress:
+    with _Kept(out, command, place, len(jobs)) as kept:
         done = kept.settled() & {(job.kernel, job.case) for job in jobs}
-        task = progress.add_task("checking", total=len(jobs), completed=len(done))
+        with steps("checking", len(jobs), console=console, done=len(done)) as advance:
 
-        def on_result(result: "CheckResult") -> None:
-            kept.add("float64", result.kernel, result.case, result.status, result.reason, result.worst)
-            progress.advance(task)
+            def on_result(result: "CheckResult") -> None:
+                kept.add("float64", result.kernel, result.case, result.status, result.reason, result.worst)
+                advance(result)
 
-        results = check_isolated(kernels, workers=workers, command=place.worker, done=done, on_result=on_result)
+            results = check_isolated(kernels, workers=workers, command=place.worker, done=done, on_result=on_result)
     title = f"Kernels against float64 {place.words}"
     columns = ("kernel", "bits", "dtype", "ok", "refused", "wrong", "worst error / bound")
     console.print_table(TextTable(title=title, columns=columns, rows=check_rows(results)))

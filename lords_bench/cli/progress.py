@@ -5,34 +5,39 @@ does not count towards the time left.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from lords_bench.records import BenchRecord, Status
-from lords_bench.suites.accuracy.cases import Case
-from lords_bench.terminal import Console
+from lords_bench.terminal import Console, Watcher
 
 
-class ProgressBar:
+@contextmanager
+def steps(what: str, total: int, *, console: Console, done: int = 0) -> Iterator[Callable[[object], None]]:
+    """A bar for steps that cost the same; what is given is called with each result, whatever that is."""
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(what, total=total, completed=done)
+        yield lambda _result: progress.advance(task)
+
+
+class ProgressBar(Watcher):
     """Draws a run of cases on `console`, as a context manager.
 
     Args:
-        cases: all cases of the run, those measured earlier included.
-        cost: expected seconds of a case; only ratios count.
+        costs: of all cases of the run by name, those measured earlier included: expected seconds; only ratios count.
         console: where to draw; standard error keeps standard output for results.
     """
 
-    def __init__(self, cases: Sequence[Case], *, cost: Callable[[Case], float], console: Console) -> None:
-        self._cost = cost
+    def __init__(self, costs: Mapping[str, float], *, console: Console) -> None:
+        self._costs = costs
         self._console = console
-        self._cases = len(cases)
         self._finished = 0
         self._finished_cost = 0.0
-        self._total = sum(map(cost, cases))
+        self._total = sum(costs.values())
         self._done = 0.0
         self._skipped = 0.0
         self._current = 0.0
@@ -65,29 +70,28 @@ class ProgressBar:
             return None
         return (self._total - self._done) * (time.monotonic() - self._started) / measured
 
-    def begin(self, case: Case) -> None:
+    def begin(self, name: str) -> None:
         """The case is being measured from now on."""
-        self._current = self._cost(case)
-        description = f"{self._finished + 1}/{self._cases} {case.case_id}"
-        self._progress.update(self._task, description=description)
+        self._current = self._costs[name]
+        self._progress.update(self._task, description=f"{self._finished + 1}/{len(self._costs)} {name}")
 
     def advance(self, fraction: float) -> None:
         """So much of the case is done."""
         self._show(self._finished_cost + fraction * self._current)
 
-    def end(self, case: Case, record: BenchRecord | None) -> None:
-        """The case has this record, or one from an earlier run."""
+    def end(self, name: str, failures: Sequence[str] | None) -> None:
+        """The case has its records, those named failed; or records from an earlier run."""
         self._finished += 1
-        self._finished_cost += self._cost(case)
-        if record is None:
-            self._skipped += self._cost(case)
+        self._finished_cost += self._costs[name]
+        if failures is None:
+            self._skipped += self._costs[name]
         self._show(self._finished_cost)
-        if record is not None and record.status is not Status.OK:
-            self._console.print(f"{case.case_id}: {record.status}: {record.reason}", style="yellow", highlight=False)
-        elif record is not None and not self._console.is_terminal:
+        for failure in failures or ():
+            self._console.print(failure, style="yellow", highlight=False)
+        if failures is not None and not self._console.is_terminal:
             left = self.seconds_left
             ending = "" if left is None else f", {clock(left)} left"
-            self._console.print(f"[{self._finished}/{self._cases}] {case.case_id}{ending}")
+            self._console.print(f"[{self._finished}/{len(self._costs)}] {name}{ending}")
 
     def _show(self, done: float) -> None:
         self._done = done

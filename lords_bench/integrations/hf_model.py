@@ -9,7 +9,6 @@ Quantized layers are measured by their dequantized weights: `swapped_weights` po
 back again, without a copy and without reloading. It costs one more set of linear weights in memory.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from lords_bench.errors import ModelError, reason_of
 from lords_bench.integrations.stored_files import read_config, refusing, require_dense_stored
+from lords_bench.source import files, sha256_of
 
 # Codes and scales in a quantized folder of the earlier form.
 QUANTIZED_FILE = "quantized.safetensors"
@@ -218,11 +218,7 @@ def swapped_weights(layers: tuple[LinearLayer, ...], weights: Mapping[str, Tenso
 
 def files_sha256(folder: Path, patterns: tuple[str, ...]) -> str:
     """Hash over names and contents of the files in `folder` that match, in order of name."""
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
+    return sha256_of(files(folder, *(path.name for pattern in patterns for path in folder.glob(pattern))))
 
 
 def _model_folder(source: str) -> Path:

@@ -1,7 +1,6 @@
 """What a tuned choice is looked up by: the problem of a prepared weight, the machine, and the source of the kernels."""
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -13,8 +12,8 @@ from lords_bench.kernels.common.prepared import DECODERS, REFERENCE, PreparedWei
 from lords_bench.kernels.common.prepared_blocks import PreparedBlockwise
 from lords_bench.products.registry import named_kernel
 from lords_bench.products.routes import routed
-from lords_bench.products.sources import source_sha256
 from lords_bench.records.tuned import ROUTE, Machine, Problem, TunedKey, m_bucket
+from lords_bench.source import source_sha256
 
 if TYPE_CHECKING:
     from lords_bench.kernels.common.block_operands import BlockwiseOperands
@@ -74,11 +73,8 @@ def kernel_source(kernel: str) -> str:
 
 def route_source(problem: Problem) -> str:
     """Hash of the source of all kernels that a route may choose: a change of one voids every comparison of them."""
-    return _joined(named_kernel(name).roots for name in routed("lords" if problem.block is None else "blockwise"))
-
-
-def _joined(all_roots: Iterable[tuple[str, ...]]) -> str:
-    return hashlib.sha256(" ".join(map(source_sha256, all_roots)).encode()).hexdigest()
+    names = routed("lords" if problem.block is None else "blockwise")
+    return source_sha256(tuple(root for name in names for root in named_kernel(name).roots))
 
 
 _PRETENDED: ContextVar[Machine | None] = ContextVar("pretended machine", default=None)

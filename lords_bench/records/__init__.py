@@ -12,9 +12,9 @@ from lords_bench.records.status import Status
 from lords_bench.records.store import (
     NounFile,
     NounStore,
-    RecordFile,
     RecordStore,
     RejectedLine,
+    completed,
     read_nouns,
     read_records,
 )
@@ -28,11 +28,11 @@ __all__ = [
     "LifecycleSamples",
     "NounFile",
     "NounStore",
-    "RecordFile",
     "RecordStore",
     "RejectedLine",
     "Status",
     "TextScores",
+    "completed",
     "read_nouns",
     "read_records",
     "run_key",

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from lords_bench.errors import RecordError, StoreError
-from lords_bench.files import is_full
+from lords_bench.errors import RecordError, StoreError, is_full
 from lords_bench.locks import FileLock
 
 LOCK_NAME = ".lords-bench.lock"

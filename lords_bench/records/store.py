@@ -8,7 +8,7 @@ where they are, are reported by number, and are not used.
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Generic, Self, TypeVar
 from lords_bench.errors import RecordError, StoreError
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.codec import decode_noun, encode_line, noun_of_line
+from lords_bench.records.lifecycle import LifecycleRecord
 from lords_bench.records.lines import (
     Line,
     append_line,
@@ -35,6 +36,7 @@ MOST_REJECTED = 10_000
 MOST_REASON = 300
 
 Noun = TypeVar("Noun")
+CaseRecord = TypeVar("CaseRecord", BenchRecord, LifecycleRecord)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,19 +57,9 @@ class NounFile(Generic[Noun]):
     rejected: tuple[RejectedLine, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RecordFile(NounFile[BenchRecord]):
-    """A file of accuracy records."""
-
-    def completed_case_ids(self, run_key: str) -> frozenset[str]:
-        """Cases of that run that need not be run again: ok and complete. Failures are tried again."""
-        return _completed(self.records, run_key)
-
-
-def read_records(path: Path) -> RecordFile:
+def read_records(path: Path) -> NounFile[BenchRecord]:
     """Read a file of accuracy records; see `read_nouns`."""
-    found = read_nouns(path, BenchRecord)
-    return RecordFile(path=found.path, records=found.records, rejected=found.rejected)
+    return read_nouns(path, BenchRecord)
 
 
 def read_nouns(path: Path, noun: type[Noun]) -> NounFile[Noun]:
@@ -186,19 +178,19 @@ class NounStore(Generic[Noun]):
 
 
 class RecordStore(NounStore[BenchRecord]):
-    """The one writer of a file of accuracy records.
-
-    with RecordStore(folder / "accuracy.jsonl") as store:
-        done = store.completed_case_ids(key)
-        store.append(record)
-    """
+    """The one writer of a file of accuracy records."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, BenchRecord)
 
-    def completed_case_ids(self, run_key: str) -> frozenset[str]:
-        """Cases of that run that need not be run again: ok and complete. Failures are tried again."""
-        return _completed(self._records, run_key)
+
+def completed(records: Iterable[CaseRecord], run_key: str) -> dict[str, CaseRecord]:
+    """The latest record of each case of that run that need not be run again: ok and complete. Failures are."""
+    return {
+        record.case_id: record
+        for record in records
+        if record.status is Status.OK and record.complete and record.run_key == run_key
+    }
 
 
 def _parse(path: Path, noun: type[Noun]) -> NounFile[Noun]:
@@ -241,11 +233,3 @@ def _reading(path: Path) -> Iterator[None]:
         raise RecordError(f"no record file {str(path)!r}; run 'lords-bench bench' first") from None
     except OSError as error:
         raise store_error("read", path, error) from None
-
-
-def _completed(records: tuple[BenchRecord, ...] | list[BenchRecord], run_key: str) -> frozenset[str]:
-    return frozenset(
-        record.case_id
-        for record in records
-        if record.status is Status.OK and record.complete and record.run_key == run_key
-    )

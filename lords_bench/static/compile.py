@@ -5,7 +5,6 @@ compiler costs the request in flight, which gets its status and reason; a fresh 
 one kernel takes 0.5 to 10 s of one core; of what is stored, a request costs its worker a few milliseconds.
 """
 
-import json
 import os
 import sys
 import threading
@@ -154,9 +153,8 @@ class _Worker:
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         """The worker's answer, or {"status", "reason"} of how it died."""
         self._process = process = self._process or _start()
-        process.send(json.dumps(question))
         try:
-            answer: dict[str, Any] = json.loads(process.receive(self._timeout_s))
+            answer: dict[str, Any] = process.ask(question, self._timeout_s)
         except LostWorkerError as lost:
             self._process = None
             reason = f"the compiler ended with exit code {lost.exit_code}: {lost.words or 'nothing on standard error'}"

@@ -8,16 +8,11 @@ the code they would run. What is stored under that key is read, what is not is c
 
 "damaged" names the files that could not be believed; where the folder refuses, the answer is {"refused": "…"} alone.
 
-What a crash of the compiler takes down is this process and one request. Answers leave on a private copy of standard
-output, because LLVM prints to the real one.
+What a crash of the compiler takes down is this process and one request.
 """
 
-import hashlib
 import importlib
-import json
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from lords_bench.errors import StoreError, UsageError, kind_and_ends
+from lords_bench.isolate import answer_all
 from lords_bench.locks import FileLock
 from lords_bench.records.codec import to_plain
+from lords_bench.source import TREE, sha256_of, statements
 from lords_bench.static import ttgir
 from lords_bench.static.pretended import Launch, Until, pretended_target
 from lords_bench.static.request import CompileRequest, request_from_json
@@ -87,7 +84,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 @cache
 def _readers_digest() -> str:
-    return hashlib.sha256(b"".join(Path(path).read_bytes() for path in (__file__, ttgir.__file__))).hexdigest()[:16]
+    return sha256_of(statements(TREE, ("lords_bench.static.worker", ttgir.__name__)))[:16]
 
 
 def _in_triton_cache(launch: Launch) -> bool:
@@ -148,30 +145,29 @@ def disassemble(cubin: bytes, cuobjdump: Path) -> tuple[str, str]:
         return sass, usage
 
 
+def _answer(question: dict[str, Any]) -> dict[str, Any]:
+    damaged: list[Path] = []
+    answer: dict[str, Any] = {"status": "ok", "reason": None, "launches": []}
+    try:
+        answer["launches"] = compiled_launches(
+            request_from_json(question["request"]),
+            Path(question["folder"]),
+            for_launch=question["for_launch"],
+            on_damage=damaged.append,
+        )
+    except StoreError as error:
+        answer = {"refused": str(error)}
+    except UsageError as error:
+        answer |= {"status": "unsupported", "reason": str(error)}
+    # A compiler can fail with any exception, and each is the result of its request.
+    except Exception as error:  # noqa: BLE001
+        answer |= {"status": "compile_error", "reason": kind_and_ends(error)}
+    return {**answer, "damaged": [str(path) for path in damaged]}
+
+
 def main() -> None:
     """Answer requests until standard input ends."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    for line in sys.stdin:
-        question = json.loads(line)
-        damaged: list[Path] = []
-        answer: dict[str, Any] = {"status": "ok", "reason": None, "launches": []}
-        try:
-            answer["launches"] = compiled_launches(
-                request_from_json(question["request"]),
-                Path(question["folder"]),
-                for_launch=question["for_launch"],
-                on_damage=damaged.append,
-            )
-        except StoreError as error:
-            answer = {"refused": str(error)}
-        except UsageError as error:
-            answer |= {"status": "unsupported", "reason": str(error)}
-        # A compiler can fail with any exception, and each is the result of its request.
-        except Exception as error:  # noqa: BLE001
-            answer |= {"status": "compile_error", "reason": kind_and_ends(error)}
-        answers.write(json.dumps({**answer, "damaged": [str(path) for path in damaged]}) + "\n")
-        answers.flush()
+    answer_all(_answer)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lords_bench.records.environment import Device, Environment
 from lords_bench.requirements import installed_version
+from lords_bench.source import package_sha256
 from lords_bench.version import PACKAGE_FOLDER, __version__
 
 # What can move a number: changes elsewhere (reports, tests, documents) do not make a run dirty.
@@ -32,7 +33,7 @@ def probe_environment(device: Device = "cpu") -> Environment:
     return Environment(
         device=device,
         lords_bench=__version__,
-        source_sha256=source_sha256(PACKAGE_FOLDER),
+        source_sha256=package_sha256(),
         git_commit=commit,
         git_dirty=dirty,
         python=platform.python_version(),
@@ -61,21 +62,6 @@ def git_state(root: Path) -> tuple[str | None, bool | None]:
     commit = _git(root, "rev-parse", "HEAD")
     status = _git(root, "status", "--porcelain", "--", *CODE_PATHS)
     return commit.strip() if commit else None, None if status is None else bool(status.strip())
-
-
-def source_sha256(package: Path) -> str:
-    """Hash of every Python file of the package, linked folders included, by relative path and content."""
-    digest = hashlib.sha256()
-    files = sorted(
-        (Path(folder, name).relative_to(package).as_posix(), Path(folder, name))
-        for folder, _, names in os.walk(package, followlinks=True)
-        for name in names
-        if name.endswith(".py")
-    )
-    for relative, path in files:
-        content = path.read_bytes()
-        digest.update(f"{relative}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:

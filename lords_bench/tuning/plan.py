@@ -4,19 +4,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from types import MappingProxyType
 
 from lords_bench.errors import UsageError
 from lords_bench.products.routes import routed
 from lords_bench.records.trial import Evidence, MachineCode, Settings
 from lords_bench.records.tuned import ROUTE, Machine, Problem, TunedKey
+from lords_bench.source import TREE, sha256_of, statements
 from lords_bench.static.target import TARGETS
 from lords_bench.timing.probe import cpu_model
 from lords_bench.tuning import cpu_product, fake
 from lords_bench.tuning.kernel_spaces import kernel_space
 from lords_bench.tuning.model import gpu_model, guess
-from lords_bench.tuning.source import files_sha256
 from lords_bench.tuning.space import SearchSpace
 from lords_bench.tuning.strategies import Guess
 from lords_bench.tuning.tasks import Inspected, RouteTask, Task
@@ -65,7 +64,7 @@ def make_task(kernel: str, problem: Problem, machine: Machine, device: str, *, w
     check_kernel(kernel, device)
     space = kernel_space(kernel, problem, machine)
     evidence: Evidence = "fake" if device == "fake" else "measured"
-    key = TunedKey(kernel=kernel, source_sha256=_source(kernel), problem=problem, machine=machine)
+    key = TunedKey(kernel=kernel, source_sha256=source_of(kernel), problem=problem, machine=machine)
     return Task(
         key=key,
         evidence=evidence,
@@ -111,11 +110,10 @@ def _guesses(kernel: str, space: SearchSpace, problem: Problem, machine: Machine
     return tuple(guess(kernel, config, problem, gpu) for config in space.configs)
 
 
-def _source(kernel: str) -> str:
-    if kernel in fake.FAKE_KERNELS:
-        return files_sha256([Path(fake.__file__)])
-    if kernel == cpu_product.NAME:
-        return files_sha256([Path(cpu_product.__file__)])
+def source_of(kernel: str) -> str:
+    """Hash of the source of a kernel, or of the module of a stand-in."""
+    if kernel in STAND_INS:
+        return sha256_of(statements(TREE, [(cpu_product if kernel == cpu_product.NAME else fake).__name__]))
     from lords_bench.products.keys import kernel_source
 
     return kernel_source(kernel)

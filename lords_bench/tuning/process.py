@@ -3,7 +3,6 @@
 A hang, a crash or a device that a configuration has made unusable costs that configuration and the time to start anew.
 """
 
-import json
 import sys
 from types import TracebackType
 from typing import Any, Self
@@ -117,9 +116,8 @@ class EvaluationProcess:
         if self._worker is None:
             self._worker = Worker(_COMMAND, environment=python_environment())
             self.started += 1
-        self._worker.send(json.dumps(request))
         try:
-            answer: dict[str, Any] = json.loads(self._worker.receive(timeout_s))
+            answer: dict[str, Any] = self._worker.ask(request, timeout_s)
         except LostWorkerError as lost:
             self.stop()
             if lost.status is Status.TIMEOUT:

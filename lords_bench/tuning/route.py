@@ -13,7 +13,7 @@ from lords_bench.records.trial import RunOff, TuningRecord, settings_with_kernel
 from lords_bench.records.tuned import ROUTE, Choice
 from lords_bench.tuning.process import EvaluationProcess
 from lords_bench.tuning.rows import Rows
-from lords_bench.tuning.tasks import Finished, Options, RouteTask, Task, Watcher
+from lords_bench.tuning.tasks import Finished, Options, RouteTask, Task, TuneWatcher
 from lords_bench.tuning.winner import Winner, fastest_of, winner
 
 
@@ -22,7 +22,7 @@ def tune_route(
     rows_of: Callable[[str], Rows],
     process: EvaluationProcess,
     options: Options,
-    watcher: Watcher,
+    watcher: TuneWatcher,
 ) -> Finished:
     """Compare the winners of the kernels unless a row says how that ends.
 
@@ -86,7 +86,7 @@ def _compare(
     rows: Rows,
     process: EvaluationProcess,
     options: Options,
-    watcher: Watcher,
+    watcher: TuneWatcher,
 ) -> None:
     configs = tuple(map(settings_with_kernel, choices))
     last = rows.record(task.key, task.evidence).run_off("route")

@@ -92,7 +92,7 @@ class Finished:
     refused: str | None = None
 
 
-class Watcher(Protocol):
+class TuneWatcher(Protocol):
     """Is told what the tuner does; `cli.tune.progress` draws it."""
 
     def begin(self, task: Task | RouteTask, *, tries: int, resumed: int) -> None:

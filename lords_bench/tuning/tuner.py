@@ -19,7 +19,7 @@ from lords_bench.tuning.process import EvaluationProcess
 from lords_bench.tuning.route import tune_route
 from lords_bench.tuning.rows import Rows
 from lords_bench.tuning.strategies import Tried, make_strategy, search_budget
-from lords_bench.tuning.tasks import Finished, Inspected, Options, RouteTask, Task, Watcher
+from lords_bench.tuning.tasks import Finished, Inspected, Options, RouteTask, Task, TuneWatcher
 from lords_bench.tuning.winner import canonical, finalists, winner
 
 # One sample this many times the best so far ends a try.
@@ -34,7 +34,7 @@ def tune(
     folder: Path,
     process: EvaluationProcess,
     options: Options,
-    watcher: Watcher,
+    watcher: TuneWatcher,
     on_finished: Callable[[Finished], None],
     on_rejected: Callable[[Path, RejectedLine], None],
 ) -> None:
@@ -81,7 +81,9 @@ def tune(
 class _Tuning:
     """One problem under way."""
 
-    def __init__(self, task: Task, rows: Rows, process: EvaluationProcess, options: Options, watcher: Watcher) -> None:
+    def __init__(
+        self, task: Task, rows: Rows, process: EvaluationProcess, options: Options, watcher: TuneWatcher
+    ) -> None:
         self.task, self.rows, self.process, self.options, self.watcher = task, rows, process, options, watcher
         self.order = task.space.configs
         self.inspected: Sequence[Inspected] = [Inspected()] * len(self.order)

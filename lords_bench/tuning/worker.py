@@ -7,50 +7,48 @@ It alone touches the device, and what a configuration takes down with it is this
     {"op": "run-off", "configs": [[[field, value], …], …], "quick": true}
 """
 
-import json
-import os
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lords_bench.isolate import answer_all
 from lords_bench.records.codec import from_plain, to_plain
 from lords_bench.records.trial import Settings
 from lords_bench.records.tuned import Problem
 from lords_bench.timing.failure import failure_of
-from lords_bench.tuning.bench import Bench
 from lords_bench.tuning.devices import open_bench
 
+if TYPE_CHECKING:
+    from lords_bench.tuning.bench import Bench
 
-def main() -> None:
-    """Answer requests until standard input ends."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    # Compilers and drivers print to the real standard output.
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    bench: Bench | None = None
-    for line in sys.stdin:
-        request = json.loads(line)
+
+class _Evaluation:
+    """The problem that is open, and its answers."""
+
+    def __init__(self) -> None:
+        self._bench: Bench | None = None
+
+    def answer(self, request: dict[str, Any]) -> object:
         if request["op"] == "open":
             problem = from_plain(Problem, request["problem"], path="problem")
-            answer: Any = {"refused": None}
             try:
-                bench = open_bench(request["device"], request["kernel"], problem, request["regime"])
+                self._bench = open_bench(request["device"], request["kernel"], problem, request["regime"])
             # No memory, no device, no such kernel: the tuner says which problem it leaves out.
             except Exception as error:  # noqa: BLE001
-                answer = {"refused": failure_of(error).reason}
-        else:
-            assert bench is not None
-            answer = to_plain(_answer(bench, request))
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
-
-def _answer(bench: Bench, request: dict[str, Any]) -> object:
-    if request["op"] == "try":
-        return bench.attempt(_settings(request["config"]), request["stop_above_ns"])
-    return bench.run_off([_settings(config) for config in request["configs"]], quick=request["quick"])
+                return {"refused": failure_of(error).reason}
+            return {"refused": None}
+        assert self._bench is not None
+        if request["op"] == "try":
+            return to_plain(self._bench.attempt(_settings(request["config"]), request["stop_above_ns"]))
+        configs = [_settings(config) for config in request["configs"]]
+        return to_plain(self._bench.run_off(configs, quick=request["quick"]))
 
 
 def _settings(pairs: list[list[Any]]) -> Settings:
     return tuple((name, value) for name, value in pairs)
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    answer_all(_Evaluation().answer)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ traceback. Each record is on disk before the next case begins.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from lords_bench.errors import LordsBenchError, reason_of
 from lords_bench.quant import QuantSpec
@@ -18,26 +18,17 @@ from lords_bench.records import (
     EvaluationInputs,
     RecordStore,
     Status,
+    completed,
     run_key,
 )
 from lords_bench.records.status import created_now, status_of_error
 from lords_bench.suites.accuracy.cases import Case, Suite
 
+if TYPE_CHECKING:
+    from lords_bench.terminal import Watcher
+
 Advance = Callable[[float], None]
 Measure = Callable[[Case, Advance], AccuracySamples]
-
-
-class Watcher(Protocol):
-    """Is told what a run does; `progress.ProgressBar` draws it."""
-
-    def begin(self, case: Case) -> None:
-        """The case is being measured from now on."""
-
-    def advance(self, fraction: float) -> None:
-        """So much of the case is done, 0 to 1."""
-
-    def end(self, case: Case, record: BenchRecord | None) -> None:
-        """The case has this record; None where an earlier run had measured it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +51,7 @@ class Run:
 
 
 def run_suite(
-    suite: Suite, run: Run, *, measure: Measure, store: RecordStore, watcher: Watcher, resume: bool = True
+    suite: Suite, run: Run, *, measure: Measure, store: RecordStore, watcher: "Watcher", resume: bool = True
 ) -> tuple[BenchRecord, ...]:
     """Measures every case that the store does not hold yet; returns the records of all cases, in the suite's order.
 
@@ -77,13 +68,13 @@ def run_suite(
         LordsBenchError: whatever `measure` raises that is not about the one case.
     """
     key = run_key(suite=suite.name, inputs=run.inputs, seed=run.seed, environment=run.environment)
-    done = store.completed_case_ids(key) if resume else frozenset()
+    done = completed(store.records, key) if resume else {}
     planned = tuple(case.case_id for case in suite.cases)
     for case in suite.cases:
         if case.case_id in done:
-            watcher.end(case, None)
+            watcher.end(case.case_id, None)
             continue
-        watcher.begin(case)
+        watcher.begin(case.case_id)
         status, reason, samples = _attempt(case, measure, watcher.advance)
         record = BenchRecord(
             run_id=run.run_id,
@@ -105,7 +96,7 @@ def run_suite(
             seed=run.seed,
         )
         store.append(record)
-        watcher.end(case, record)
+        watcher.end(case.case_id, [] if reason is None else [f"{case.case_id}: {status}: {reason}"])
     latest = {record.case_id: record for record in store.records if record.run_key == key}
     return tuple(latest[case_id] for case_id in planned)
 

@@ -16,6 +16,7 @@ from lords_bench.records.store import NounStore
 from lords_bench.suites.latency.cases import LATENCY_CPU, LATENCY_QUICK, LatencySuite
 from lords_bench.suites.latency.prepare import Prepared, prepare
 from lords_bench.suites.latency.run import CPU_REGIMES, GPU_REGIMES, methods_for, run_latency
+from lords_bench.terminal import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,19 +85,9 @@ class LatencySession:
         with NounStore(self._folder / "latency.jsonl", LatencyRecord) as store:
             before = len(store.records)
             one = LatencySuite(size=self.suite.size, title=self.suite.title, cases=(case,))
-            run_latency(one, run, workbench=workbench, regimes=(regime,), store=store, watcher=_Silent(), resume=False)
+            run_latency(one, run, workbench=workbench, regimes=(regime,), store=store, watcher=Watcher(), resume=False)
             return store.records[before:]
 
 
 # Where pytest's configuration keeps the session.
 SESSION = pytest.StashKey[LatencySession]()
-
-
-class _Silent:
-    """A watcher that says nothing: pytest reports."""
-
-    def begin(self, case: LatencyCase, regime: Regime) -> None:
-        """Begin."""
-
-    def end(self, case: LatencyCase, regime: Regime, records: tuple[LatencyRecord, ...] | None) -> None:
-        """End."""

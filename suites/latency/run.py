@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lords_bench.errors import DeviceError
 from lords_bench.products.tables import read_tables
@@ -29,6 +29,9 @@ from lords_bench.records.status import Status, created_at
 from lords_bench.records.store import NounStore
 from lords_bench.suites.latency.cases import LatencySuite
 from lords_bench.timing.comparison import Comparison
+
+if TYPE_CHECKING:
+    from lords_bench.terminal import Watcher
 
 # What a GPU is timed in; a processor's wall clock is the eager regime.
 GPU_REGIMES: tuple[Regime, ...] = ("cold", "hot", "eager")
@@ -77,14 +80,9 @@ class Workbench(Protocol):
         ...
 
 
-class Watcher(Protocol):
-    """Is told what a run does."""
-
-    def begin(self, case: LatencyCase, regime: Regime) -> None:
-        """The comparison is being made from now on."""
-
-    def end(self, case: LatencyCase, regime: Regime, records: tuple[LatencyRecord, ...] | None) -> None:
-        """The comparison has these records; None where an earlier run had made it."""
+def comparison_name(case: LatencyCase, regime: Regime) -> str:
+    """For people."""
+    return f"{case.case_id} {regime}"
 
 
 def methods_for(case: LatencyCase, *, kernels: Iterable[str] = ()) -> tuple[str, ...]:
@@ -99,7 +97,7 @@ def run_latency(  # noqa: PLR0913  (options after the star)
     workbench: Workbench,
     regimes: tuple[Regime, ...],
     store: NounStore[LatencyRecord],
-    watcher: Watcher,
+    watcher: "Watcher",
     kernels: tuple[str, ...] = (),
     seconds: float | None = None,
     resume: bool = True,
@@ -129,21 +127,23 @@ def run_latency(  # noqa: PLR0913  (options after the star)
     workbench.prewarm([(case, method) for case in open_cases for method in methods_for(case, kernels=kernels)])
     for case in suite.cases:
         for regime in regimes:
+            name = comparison_name(case, regime)
             if (case.case_id, regime) in done:
-                watcher.end(case, regime, None)
+                watcher.end(name, None)
                 continue
             if seconds is not None and now_s() - begin >= seconds:
                 left_out += 1
                 continue
-            watcher.begin(case, regime)
+            watcher.begin(name)
             methods = methods_for(case, kernels=kernels)
             timed = workbench.time(case, regime, methods)
             records = _records(run, case, regime, methods, timed)
             for record in records:
                 store.append(record)
-            watcher.end(case, regime, records)
+            failed = [record for record in records if record.status not in (Status.OK, Status.UNSUPPORTED)]
+            watcher.end(name, [f"{name} {record.method}: {record.status}: {record.reason}" for record in failed])
             if timed.broken is not None:
-                raise DeviceError(f"{case.case_id} {regime} brought the device down ({timed.broken}); start again")
+                raise DeviceError(f"{name} brought the device down ({timed.broken}); start again")
     return left_out
 
 

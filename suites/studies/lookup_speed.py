@@ -20,9 +20,9 @@ from lords_bench.products import route, tables
 from lords_bench.products.active import active_entries
 from lords_bench.products.keys import key_of, problem_of
 from lords_bench.products.routes import preferred
-from lords_bench.products.sources import source_sha256
 from lords_bench.products.tables import write_entry
 from lords_bench.records.tuned import M_BUCKETS, Choice, Machine, Speedup, Summary, TunedEntry
+from lords_bench.source import source_sha256
 from lords_bench.suites.studies.op_overhead import time_calls
 
 MACHINE = Machine(gpu="A GPU", capability=(9, 0), multiprocessors=132, driver="570", triton="3.6.0")

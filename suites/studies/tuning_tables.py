@@ -22,7 +22,6 @@ from rich.progress import Progress
 
 import lords_bench
 from lords_bench.files import whole_file
-from lords_bench.products.keys import kernel_source
 from lords_bench.products.routes import preferred
 from lords_bench.records.journal import Journal
 from lords_bench.records.status import Status, created_now
@@ -36,7 +35,7 @@ from lords_bench.tuning import cpu_product
 from lords_bench.tuning.code import compile_configs
 from lords_bench.tuning.kernel_spaces import kernel_space
 from lords_bench.tuning.model import from_machine_code
-from lords_bench.tuning.source import files_sha256
+from lords_bench.tuning.plan import source_of
 
 ROOT = Path(lords_bench.__file__).resolve().parent.parent
 CPU_PROBLEMS = ((1, 1024, 1024), (8, 512, 2048), (64, 768, 768))
@@ -81,9 +80,10 @@ def cpu_table(m: int, n: int, k: int, progress: Progress) -> TuningTable:
     machine = Machine(
         gpu=cpu_model() or "cpu", capability=(0, 0), multiprocessors=1, driver=None, triton=version("triton")
     )
-    source = files_sha256([Path(cpu_product.__file__)])
     return TuningTable(
-        key=TunedKey(kernel=cpu_product.NAME, source_sha256=source, problem=problem, machine=machine),
+        key=TunedKey(
+            kernel=cpu_product.NAME, source_sha256=source_of(cpu_product.NAME), problem=problem, machine=machine
+        ),
         evidence="measured",
         fields=tuple(name for name, _ in space.configs[0]),
         rows=tuple(rows),
@@ -118,7 +118,7 @@ def predicted_table(kernel: str, m: int, n: int, k: int, gpu: GpuModel) -> Tunin
         for config, found in zip(space.configs, compiled, strict=True)
     ]
     return TuningTable(
-        key=TunedKey(kernel=kernel, source_sha256=kernel_source(kernel), problem=problem, machine=machine),
+        key=TunedKey(kernel=kernel, source_sha256=source_of(kernel), problem=problem, machine=machine),
         evidence="predicted",
         fields=tuple(name for name, _ in space.configs[0]),
         rows=tuple(rows),

@@ -9,9 +9,10 @@ from architecture.import_map import PACKAGE, ROOT, cycle_in, import_map, imports
 # From the ground up: a part may import what stands before it, and its own modules.
 ORDER = (
     "version",
+    "source",
     "errors",
-    "files",
     "locks",
+    "files",
     "text",
     "markdown",
     "terminal",

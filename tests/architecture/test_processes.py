@@ -62,6 +62,11 @@ def test_every_process_is_isolated_or_has_its_reason_and_no_reason_stands_for_wh
     }
 
 
+def test_files_are_locked_in_one_place() -> None:
+    """A second way to lock does not know the traps of the first: forks, deleted files, other users' files."""
+    assert {module for module, path in files().items() if "fcntl" in path.read_text("utf-8")} == {"lords_bench.locks"}
+
+
 # The guard can fail.
 
 

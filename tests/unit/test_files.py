@@ -1,5 +1,6 @@
 """Whatever stops a write, the old file stays and nothing else is left; a killed writer's rest goes with the next."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -189,7 +190,7 @@ def test_a_killed_writers_rest_goes_with_the_next_and_a_living_ones_stays(tmp_pa
 def test_a_part_that_another_writer_takes_for_an_orphan_is_made_again(
     moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, others, flock = tmp_path / "page.md", ["b", "a"], files.fcntl.flock
+    path, others, flock = tmp_path / "page.md", ["b", "a"], fcntl.flock
     made = Path.touch
 
     def other_writer() -> None:
@@ -202,12 +203,12 @@ def test_a_part_that_another_writer_takes_for_an_orphan_is_made_again(
             other_writer()
 
     def lock(file: int, how: int) -> None:
-        if moment == "opened" and how == files.fcntl.LOCK_EX:
+        if moment == "opened":
             other_writer()
         flock(file, how)
 
     monkeypatch.setattr(Path, "touch", touch)
-    monkeypatch.setattr(files.fcntl, "flock", lock)
+    monkeypatch.setattr(fcntl, "flock", lock)
 
     write_whole(path, "mine")
 

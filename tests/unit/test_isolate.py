@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lords_bench.isolate import LostWorkerError, ProcessGroup, Worker, join_group, run, side_by_side
+from lords_bench.isolate import LostWorkerError, ProcessGroup, Worker, join_group, python_environment, run, side_by_side
 from lords_bench.records.status import Status
 from process_tree import PATIENCE_S, SIGNALS, STUBBORN, Started, descendants, is_running, marked, wait_until
 
@@ -216,6 +216,13 @@ def test_a_worker_that_hangs_is_a_timeout_and_is_gone() -> None:
         assert not is_running(worker.pid)
 
     assert lost.value.status is Status.TIMEOUT
+
+
+def test_a_worker_is_asked_and_answers_in_json_whatever_else_its_program_prints() -> None:
+    code = "from lords_bench.isolate import answer_all; answer_all(lambda asked: print('loud') or [asked, len(asked)])"
+    with Worker([sys.executable, "-c", code], environment=python_environment()) as worker:
+        assert worker.ask({"a": None}, 60.0) == [{"a": None}, 1]
+        assert worker.ask("bc", 60.0) == ["bc", 2]
 
 
 def test_a_line_for_a_worker_that_is_gone_is_told_when_it_is_asked() -> None:

@@ -62,7 +62,7 @@ def bench_accuracy(settings: AccuracySettings) -> int:
 
     with (
         opened(RecordStore(path), console) as store,
-        ProgressBar(suite.cases, cost=expected_seconds, console=console) as watcher,
+        ProgressBar({case.case_id: expected_seconds(case) for case in suite.cases}, console=console) as watcher,
     ):
         records = run_suite(suite, run, measure=measure, store=store, watcher=watcher, resume=not settings.fresh)
     if results is not None:

@@ -3,23 +3,21 @@
 import dataclasses
 import os
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, get_args
+from typing import TYPE_CHECKING, get_args
 
 from lords_bench.cli.bench.common import GridSettings, opened, pages_of, records_of
 from lords_bench.cli.models import choose_device
 from lords_bench.cli.output import say
+from lords_bench.cli.progress import ProgressBar
 from lords_bench.cli.report import print_latency
 from lords_bench.errors import UsageError
 from lords_bench.options import COUNTS, MINUTES, names, option
 from lords_bench.records.latency import Policy
 from lords_bench.records.measurement import Regime
-from lords_bench.records.status import Status
 from lords_bench.records.store import NounStore
 from lords_bench.terminal import Console
 
 if TYPE_CHECKING:
-    from lords_bench.records.latency import LatencyCase, LatencyRecord
     from lords_bench.suites.latency.cases import LatencySuite
     from lords_bench.timing.device import Device
 
@@ -52,7 +50,7 @@ def bench_latency(settings: LatencySettings) -> int:
     """Runs the suite and prints the verdict and the report's path."""
     from lords_bench.records.latency import LatencyRecord
     from lords_bench.suites.latency.prepare import prepare
-    from lords_bench.suites.latency.run import run_latency
+    from lords_bench.suites.latency.run import comparison_name, run_latency
 
     regimes = _regimes(settings.regimes)
     if settings.kernels:
@@ -74,9 +72,10 @@ def bench_latency(settings: LatencySettings) -> int:
         facts = () if ready.device is None else _facts(ready.device)
     run = dataclasses.replace(ready.run, facts=facts)
     path = records_of(settings, run.environment, LATENCY)
+    planned = [comparison_name(case, regime) for case in suite.cases for regime in ready.regimes]
     with (
         opened(NounStore(path, LatencyRecord), console) as store,
-        Progress(run.planned_comparisons, console=console) as watcher,
+        ProgressBar(dict.fromkeys(planned, 1.0), console=console) as watcher,
     ):
         left_out = run_latency(
             suite,
@@ -134,48 +133,3 @@ def _regimes(asked: tuple[str, ...] | None) -> tuple[Regime, ...] | None:
     if unknown:
         raise UsageError(f"unknown regime {unknown[0]!r}; known: {', '.join(get_args(Regime))}")
     return None if asked is None else tuple(regime for regime in get_args(Regime) if regime in asked)
-
-
-class Progress:
-    """A bar with the time left on a terminal, one line per comparison elsewhere; as a context manager."""
-
-    def __init__(self, total: int, *, console: Console) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        self._console = console
-        self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._bar.add_task("", total=total)
-        self._total, self._ended = total, 0
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-    def begin(self, case: "LatencyCase", regime: Regime) -> None:
-        """The comparison is being made from now on."""
-        self._bar.update(self._task, description=f"{case.case_id} {regime}")
-
-    def end(self, case: "LatencyCase", regime: Regime, records: "tuple[LatencyRecord, ...] | None") -> None:
-        """The comparison has these records; None where an earlier run had made it."""
-        self._ended += 1
-        self._bar.advance(self._task)
-        if records is None:
-            return
-        for record in records:
-            if record.status not in (Status.OK, Status.UNSUPPORTED):
-                what = f"{case.case_id} {regime} {record.method}: {record.status}: {record.reason}"
-                self._console.print(what, style="yellow")
-        if not self._console.is_terminal:
-            self._console.print(f"[{self._ended}/{self._total}] {case.case_id} {regime}")

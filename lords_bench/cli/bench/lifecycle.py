@@ -11,7 +11,7 @@ from lords_bench.cli.bench.common import ModelGridSettings, opened, records_of, 
 from lords_bench.cli.models import Dtype, choose_device, load_model
 from lords_bench.cli.output import say
 from lords_bench.cli.progress import clock
-from lords_bench.records import Environment, EvaluationInputs, LifecycleRecord, NounStore, run_key
+from lords_bench.records import Environment, EvaluationInputs, LifecycleRecord, NounStore, completed, run_key
 from lords_bench.records.environment import Device
 from lords_bench.records.status import created_now
 from lords_bench.suites.lifecycle.cases import PLANS, SUITE, Group, Plan, select
@@ -48,11 +48,8 @@ def bench_lifecycle(settings: LifecycleSettings) -> int:
     path = records_of(settings, environment, SUITE)
     run = _Run(plan, measurement.inputs, environment, settings.command)
     with opened(NounStore(path, LifecycleRecord), console) as store:
-        done = {
-            record.case_id: record.samples
-            for record in (() if settings.fresh else store.records)
-            if record.run_key == run.key and record.complete and record.samples is not None
-        }
+        kept = completed(() if settings.fresh else store.records, run.key)
+        done = {case_id: record.samples for case_id, record in kept.items() if record.samples is not None}
         left = [case_id for case_id in plan.case_ids if case_id not in done]
         console.print(f"{len(plan.case_ids) - len(left)} of {len(plan.case_ids)} cases are done", highlight=False)
         started = time.monotonic()

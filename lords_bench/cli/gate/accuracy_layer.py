@@ -20,9 +20,8 @@ from lords_bench.gate.finding import LayerResult, Located, located, rejected_fin
 from lords_bench.isolate import run
 from lords_bench.records.bench import BenchRecord
 from lords_bench.records.store import NounFile, read_nouns
+from lords_bench.source import package_sha256
 from lords_bench.suites.accuracy.cases import ACCURACY_QUICK, select
-from lords_bench.timing.probe import source_sha256
-from lords_bench.version import PACKAGE_FOLDER
 
 RECORD_FILE = "accuracy.jsonl"
 # Git ignores the folder.
@@ -69,7 +68,7 @@ def head_records(settings: GateSettings) -> tuple[BenchRecord, ...]:
     else:
         items = located(_believed(measure(Path(), HEAD_NAME, settings)))
         # The last lines may be of another state of the tree: what was measured before is not measured again.
-        now = source_sha256(PACKAGE_FOLDER)
+        now = package_sha256()
         items = last_run([item for item in items if item.record.environment.source_sha256 == now])
     return tuple(item.record for item in _chosen(items, settings))
 

@@ -120,21 +120,14 @@ def collect(settings: GateSettings) -> tuple[Fingerprint, ...]:
     Raises:
         UsageError: there is no Triton.
     """
-    from rich.progress import Progress
-
+    from lords_bench.cli.progress import steps
     from lords_bench.static.cases import shipped_cases
     from lords_bench.static.fingerprint import fingerprints
     from lords_bench.terminal import Console
 
     chosen = [case for case in shipped_cases(_targets(settings)) if settings.only in case.label]
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("compiling", total=len(chosen))
-        return fingerprints(
-            chosen,
-            workers=settings.workers,
-            cache_dir=settings.cache,
-            on_result=lambda _result: progress.advance(task),
-        )
+    with steps("compiling", len(chosen), console=Console(stderr=True)) as on_result:
+        return fingerprints(chosen, workers=settings.workers, cache_dir=settings.cache, on_result=on_result)
 
 
 def _refuse_nothing(settings: GateSettings, pins: Sequence[object], head: Sequence[object]) -> None:

@@ -5,7 +5,6 @@ interpreter switched on; this one must not. Results are kept under a hash of eve
 the kernels, of what prepares and launches them, of the emulator, and of Triton's version.
 """
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -22,7 +21,9 @@ from lords_bench.isolate import python_environment, run, side_by_side
 from lords_bench.records.accesses import AccessKind, KernelAccesses, MemoryUse, Space
 from lords_bench.records.codec import decode_noun, encode_line
 from lords_bench.records.status import Status
+from lords_bench.source import files, sha256_of
 from lords_bench.text import one_line
+from lords_bench.version import PACKAGE_FOLDER
 
 if TYPE_CHECKING:
     from lords_bench.emulator.counters import AccessCount
@@ -95,13 +96,7 @@ def _decoded(text: str) -> tuple[KernelAccesses, ...]:
 
 
 def _source_digest() -> str:
-    root = Path(__file__).parents[2]
-    paths: list[Path] = []
-    for name in _SOURCES:
-        part = root / name
-        paths += sorted(part.rglob("*.py")) if part.is_dir() else [part]
-    hashes = (f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths)
-    return hashlib.sha256("\n".join((version("triton"), *hashes)).encode()).hexdigest()[:24]
+    return sha256_of({"triton": version("triton"), **files(PACKAGE_FOLDER, *_SOURCES, suffix=".py")})[:24]
 
 
 def uses_of(launches: Iterable[Launch]) -> tuple[MemoryUse, ...]:

@@ -8,7 +8,16 @@ from safetensors.torch import load_file, save_file
 from transformers import ViTConfig, ViTForImageClassification
 
 from lords_bench.errors import ModelError
-from lords_bench.integrations.hf_model import CausalModel, load_causal_model, swapped_weights
+from lords_bench.integrations.hf_model import (
+    TOKENIZER_FILES,
+    WEIGHT_FILES,
+    CausalModel,
+    files_sha256,
+    load_causal_model,
+    swapped_weights,
+)
+from lords_bench.records import read_records
+from lords_bench.source import TREE
 from tiny_models import save_tiny_gpt2, save_tiny_llama, save_tiny_mixtral
 
 
@@ -148,6 +157,14 @@ def test_a_model_that_is_not_a_causal_language_model_is_refused_in_one_line(tmp_
         load_causal_model(str(tmp_path))
 
     assert_one_line(error)
+
+
+def test_the_hashes_of_the_testbed_are_those_that_committed_records_have() -> None:
+    inputs = read_records(TREE / "reports/records/cpu/accuracy.jsonl").records[0].inputs
+    testbed = TREE / "suites/testbed/model"
+
+    assert files_sha256(testbed, WEIGHT_FILES) == inputs.model_sha256
+    assert files_sha256(testbed, TOKENIZER_FILES) == inputs.tokenizer_sha256
 
 
 def test_the_model_hash_follows_the_weights_and_the_tokenizer_hash_the_tokenizer(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lords_bench.errors import RecordError, StoreError
-from lords_bench.records import RecordStore, RejectedLine, Status, lines, read_records
+from lords_bench.records import RecordStore, RejectedLine, Status, completed, lines, read_records
 from lords_bench.records.codec import encode_line
 from lords_bench.records.store import read_any
 from record_builders import make_environment, make_record
@@ -64,10 +64,10 @@ def test_completed_cases_are_those_of_the_run_that_are_ok_and_whole(tmp_path: Pa
     with RecordStore(path) as store:
         for record in records:
             store.append(record)
-        from_writer = store.completed_case_ids(make_record().run_key)
+        from_writer = completed(store.records, make_record().run_key).keys()
 
     assert from_writer == {"done"}
-    assert read_records(path).completed_case_ids(make_record().run_key) == {"done"}
+    assert completed(read_records(path).records, make_record().run_key).keys() == {"done"}
 
 
 def test_a_second_run_on_the_folder_is_refused_with_the_first_one_s_process_id(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_run_killed_between_records_leaves_whole_records_and_no_lock(tmp_path:
     child.communicate(timeout=CHILD_SECONDS)
 
     with RecordStore(path) as store:
-        survived = store.completed_case_ids(make_record().run_key)
+        survived = completed(store.records, make_record().run_key).keys()
 
     assert child.returncode == -signal.SIGKILL
     assert survived >= {f"case-{number}" for number in acknowledged}

@@ -9,7 +9,7 @@ import pytest
 
 import lords_bench
 from lords_bench.errors import RecordError
-from lords_bench.timing.probe import cpu_model, git_state, probe_environment, source_sha256
+from lords_bench.timing.probe import cpu_model, git_state, probe_environment
 
 IDENTITY = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
 
@@ -79,21 +79,6 @@ def test_without_git_the_commit_is_unknown(checkout: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", "")
 
     assert git_state(checkout) == (None, None)
-
-
-def test_the_source_hash_follows_linked_folders_and_ignores_other_files(tmp_path: Path) -> None:
-    package, linked = tmp_path / "package", tmp_path / "linked"
-    package.mkdir()
-    linked.mkdir()
-    (package / "link").symlink_to(linked)
-    before = source_sha256(package)
-
-    (package / "notes.txt").write_text("no code")
-    unchanged = source_sha256(package)
-    (linked / "code.py").write_text("1\n")
-
-    assert unchanged == before
-    assert source_sha256(package) != before
 
 
 def test_a_processor_without_a_model_name_is_not_invented(tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from lords_bench.cli.gate.worktree import Checkout
 from lords_bench.errors import UsageError
 from lords_bench.quant import QuantSpec
 from lords_bench.records import BenchRecord, RecordStore
-from lords_bench.timing.probe import source_sha256
-from lords_bench.version import PACKAGE_FOLDER
+from lords_bench.source import package_sha256
 from record_builders import make_environment
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -25,7 +24,7 @@ WORSE = true_samples(layer_stored_bytes=(9216, 36864))
 
 def record(case_id: str = "a", *, source: str | None = None, **changes: Any) -> BenchRecord:
     """A record of this tree, or of another state of it."""
-    environment = make_environment(source_sha256=source or source_sha256(PACKAGE_FOLDER), git_commit=COMMIT)
+    environment = make_environment(source_sha256=source or package_sha256(), git_commit=COMMIT)
     return true_record(case_id, environment=environment, **{"planned_case_ids": (case_id,), **changes})
 
 

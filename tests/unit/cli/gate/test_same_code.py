@@ -9,10 +9,12 @@ import pytest
 
 from architecture.import_map import ROOT, part_of
 from lords_bench.cli.gate import same_code
-from lords_bench.cli.gate.same_code import METHOD_WEIGHTS, folders, reached_modules, same_accuracy, same_methods
+from lords_bench.cli.gate.same_code import METHOD_WEIGHTS, folders, same_accuracy, same_methods
 from lords_bench.gate.benchmarks import gated_methods
 from lords_bench.products.registry import KERNELS
 from lords_bench.products.routes import routed
+from lords_bench.source import KERNELS as KERNELS_PACKAGE
+from lords_bench.source import reached_modules
 from tiny_models import save_tiny_llama
 
 ALL = frozenset(METHOD_WEIGHTS)
@@ -127,6 +129,20 @@ def test_accuracy_is_the_same_until_what_fits_or_measures_changes(
     assert found is same
 
 
+@pytest.mark.parametrize("name", ["suites/accuracy/measure.py", "suites/testbed/model"])
+def test_what_the_baseline_does_not_have_ends_the_proof_and_what_this_tree_has_not_is_an_error(
+    baseline: Path, head: Path, name: str
+) -> None:
+    """Were it left out on both sides, a file that was moved would be proven to be the same for ever."""
+    moved = (head / name).rename(head / "moved")
+    try:
+        assert not same_accuracy(baseline, head)
+        with pytest.raises(FileNotFoundError, match=r"no (file|module) "):
+            same_accuracy(head, baseline)
+    finally:
+        moved.rename(head / name)
+
+
 def test_measuring_accuracy_on_a_cpu_loads_nothing_that_computes_and_is_not_in_the_proof(
     tmp_path: Path,
 ) -> None:
@@ -136,7 +152,7 @@ def test_measuring_accuracy_on_a_cpu_loads_nothing_that_computes_and_is_not_in_t
 
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 
-    covered = reached_modules(ROOT, same_code.ACCURACY_ROOTS, leave_out={same_code.KERNELS})
+    covered = reached_modules(ROOT, same_code.ACCURACY_ROOTS, leave_out={KERNELS_PACKAGE})
     loaded = {name for name in done.stdout.splitlines()[-1].split() if name.startswith("lords_bench.")}
     assert "lords_bench.reference.blocks" in loaded
     computes = {name for name in loaded - set(covered) if part_of(name) in COMPUTES}

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,9 +6,10 @@ import pytest
 
 from lords_bench.errors import LordsBenchError, ModelError, SpecError, StoreError, UsageError, WeightError
 from lords_bench.quant import QuantSpec
-from lords_bench.records import AccuracySamples, BenchRecord, RecordStore, Status, read_records
+from lords_bench.records import AccuracySamples, RecordStore, Status, read_records
 from lords_bench.suites.accuracy.cases import Case, Suite
 from lords_bench.suites.accuracy.run import Run, run_suite
+from lords_bench.terminal import Watcher
 from record_builders import make_environment, make_inputs, make_samples
 
 
@@ -42,20 +43,20 @@ class Measuring:
         return make_samples()
 
 
-class Watching:
+class Watching(Watcher):
     """A watcher that notes what it is told."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, object]] = []
 
-    def begin(self, case: Case) -> None:
-        self.told.append(("begin", case.case_id))
+    def begin(self, name: str) -> None:
+        self.told.append(("begin", name))
 
     def advance(self, fraction: float) -> None:
         self.told.append(("advance", fraction))
 
-    def end(self, case: Case, record: BenchRecord | None) -> None:
-        self.told.append(("end", case.case_id if record else None))
+    def end(self, name: str, failures: Sequence[str] | None) -> None:
+        self.told.append(("end", None if failures is None else (name, *failures)))
 
 
 def run(folder: Path, measure: Measuring, *, run: Run = RUN, suite: Suite = SUITE, resume: bool = True) -> list[str]:
@@ -175,9 +176,18 @@ def test_the_watcher_is_told_of_every_case_in_order(tmp_path: Path) -> None:
         only_first = Suite(name="accuracy", cases=SUITE.cases[:1])
         run_suite(only_first, RUN, measure=Measuring(), store=store, watcher=Watching())
 
-        run_suite(SUITE, RUN, measure=Measuring(), store=store, watcher=watcher)
+        measuring = Measuring({"lords": SpecError("rank 7")})
+        run_suite(SUITE, RUN, measure=measuring, store=store, watcher=watcher)
 
-    assert watcher.told[:4] == [("end", None), ("begin", "nf4"), ("advance", 0.5), ("end", "nf4")]
+    assert watcher.told == [
+        ("end", None),
+        ("begin", "nf4"),
+        ("advance", 0.5),
+        ("end", ("nf4",)),
+        ("begin", "lords"),
+        ("advance", 0.5),
+        ("end", ("lords", "lords: unsupported: rank 7")),
+    ]
 
 
 def test_mixed_precision_is_recorded_layer_by_layer(tmp_path: Path) -> None:

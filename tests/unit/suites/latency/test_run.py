@@ -61,7 +61,7 @@ def test_a_torn_last_line_costs_its_comparison_only(tmp_path: Path) -> None:
 
     again, _ = go_on(tmp_path)
 
-    assert again.begun == [(CASES[1].case_id, "eager")]
+    assert again.begun == [f"{CASES[1].case_id} eager"]
 
 
 def test_fresh_measures_again(tmp_path: Path) -> None:
@@ -100,9 +100,10 @@ def test_a_device_that_was_brought_down_ends_the_run_and_the_next_one_goes_on_be
                 suite, make_run(is_fake=True), workbench=Breaking(policy=BRIEF), regimes=("cold",), store=store,
                 watcher=watcher,
             )  # fmt: skip
-        begun.append(watcher.begun)
+        begun.append((watcher.begun, watcher.failures))
 
-    assert begun == [[(CASES[0].case_id, "cold")], [(CASES[1].case_id, "cold")]]
+    first, second = (f"{case.case_id} cold" for case in CASES)
+    assert begun == [([first], [f"{first} lords: crash: an illegal memory access"]), ([second], [])]
     crashed = [r for r in read_nouns(path, LatencyRecord).records if r.status is Status.CRASH]
     assert [(record.method, record.reason) for record in crashed] == [("lords", "an illegal memory access")]
 
