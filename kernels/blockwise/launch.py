@@ -11,6 +11,7 @@ from lords_bench.kernels.blockwise.kernel import blockwise_dequantize_kernel, bl
 from lords_bench.kernels.blockwise.space import MAX_TOKENS, BlockwiseConfig, block_m, default_config
 from lords_bench.kernels.common.block_operands import BlockwiseOperands
 from lords_bench.kernels.common.gpu import Gpu
+from lords_bench.kernels.common.handle import launch_ready
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.ready import Ready, ready_call
 from lords_bench.kernels.common.split_k import launch_sum
@@ -49,11 +50,12 @@ def launch(
     partial = partial_buffer(ready.splits, m, operands.n, x_MK.device)
     if arrivals is None:
         arrivals = arrival_counters(ready.grid[1] * ready.grid[2], x_MK.device)
-    blockwise_kernel[ready.grid](
+    tensors = (
         operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, x_MK,
-        y_MN if bias_N is None else bias_N, y_MN, partial, arrivals, operands.levels.words, m, operands.n, operands.k,
-        ready.config.tiles_per_program, x_MK.stride(0), x_MK.stride(1), y_MN.stride(0), **ready.constants,
+        y_MN if bias_N is None else bias_N, y_MN, partial, arrivals, operands.levels.words,
     )  # fmt: skip
+    integers = (m, operands.n, operands.k, ready.config.tiles_per_program, *x_MK.stride(), y_MN.stride(0))
+    launch_ready(blockwise_kernel, ready, tensors, integers)
     if ready.sums_after:
         launch_sum(partial, y_MN, bias_N, operands.levels.unit)
     return y_MN

@@ -9,6 +9,7 @@ import triton
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.gpu import Gpu
+from lords_bench.kernels.common.handle import launch_ready
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import GRID7_STEPS, GRID7_ZERO, LordsOperands, integer_tile_a
 from lords_bench.kernels.common.ready import Ready, ready_call
@@ -81,12 +82,13 @@ def launch(
     if arrivals is None:
         arrivals = arrival_counters(ready.grid[1] * m, x_MK.device)
     levels = operands.levels
-    table = levels.integer_levels if levels.decoder == "table" else levels.words
-    rank_expanded_kernel[ready.grid](
+    table = levels.words if levels.decoder != "table" or levels.integer_levels is None else levels.integer_levels
+    tensors = (
         prepared.packed_bytes, prepared.a_columns, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N,
-        y_MN, partial, arrivals, table, m, operands.n, operands.k, ready.config.tiles_per_program,
-        x_MK.stride(0), x_MK.stride(1), y_MN.stride(0), **ready.constants,
+        y_MN, partial, arrivals, table,
     )  # fmt: skip
+    integers = (m, operands.n, operands.k, ready.config.tiles_per_program, *x_MK.stride(), y_MN.stride(0))
+    launch_ready(rank_expanded_kernel, ready, tensors, integers)
     if ready.sums_after:
         launch_sum(partial, y_MN, bias_N, ready.constants["LEVEL_UNIT"])
     return y_MN

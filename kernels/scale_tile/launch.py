@@ -8,6 +8,7 @@ import triton
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.gpu import Gpu, is_compiled_on
+from lords_bench.kernels.common.handle import launch_ready
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
 from lords_bench.kernels.common.ready import Ready, ready_call
@@ -63,11 +64,12 @@ def launch(
     partial = partial_buffer(ready.splits, m, operands.n, x_MK.device)
     if arrivals is None:
         arrivals = arrival_counters(ready.grid[1] * ready.grid[2], x_MK.device)
-    scale_tile_kernel[ready.grid](
+    tensors = (
         operands.packed, operands.a_RK, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N, y_MN, partial,
-        arrivals, operands.levels.words, m, operands.n, operands.k, ready.config.tiles_per_program,
-        x_MK.stride(0), x_MK.stride(1), y_MN.stride(0), **ready.constants,
+        arrivals, operands.levels.words,
     )  # fmt: skip
+    integers = (m, operands.n, operands.k, ready.config.tiles_per_program, *x_MK.stride(), y_MN.stride(0))
+    launch_ready(scale_tile_kernel, ready, tensors, integers)
     if ready.sums_after:
         launch_sum(partial, y_MN, bias_N, operands.levels.unit)
     return y_MN
