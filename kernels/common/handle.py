@@ -46,7 +46,6 @@ class Handle:
     """Where Triton keeps the compiled kernel of a launch, and what else it is called with.
 
     Attributes:
-        kernel: the `@triton.jit` function.
         key: of the compiled kernel in Triton's cache of the device.
         grid: programs, as the call says them.
         programs: along each of three axes.
@@ -55,7 +54,6 @@ class Handle:
             was compiled from other values. Unlike Triton, we do not see a change inside of a mapping.
     """
 
-    kernel: Any
     key: Any
     grid: tuple[int, ...]
     programs: tuple[int, ...]
@@ -98,7 +96,7 @@ def launch_ready(kernel: Any, ready: Ready, tensors: tuple[Tensor, ...], integer
         getattr(compilation, "fpsan_homomorphic_casts", None),
     )
     handle = None if addresses % _ALIGNMENT else ready.handles.get(key)
-    if handle is not None and handle.kernel is kernel:
+    if handle is not None:
         compiled = kernel.device_caches[device][0].get(handle.key)
         if compiled is not None:
             for names, name, value in handle.global_values:
@@ -137,7 +135,6 @@ def _handle_of(launched: Any, kernel: Any, device: Any, ready: Ready, at_run_tim
     if not keys or backend.target.backend != "cuda" or any(found.name not in ready.constants for found in parameters):
         return None
     return Handle(
-        kernel=kernel,
         key=keys[0],
         grid=ready.grid,
         programs=(*ready.grid, 1, 1)[:3],

@@ -56,7 +56,8 @@ def scaled(x_ptr, y_ptr, count, x_stride, BLOCK: tl.constexpr, POWER: tl.constex
 @triton.jit
 def copied(x_ptr, y_ptr, count, x_stride, POWER: tl.constexpr, BLOCK: tl.constexpr):
     places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(y_ptr + places, tl.load(x_ptr + places * x_stride, mask=places < count), mask=places < count)
+    x = tl.load(x_ptr + places * x_stride, mask=places < count)
+    tl.store(y_ptr + places, x * POWER, mask=places < count)
 
 
 class Stub(_Driver):
