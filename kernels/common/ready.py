@@ -28,7 +28,7 @@ class Ready:
         constants: compile-time values and options, as keyword arguments of the kernel.
         config, gpu: what they were made from, kept alive because their identities are in the key.
         splits: parts of K whose sums are added at the end; 1 where there are none.
-        sums_after: whether a second launch adds them.
+        sums: the second launch, which adds them; None where the first does.
         handles: compiled kernels that its launches found before.
     """
 
@@ -37,7 +37,7 @@ class Ready:
     config: Any
     gpu: Gpu
     splits: int = 1
-    sums_after: bool = False
+    sums: "Ready | None" = None
     handles: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def __deepcopy__(self, _memo: object) -> "Ready":

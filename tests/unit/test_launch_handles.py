@@ -426,6 +426,25 @@ def test_a_product_runs_what_triton_would_run_whatever_the_weight_was_called_wit
     assert machine.by_handle == 2 * aligned
 
 
+@pytest.mark.parametrize("kernel", ["rank_expanded", "scale_tile", "blockwise"])
+def test_a_second_launch_goes_by_a_handle_of_its_own(kernel: str, machine: Machine) -> None:
+    found, kept = KERNELS[kernel], weight_of(kernel)
+    assert found.tuning is not None
+    config = found.tuning.config()(last_sums=False)
+    for x_MK, bias_N in 2 * calls():
+        found.launch(x_MK, kept, bias_N, config)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(handle, "_IS_READ", False)
+            found.launch(x_MK, kept, bias_N, config)
+        first, second, *expected = machine.runs
+        assert [first, second] == expected
+        assert second[0][0] == "sum_partials_kernel"
+        machine.runs.clear()
+
+    # Of ten calls eight are aligned, and the sums of nine; those of four in the first round are alike.
+    assert machine.by_handle == 8 + 9 + 3
+
+
 def test_a_factor_whose_tensor_is_changed_in_place_runs_code_of_its_own(machine: Machine) -> None:
     """As `Module.half()` changes parameters."""
     operands = operands_of(weight_of("scale_tile"))
