@@ -11,9 +11,10 @@ from lords_bench.kernels.blockwise.kernel import blockwise_dequantize_kernel, bl
 from lords_bench.kernels.blockwise.space import MAX_TOKENS, BlockwiseConfig, block_m, default_config
 from lords_bench.kernels.common.block_operands import BlockwiseOperands
 from lords_bench.kernels.common.gpu import Gpu
+from lords_bench.kernels.common.handle import launch_ready
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.ready import Ready, ready_call
-from lords_bench.kernels.common.split_k import launch_sum
+from lords_bench.kernels.common.sums import launch_sums, ready_sums
 from lords_bench.kernels.common.support import Support, activation_support, no, require_matrix
 from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
 from lords_bench.kernels.dequantize.space import DequantizeConfig
@@ -49,13 +50,14 @@ def launch(
     partial = partial_buffer(ready.splits, m, operands.n, x_MK.device)
     if arrivals is None:
         arrivals = arrival_counters(ready.grid[1] * ready.grid[2], x_MK.device)
-    blockwise_kernel[ready.grid](
+    tensors = (
         operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, x_MK,
-        y_MN if bias_N is None else bias_N, y_MN, partial, arrivals, operands.levels.words, m, operands.n, operands.k,
-        ready.config.tiles_per_program, x_MK.stride(0), x_MK.stride(1), y_MN.stride(0), **ready.constants,
+        y_MN if bias_N is None else bias_N, y_MN, partial, arrivals, operands.levels.words,
     )  # fmt: skip
-    if ready.sums_after:
-        launch_sum(partial, y_MN, bias_N, operands.levels.unit)
+    integers = (m, operands.n, operands.k, ready.config.tiles_per_program, *x_MK.stride(), y_MN.stride(0))
+    launch_ready(blockwise_kernel, ready, tensors, integers)
+    if ready.sums is not None:
+        launch_sums(ready.sums, partial, y_MN, bias_N)
     return y_MN
 
 
@@ -71,13 +73,18 @@ def _call(
     config = config or default_config(operands.n, operands.k, bits=operands.bits, gpu=gpu, in_float32=in_float32)
     splits = triton.cdiv(operands.k_blocks, config.blocks_k)
     groups = triton.cdiv(operands.n, config.block_n * config.tiles_per_program)
+    sums = (
+        None
+        if config.last_sums
+        else ready_sums(m, operands.n, level_unit=operands.levels.unit, has_bias=has_bias, config=config, gpu=gpu)
+    )
     return Ready(
         grid=(splits, groups, triton.cdiv(m, block_m(m, smallest=config.min_block_m))),
         constants=_constexprs(config, m, operands, has_bias),
         config=config,
         gpu=gpu,
         splits=splits,
-        sums_after=not config.last_sums,
+        sums=sums,
     )
 
 

@@ -12,6 +12,7 @@ from lords_bench.kernels.blockwise_gemm.kernel import blockwise_gemm_kernel
 from lords_bench.kernels.blockwise_gemm.space import BlockwiseGemmConfig, default_config
 from lords_bench.kernels.common.block_operands import BlockwiseOperands
 from lords_bench.kernels.common.gpu import Gpu
+from lords_bench.kernels.common.handle import launch_ready
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import padded_rank
 from lords_bench.kernels.common.ready import Ready, ready_call
@@ -58,13 +59,13 @@ def launch(
     if y_MN.numel() == 0:
         return y_MN
     small_MR = x_MK if lora is None else _small_product(x_MK, lora, operands.levels.unit)
-    blockwise_gemm_kernel[ready.grid](
+    tensors = (
         operands.packed, operands.scale_NG, operands.scale_NG if operands.zero_NG is None else operands.zero_NG, x_MK,
         y_MN if bias_N is None else bias_N, y_MN, operands.levels.words, operands.shifts,
-        small_MR, small_MR if lora is None else lora.b_NR.contiguous(), m, operands.n, operands.k,
-        operands.k_blocks, x_MK.stride(0), x_MK.stride(1), y_MN.stride(0),
-        lora_rank, **ready.constants,
+        small_MR, small_MR if lora is None else lora.b_NR.contiguous(),
     )  # fmt: skip
+    integers = (m, operands.n, operands.k, operands.k_blocks, *x_MK.stride(), y_MN.stride(0), lora_rank)
+    launch_ready(blockwise_gemm_kernel, ready, tensors, integers)
     return y_MN
 
 

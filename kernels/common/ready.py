@@ -1,12 +1,12 @@
 """What a launch derives from its problem, derived once per weight and call: configuration, grid, compile-time values.
 
 All of it follows from what is in the key, so a call that was made before is checked and configured by one look-up.
-Triton's own launcher still sees every argument and decides from types, alignment and ones which code runs: nothing here
-can hand a tensor to code that was specialised for another.
+Which code runs is no part of it: types, alignment and ones of every argument decide that in each call (`handle.py`), so
+that nothing here can hand a tensor to code that was specialised for another.
 """
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,7 +28,8 @@ class Ready:
         constants: compile-time values and options, as keyword arguments of the kernel.
         config, gpu: what they were made from, kept alive because their identities are in the key.
         splits: parts of K whose sums are added at the end; 1 where there are none.
-        sums_after: whether a second launch adds them.
+        sums: the second launch, which adds them; None where the first does.
+        handles: compiled kernels that its launches found before.
     """
 
     grid: tuple[int, ...]
@@ -36,7 +37,8 @@ class Ready:
     config: Any
     gpu: Gpu
     splits: int = 1
-    sums_after: bool = False
+    sums: "Ready | None" = None
+    handles: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def __deepcopy__(self, _memo: object) -> "Ready":
         return self

@@ -1,10 +1,10 @@
 """Sums of split-K partial results in a fixed order: same inputs, same bits, whatever order programs finish in.
 
 Programs store fp32 partial sums to partial[split, m, n]. Either the last program of an N range adds them up in the
-same launch (`last_arrival`, few tiles), or a second kernel does (`sum_partials_kernel`, many tiles).
+same launch (`last_arrival`, few tiles), or a second kernel does (`sum_partials_kernel`, many tiles), which is launched
+by `sums.py`.
 """
 
-import torch
 import triton
 import triton.language as tl
 
@@ -80,14 +80,3 @@ def sum_partials_kernel(
         AT_ONCE,
         SIZE,
     )
-
-
-def launch_sum(
-    partial: torch.Tensor, y_MN: torch.Tensor, bias_N: torch.Tensor | None, level_unit: float, *, size: int = 256
-) -> None:
-    """y_MN = level_unit · partial.sum(0) + bias, in a fixed order."""
-    splits, m, n = partial.shape
-    sum_partials_kernel[(triton.cdiv(n, size), m)](
-        partial, y_MN, y_MN if bias_N is None else bias_N, splits, m, n, y_MN.stride(0),
-        LEVEL_UNIT=level_unit, HAS_BIAS=bias_N is not None, AT_ONCE=8, SIZE=size, num_warps=4,
-    )  # fmt: skip

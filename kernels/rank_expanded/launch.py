@@ -9,10 +9,11 @@ import triton
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.gpu import Gpu
+from lords_bench.kernels.common.handle import launch_ready
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import GRID7_STEPS, GRID7_ZERO, LordsOperands, integer_tile_a
 from lords_bench.kernels.common.ready import Ready, ready_call
-from lords_bench.kernels.common.split_k import launch_sum
+from lords_bench.kernels.common.sums import launch_sums, ready_sums
 from lords_bench.kernels.common.support import YES, Support, no, require_matrix
 from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
 from lords_bench.kernels.rank_expanded.kernel import rank_expanded_kernel
@@ -81,14 +82,15 @@ def launch(
     if arrivals is None:
         arrivals = arrival_counters(ready.grid[1] * m, x_MK.device)
     levels = operands.levels
-    table = levels.integer_levels if levels.decoder == "table" else levels.words
-    rank_expanded_kernel[ready.grid](
+    table = levels.words if levels.decoder != "table" or levels.integer_levels is None else levels.integer_levels
+    tensors = (
         prepared.packed_bytes, prepared.a_columns, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N,
-        y_MN, partial, arrivals, table, m, operands.n, operands.k, ready.config.tiles_per_program,
-        x_MK.stride(0), x_MK.stride(1), y_MN.stride(0), **ready.constants,
+        y_MN, partial, arrivals, table,
     )  # fmt: skip
-    if ready.sums_after:
-        launch_sum(partial, y_MN, bias_N, ready.constants["LEVEL_UNIT"])
+    integers = (m, operands.n, operands.k, ready.config.tiles_per_program, *x_MK.stride(), y_MN.stride(0))
+    launch_ready(rank_expanded_kernel, ready, tensors, integers)
+    if ready.sums is not None:
+        launch_sums(ready.sums, partial, y_MN, bias_N)
     return y_MN
 
 
@@ -105,9 +107,15 @@ def _call(
     )
     splits = triton.cdiv(operands.k_blocks, config.blocks_k)
     groups = triton.cdiv(operands.n, config.block_n * config.tiles_per_program)
+    constants = _constexprs(config, operands, has_bias)
+    sums = (
+        None
+        if config.last_sums
+        else ready_sums(m, operands.n, level_unit=constants["LEVEL_UNIT"], has_bias=has_bias, config=config, gpu=gpu)
+    )
     return Ready(
-        grid=(splits, groups, m), constants=_constexprs(config, operands, has_bias), config=config, gpu=gpu,
-        splits=splits, sums_after=not config.last_sums,
+        grid=(splits, groups, m), constants=constants, config=config, gpu=gpu,
+        splits=splits, sums=sums,
     )  # fmt: skip
 
 

@@ -8,10 +8,11 @@ import triton
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.gpu import Gpu, is_compiled_on
+from lords_bench.kernels.common.handle import launch_ready
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
 from lords_bench.kernels.common.ready import Ready, ready_call
-from lords_bench.kernels.common.split_k import launch_sum
+from lords_bench.kernels.common.sums import launch_sums, ready_sums
 from lords_bench.kernels.common.support import Support, activation_support, no, require_fp16_scale, require_matrix
 from lords_bench.kernels.common.workspace import arrival_counters, partial_buffer, splits_at_once
 from lords_bench.kernels.scale_tile.kernel import scale_tile_kernel
@@ -63,13 +64,14 @@ def launch(
     partial = partial_buffer(ready.splits, m, operands.n, x_MK.device)
     if arrivals is None:
         arrivals = arrival_counters(ready.grid[1] * ready.grid[2], x_MK.device)
-    scale_tile_kernel[ready.grid](
+    tensors = (
         operands.packed, operands.a_RK, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N, y_MN, partial,
-        arrivals, operands.levels.words, m, operands.n, operands.k, ready.config.tiles_per_program,
-        x_MK.stride(0), x_MK.stride(1), y_MN.stride(0), **ready.constants,
+        arrivals, operands.levels.words,
     )  # fmt: skip
-    if ready.sums_after:
-        launch_sum(partial, y_MN, bias_N, operands.levels.unit)
+    integers = (m, operands.n, operands.k, ready.config.tiles_per_program, *x_MK.stride(), y_MN.stride(0))
+    launch_ready(scale_tile_kernel, ready, tensors, integers)
+    if ready.sums is not None:
+        launch_sums(ready.sums, partial, y_MN, bias_N)
     return y_MN
 
 
@@ -87,9 +89,14 @@ def _call(
     )  # fmt: skip
     require_fp16_scale(config.scale_in_fp16, x_MK, operands.b_NR)
     programs = grid(config, m, operands)
+    sums = (
+        None
+        if config.last_sums
+        else ready_sums(m, operands.n, level_unit=operands.levels.unit, has_bias=has_bias, config=config, gpu=gpu)
+    )
     return Ready(
         grid=programs, constants=_constexprs(config, m, operands, has_bias), config=config, gpu=gpu,
-        splits=programs[0], sums_after=not config.last_sums,
+        splits=programs[0], sums=sums,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import triton
 
 from lords_bench.errors import UsageError
 from lords_bench.kernels.common.gpu import Gpu
+from lords_bench.kernels.common.handle import launch_ready
 from lords_bench.kernels.common.layout import k_block
 from lords_bench.kernels.common.operands import LordsOperands
 from lords_bench.kernels.common.ready import Ready, ready_call
@@ -40,11 +41,11 @@ def launch(
     if y_MN.numel() == 0:
         return y_MN
     kernel = joined_gemm_kernel if ready.config.form == "joined" else split_gemm_kernel
-    kernel[ready.grid](
+    tensors = (
         operands.packed, operands.a_RK, operands.b_NR, x_MK, y_MN if bias_N is None else bias_N, y_MN,
-        operands.levels.words, m, operands.n, operands.k, operands.k_blocks,
-        x_MK.stride(0), x_MK.stride(1), y_MN.stride(0), **ready.constants,
+        operands.levels.words,
     )  # fmt: skip
+    launch_ready(kernel, ready, tensors, (m, operands.n, operands.k, operands.k_blocks, *x_MK.stride(), y_MN.stride(0)))
     return y_MN
 
 

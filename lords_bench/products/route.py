@@ -22,7 +22,7 @@ from lords_bench.products.keys import key_of, machine_of, problem_of
 from lords_bench.products.lookup import Entries, Found, choose
 from lords_bench.products.registry import KERNELS, config_of
 from lords_bench.products.routes import RoutedKind, preferred, routed
-from lords_bench.records.tuned import M_BUCKETS, Choice, Machine, Problem, m_bucket
+from lords_bench.records.tuned import M_BUCKETS, Choice, Machine, Problem, bucket_place, m_bucket
 
 Weight = PreparedWeight | PreparedBlockwise
 Launch = Callable[[Tensor, Any, Tensor | None], Tensor]
@@ -36,7 +36,6 @@ _RDNA_WIDE_BITS = 3
 # all 255 registers at rank 32, where `scale_tile` takes 119, and spills 1,008 bytes at rank 64.
 _MAX_EXPANDED_RANK = 16
 
-_LAST_BUCKET = len(M_BUCKETS) - 1
 # Tokens in the last bucket, which has no end: what serves it must take any number.
 _MANY = 1 << 30
 
@@ -51,10 +50,10 @@ def launcher(m: int, weight: Weight) -> Launch:
     Raises:
         UsageError: the GPU is too old for the kernels, or no kernel takes the weight.
     """
-    bucket = (m - 1).bit_length()
+    bucket = bucket_place(m)
     launch: Launch | None = weight.memo.get(bucket)
     if launch is None:
-        launch = weight.memo[bucket] = _shared_launch(min(_LAST_BUCKET, bucket), weight)
+        launch = weight.memo[bucket] = _shared_launch(bucket, weight)
     return launch
 
 

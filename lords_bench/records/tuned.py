@@ -24,9 +24,17 @@ M_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 Setting = tuple[str, int | bool | str]
 
 
+_LAST_PLACE = len(M_BUCKETS) - 1
+
+
+def bucket_place(m: int) -> int:
+    """Place in `M_BUCKETS` of the bucket of M ≥ 1 tokens: the next power of two, or the last."""
+    return min(_LAST_PLACE, (m - 1).bit_length())
+
+
 def m_bucket(m: int) -> int:
     """The bucket of M ≥ 1 tokens: the next power of two, at most 4096."""
-    return M_BUCKETS[min(len(M_BUCKETS) - 1, (m - 1).bit_length())]
+    return M_BUCKETS[bucket_place(m)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
