@@ -164,7 +164,6 @@ def mentioned(tree: Path, module: str, *, with_strings: bool = True) -> list[str
 
 
 def is_below(module: str, package: str) -> bool:
-    """Whether a module is the package or in it."""
     return module == package or module.startswith(f"{package}.")
 
 
@@ -176,7 +175,6 @@ class Module:
 
     @cached_property
     def statements(self) -> str:
-        """All it does."""
         return "\n".join(map(normalised, _without_docstring(self._syntax.body)))
 
     @cached_property

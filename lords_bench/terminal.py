@@ -16,8 +16,6 @@ from lords_bench.text import visible
 
 
 class TitledTable(Protocol):
-    """A table as text."""
-
     @property
     def title(self) -> str:
         """Above it."""

@@ -44,7 +44,6 @@ class AdaptedWeight:
 
     @property
     def spec(self) -> QuantSpec:
-        """The spec of the base."""
         return self.base.spec
 
     @property

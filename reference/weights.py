@@ -80,7 +80,6 @@ class LordsWeight:
 
     @property
     def rank(self) -> int:
-        """R."""
         return self.b_NR.shape[1]
 
     @property

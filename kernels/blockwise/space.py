@@ -48,7 +48,6 @@ def default_config(n: int, k: int, *, bits: int, gpu: Gpu = ANY_GPU, in_float32:
 
 
 def space(*, bits: int) -> tuple[BlockwiseConfig, ...]:
-    """All configurations worth timing; every one is right for every shape."""
     return tuple(dict.fromkeys(map(_alike, scale_tile.space(bits=bits))))
 
 

@@ -45,7 +45,6 @@ def default_config(
 
 
 def space() -> tuple[BlockwiseGemmConfig, ...]:
-    """All configurations worth timing; every one is right for every shape."""
     return tuple(dict.fromkeys(map(_alike, scale_tile_gemm.space())))
 
 

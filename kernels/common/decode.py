@@ -185,7 +185,6 @@ def decode_bytes(
 
 @triton.jit
 def row_bytes(k_blocks, BITS: tl.constexpr):
-    """Bytes of one packed row."""
     return k_blocks * (32 * plane_count(BITS))
 
 

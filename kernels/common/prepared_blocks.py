@@ -52,7 +52,6 @@ class PreparedBlockwise:
 
     @property
     def k(self) -> int:
-        """In features."""
         return self.operands.k
 
     @property
@@ -85,7 +84,6 @@ class PreparedBlockwise:
 
     @property
     def device(self) -> torch.device:
-        """Of every tensor."""
         return self.operands.packed.device
 
 

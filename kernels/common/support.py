@@ -24,7 +24,6 @@ YES = Support(ok=True)
 
 
 def no(reason: str) -> Support:
-    """A refusal with its reason."""
     return Support(ok=False, reason=reason)
 
 

@@ -16,7 +16,6 @@ class FakeQuantizeConfig:
 
 
 def space() -> tuple[FakeQuantizeConfig, ...]:
-    """All configurations worth timing; every one is right for every shape."""
     return tuple(
         FakeQuantizeConfig(block_n=n, block_k=k, num_warps=w)
         for n, k, w in ((16, 64, 4), (16, 128, 4), (32, 64, 4), (64, 64, 8), (32, 128, 8))

@@ -47,7 +47,6 @@ def input_gradient_default(*, bits: int, gpu: Gpu = ANY_GPU) -> InputGradientCon
 
 
 def factor_gradients_space(*, bits: int) -> tuple[FactorGradientsConfig, ...]:
-    """All configurations worth timing; every one is right for every shape."""
     rows = (64,) if bits == 3 else (64, 128)
     return tuple(
         FactorGradientsConfig(block_m=block_m, block_n=block_n, atomic=atomic, num_stages=stages)
@@ -59,7 +58,6 @@ def factor_gradients_space(*, bits: int) -> tuple[FactorGradientsConfig, ...]:
 
 
 def input_gradient_space() -> tuple[InputGradientConfig, ...]:
-    """All configurations worth timing; every one is right for every shape."""
     return tuple(
         InputGradientConfig(block_m=m, block_n=n, num_warps=w)
         for m, w in ((64, 4), (64, 8), (128, 8))

@@ -61,7 +61,6 @@ def _least_blocks(decoder: str) -> int:
 
 
 def space(*, bits: int, decoder: str = "grid7") -> tuple[RankExpandedConfig, ...]:
-    """All configurations worth timing; every one is right for every shape."""
     blocks = tuple(b for b in (1, 2, 4) if b >= _least_blocks(decoder) and b * k_block(bits) <= MAX_CHUNK)
     return tuple(
         RankExpandedConfig(

@@ -79,7 +79,6 @@ def default_config(
 
 
 def space(*, bits: int) -> tuple[ScaleTileConfig, ...]:
-    """All configurations worth timing; every one is right for every shape."""
     blocks = (1, 2) if bits == 3 else (1, 2, 4)
     return tuple(
         ScaleTileConfig(

@@ -65,7 +65,6 @@ def default_config(
 
 
 def space() -> tuple[ScaleTileGemmConfig, ...]:
-    """All configurations worth timing; every one is right for every shape."""
     split = tuple(
         ScaleTileGemmConfig(block_m=m, block_n=n, num_warps=warps, num_stages=stages)
         for n, warps in ((128, 4), (64, 2))

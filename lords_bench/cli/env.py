@@ -27,7 +27,6 @@ class EnvSettings:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add what the command takes."""
     parser.serve(environment, EnvSettings)
 
 

@@ -24,7 +24,6 @@ class EvalSettings(ModelSettings):
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add what the command takes."""
     parser.serve(evaluate, EvalSettings)
 
 

@@ -39,7 +39,6 @@ class ExplainSettings:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add what the command takes."""
     parser.serve(run, ExplainSettings)
 
 

@@ -26,7 +26,6 @@ class ExportSettings:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add what the command takes."""
     parser.serve(export, ExportSettings)
 
 

@@ -34,7 +34,6 @@ class GpuSettings:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add what the command takes."""
     parser.serve(run, GpuSettings, resumes=True)
 
 

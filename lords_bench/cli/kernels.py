@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add what the command takes."""
     parser.description = "Exit code 0: everything within budget or correct; 1: not; 2: it could not be tried."
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(

@@ -22,7 +22,6 @@ class QuantizeSettings(ModelSettings):
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add what the command takes."""
     parser.description = QuantizeSettings.__doc__
     add_options(parser, QuantizeSettings)
     add_options(parser, QuantSpec)

@@ -41,7 +41,6 @@ class ReportSettings:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add what the command takes."""
     parser.serve(report, ReportSettings)
 
 

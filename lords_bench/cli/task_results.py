@@ -21,8 +21,6 @@ SCHEMA = "lords-bench/lm-eval/1.0"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskLine:
-    """One line of the file."""
-
     schema: str
     run_key: str
     case_id: str

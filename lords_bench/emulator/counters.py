@@ -64,7 +64,6 @@ _WAITS = ("wait_group", "wait_all", "commit_group", "fence")
 
 
 def instruction_class(instruction: Instruction) -> InstructionClass:
-    """The class of an instruction."""
     name, modifiers = instruction.name, instruction.modifiers
     if name in ("ld", "st"):
         space = modifiers[0].partition("::")[0]

@@ -58,7 +58,6 @@ class EmulatedDevice:
         """There is one only."""
 
     def get_current_stream(self, _device: int | None = None) -> int:
-        """There is one only."""
         return 0
 
     def get_current_target(self) -> Any:

@@ -133,7 +133,6 @@ def atomic(instruction: Instruction, registers: Registers) -> Step:
     acquire, release = _ordering(instruction)
 
     def changed(before: Bits, operands: list[Bits]) -> Bits:
-        """All of one element."""
         if action == "cas":
             return operands[1] if before[0] == operands[0][0] else before
         if action == "exch":

@@ -33,12 +33,10 @@ class Registers:
 
     @classmethod
     def of(cls, program: Program) -> "Registers":
-        """Those of a program."""
         return cls(program.labels, program.widths)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """By number."""
         return tuple(self._numbers)
 
     def number(self, name: str, kind: str = "b32") -> int:
@@ -89,6 +87,5 @@ def memory_bits(instruction: Instruction) -> int:
 
 
 def single(operand: Operand) -> str:
-    """An operand that is no vector."""
     assert isinstance(operand, str)
     return operand

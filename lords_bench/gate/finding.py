@@ -62,7 +62,6 @@ class LayerResult:
     findings: tuple[Finding, ...]
 
     def of(self, level: Level) -> tuple[Finding, ...]:
-        """Findings of that level."""
         return tuple(finding for finding in self.findings if finding.level is level)
 
 

@@ -175,7 +175,6 @@ class LordsHfQuantizer(HfQuantizer):
         return isinstance(layer, StoredLinear) and part == STORED_CODES and isinstance(layer.weight, nn.Parameter)
 
     def get_quantize_ops(self) -> QuantizeOnLoad:
-        """One for each tensor."""
         return QuantizeOnLoad(self._failures)
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:

@@ -110,7 +110,6 @@ def case_grid() -> tuple[dict[str, Any], ...]:
 
 
 def all_cases(device: torch.device) -> Iterator[CheckCase]:
-    """The cases of `case_grid`, on a device."""
     yield from (make_case(**arguments, device=device) for arguments in case_grid())
 
 

@@ -58,11 +58,9 @@ class Entries:
             self._alike.setdefault(_agreed(entry.key), []).append(entry)
 
     def all(self) -> tuple[TunedEntry, ...]:
-        """Every entry that holds."""
         return tuple(self._exact.values())
 
     def exact(self, key: TunedKey) -> TunedEntry | None:
-        """The entry with this key."""
         return self._exact.get(key)
 
     def nearest(self, key: TunedKey) -> TunedEntry | None:

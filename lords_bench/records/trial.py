@@ -154,11 +154,9 @@ class TuningRecord:
 
     @property
     def by_config(self) -> dict[Settings, Trial]:
-        """Configuration to its trial."""
         return {trial.config: trial for trial in self.trials}
 
     def run_off(self, stage: Stage) -> RunOff | None:
-        """The latest run-off of a stage."""
         return next((run_off for run_off in reversed(self.run_offs) if run_off.stage == stage), None)
 
 

@@ -117,7 +117,6 @@ class Table:
         return self.style == "matrix"
 
     def columns_in(self, format_: Format) -> tuple[Column, ...]:
-        """Those that the format shows."""
         return tuple(column for column in self._heads() if column.only in (None, format_))
 
     def groups_in(self, format_: Format) -> Iterator[tuple[Group, tuple[tuple[Cell, ...], ...]]]:
@@ -226,7 +225,6 @@ class Document:
 
     @property
     def figures(self) -> Iterator[Figure]:
-        """Every figure, in order."""
         for article in self.articles:
             for section in article.sections:
                 yield from (block for block in section.blocks if isinstance(block, Figure))

@@ -51,7 +51,6 @@ class CompiledLaunch:
 
     @property
     def name(self) -> str:
-        """Of the kernel."""
         return self.kernel.partition(":")[2]
 
 

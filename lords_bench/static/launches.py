@@ -28,7 +28,6 @@ _DECODING_LOOPS = frozenset(name for entry in ENTRIES for name in entry.loops)
 
 
 def compile_request(launched: Launched, target: Target) -> CompileRequest:
-    """The request to compile it for a target."""
     return request_for("lords_bench.static.launches:launch_problem", target, launched=to_plain(launched))
 
 

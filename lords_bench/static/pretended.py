@@ -90,7 +90,6 @@ class Launch:
 
     @property
     def num_warps(self) -> int:
-        """Warps of a block."""
         return int(self.options.num_warps)
 
     @property
@@ -168,11 +167,9 @@ class _Driver:
         return self._device
 
     def get_current_stream(self, _device: str) -> int:
-        """The default stream."""
         return 0
 
     def get_current_target(self) -> Any:
-        """For the compiler."""
         return self._target
 
     def get_active_torch_device(self) -> Any:

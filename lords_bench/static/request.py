@@ -43,6 +43,5 @@ def request_for(function: str, target: Target, **arguments: Any) -> CompileReque
 
 
 def request_from_json(line: str) -> CompileRequest:
-    """The request that `CompileRequest.to_json` wrote."""
     fields = json.loads(line)
     return CompileRequest(target=Target(**fields.pop("target")), **fields)

@@ -123,7 +123,6 @@ class LoopCounts:
         return len(self.instructions) / self.units
 
     def pipe_per_32_weights(self) -> dict[Pipe, float]:
-        """The same, by pipe."""
         counts = Counter(instruction.pipe for instruction in self.instructions)
         return {pipe: counts[pipe] / self.units for pipe in Pipe if counts[pipe]}
 

@@ -83,7 +83,6 @@ class CpuSession:
         return samples
 
     def sample_round(self, order: Sequence[int]) -> list[Sample]:
-        """One sample of each."""
         return [self._sample(*self._candidates[index]) for index in order]
 
     def border(self) -> Border:
@@ -91,7 +90,6 @@ class CpuSession:
         return Border()
 
     def rest(self, seconds: float) -> None:
-        """Sleep."""
         time.sleep(seconds)
 
     def now_s(self) -> float:

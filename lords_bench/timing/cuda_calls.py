@@ -19,20 +19,20 @@ TIMER_READS = 2048
 class CudaCalls(Protocol):
     """See `TorchCalls`."""
 
-    def event(self) -> Any: ...  # noqa: D102
-    def elapsed_ns(self, start: Any, end: Any) -> float: ...  # noqa: D102
-    def has_passed(self, event: Any) -> bool: ...  # noqa: D102
-    def synchronize(self) -> None: ...  # noqa: D102
-    def delay(self, nanoseconds: float) -> None: ...  # noqa: D102
-    def clear_cache(self) -> None: ...  # noqa: D102
-    def free_bytes(self) -> int | None: ...  # noqa: D102
-    def clear_stamps(self) -> None: ...  # noqa: D102
-    def stamp(self, index: int) -> None: ...  # noqa: D102
-    def stamps(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
-    def capture(self, work: Callable[[], Any]) -> "Captured": ...  # noqa: D102
-    def poison(self, output: Any) -> bool: ...  # noqa: D102
-    def copy_of(self, output: Any) -> Any: ...  # noqa: D102
-    def differs(self, output: Any, expected: Any) -> str | None: ...  # noqa: D102
+    def event(self) -> Any: ...
+    def elapsed_ns(self, start: Any, end: Any) -> float: ...
+    def has_passed(self, event: Any) -> bool: ...
+    def synchronize(self) -> None: ...
+    def delay(self, nanoseconds: float) -> None: ...
+    def clear_cache(self) -> None: ...
+    def free_bytes(self) -> int | None: ...
+    def clear_stamps(self) -> None: ...
+    def stamp(self, index: int) -> None: ...
+    def stamps(self) -> npt.NDArray[np.int64]: ...
+    def capture(self, work: Callable[[], Any]) -> "Captured": ...
+    def poison(self, output: Any) -> bool: ...
+    def copy_of(self, output: Any) -> Any: ...
+    def differs(self, output: Any, expected: Any) -> str | None: ...
 
 
 class Captured(Protocol):
@@ -40,7 +40,7 @@ class Captured(Protocol):
 
     output: Any
 
-    def replay(self) -> None: ...  # noqa: D102
+    def replay(self) -> None: ...
 
 
 class TorchGraph:
@@ -135,7 +135,6 @@ class TorchCalls:
         return int(cuda.mem_get_info()[0]) + int(cuda.memory_reserved()) - int(cuda.memory_allocated())
 
     def clear_stamps(self) -> None:
-        """Forget all stamps."""
         self._table.zero_()
 
     def stamp(self, index: int) -> None:

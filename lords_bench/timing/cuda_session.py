@@ -93,7 +93,6 @@ class CudaSession:
             raise failure_of(error) from error
 
     def free_bytes(self) -> int | None:
-        """Of the device."""
         return self._calls.free_bytes()
 
     def _slots(self, candidate: Candidate) -> int:
@@ -245,7 +244,6 @@ class CudaSession:
         return self._nvml.border() if self._nvml else Border()
 
     def rest(self, seconds: float) -> None:
-        """Sleep."""
         time.sleep(seconds)
 
     def now_s(self) -> float:

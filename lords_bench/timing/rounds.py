@@ -54,12 +54,10 @@ class Rounds:
         return index // 2
 
     def layouts(self, seat: int) -> tuple[int, ...]:
-        """Layout of a seat in each round."""
         own = self._seat_layouts[seat]
         return tuple(own[self.turn(index) % len(own)] for index in range(len(self)))
 
     def places(self, seat: int) -> tuple[int, ...]:
-        """Place of a seat in each round."""
         return tuple(places[seat] for places in self._places)
 
     def add(self, order: Sequence[int], samples: Sequence[Sample]) -> None:
@@ -105,7 +103,6 @@ class Rounds:
         return tuple(row[seat] for row in self._times)
 
     def clock_mhz(self, seat: int) -> tuple[float | None, ...]:
-        """Clock of every sample of a seat."""
         return tuple(None if np.isnan(row[seat]) else row[seat] for row in self._clocks)
 
     def half_width(self, base: int, *, least: float) -> float | None:

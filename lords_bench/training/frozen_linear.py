@@ -95,7 +95,6 @@ class LoraLinear(FrozenLinear):
 
     @property
     def rank(self) -> int:
-        """R."""
         return int(self.up.shape[1])
 
     def forward(self, x: Tensor) -> Tensor:

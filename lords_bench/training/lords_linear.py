@@ -133,7 +133,6 @@ class LordsLinear(QuantizedLinear):
 
     @property
     def rank(self) -> int:
-        """R."""
         return int(self.scale_b.shape[1])
 
     def forward(self, x: Tensor) -> Tensor:

@@ -53,7 +53,6 @@ class TokenWindows(Dataset[dict[str, Tensor]]):
 
     @property
     def token_count(self) -> int:
-        """Tokens in all windows."""
         return self._windows.numel()
 
 

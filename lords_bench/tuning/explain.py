@@ -14,8 +14,6 @@ from lords_bench.static.bounds import GPU_MODELS, GpuModel
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One line of an explanation."""
-
     label: str
     text: str
 
@@ -62,7 +60,6 @@ def explanation(
 
 
 def set_aside(tables: Iterable[TableFile]) -> tuple[Line, ...]:
-    """The lines of the tables that are not believed."""
     return tuple(
         Line(label="set aside", text=f"{table.path} line {line.line}: {line.reason}")
         for table in tables

@@ -44,7 +44,6 @@ class Task:
 
     @property
     def label(self) -> str:
-        """For people."""
         return f"{self.key.kernel} {_label(self.key.problem)}"
 
 
@@ -63,7 +62,6 @@ class RouteTask:
 
     @property
     def label(self) -> str:
-        """For people."""
         return f"route {_label(self.key.problem)}"
 
 

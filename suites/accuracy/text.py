@@ -54,7 +54,6 @@ class EvaluationText:
 
     @property
     def sha256(self) -> str:
-        """Hash of every text here."""
         parts = [Document(name=f"passage {p.document}", text=p.text) for p in self.passages]
         parts += [
             Document(name=f"choice {item.answer} of {item.document}", text="\0".join((item.context, *item.options)))

@@ -50,7 +50,6 @@ class ProblemWithoutMemory(LayerProblem):
 
     @cached_property
     def weight_NK(self) -> Tensor:
-        """The dense weight."""
         return without_memory(self.case.n, self.case.k, dtype=self.dtype)
 
     @cached_property

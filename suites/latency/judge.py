@@ -59,7 +59,6 @@ class Match:
 
     @property
     def layer(self) -> str:
-        """Model and layer."""
         return f"{self.case.model} {self.case.layer}"
 
     def median_ns(self, method: str) -> float | None:
@@ -89,7 +88,6 @@ class DeviceTimes:
 
     @property
     def records(self) -> tuple[LatencyRecord, ...]:
-        """Every record that is shown."""
         return tuple(record for match in self.matches for record in match.records.values())
 
     @property
@@ -109,7 +107,6 @@ class DeviceTimes:
         return tuple(sorted(found, key=_method_order))
 
     def of(self, regime: Regime, format_: Format) -> tuple[Match, ...]:
-        """The comparisons of one regime and format."""
         return tuple(match for match in self.matches if match.regime == regime and match.format == format_)
 
 

@@ -81,7 +81,6 @@ class Workbench(Protocol):
 
 
 def comparison_name(case: LatencyCase, regime: Regime) -> str:
-    """For people."""
     return f"{case.case_id} {regime}"
 
 

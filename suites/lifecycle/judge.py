@@ -41,12 +41,10 @@ class RunGroup:
 
     @property
     def group_id(self) -> str:
-        """As of its records."""
         return f"{self.stage}-{self.method}-b{self.bits}"
 
     @property
     def best_rate(self) -> float | None:
-        """Learning rate of the runs."""
         return self.runs[0].learning_rate if self.runs else None
 
     @property

@@ -46,7 +46,6 @@ class LifecycleText:
 
     @property
     def sha256(self) -> str:
-        """Hash of every text here."""
         parts = [
             Document(name=f"{domain} training {document.name}", text=document.text)
             for domain in DOMAINS

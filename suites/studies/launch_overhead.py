@@ -15,7 +15,6 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from triton.compiler import CompiledKernel
 
 from lords_bench.kernel_check import make_case
 from lords_bench.kernels.common.gpu import Gpu, pretended_gpu
@@ -33,29 +32,29 @@ N, K, RANK = 256, 1024, 16
 CASES = tuple((preferred("lords", tokens)[0], tokens) for tokens in (1, 8, 64))
 
 
-class _Compiled(CompiledKernel):  # type: ignore[misc]
-    """A compiled kernel that runs nothing: the driver's part is left out, the rest is Triton's."""
-
-    def __init__(self) -> None:
-        self.name = self.src = "nothing"
-        self.module = self.function = 0
-        self.packed_metadata = None
-        self._module_pid = None
-        self._run = self._nothing
-
-    @staticmethod
-    def _nothing(*_arguments: Any) -> None:
-        pass
-
-
 @contextmanager
 def no_driver() -> Iterator[None]:
     """Within it Triton's launcher believes in a GPU, and what it launches does nothing."""
+    from triton.compiler import CompiledKernel
     from triton.runtime import driver
     from triton.runtime.jit import JITFunction
 
-    def not_compiled(kernel: Any, key: Any, _signature: Any, device: Any, *_more: Any) -> _Compiled:
-        found = kernel.device_caches[device][0][key] = _Compiled()
+    class Compiled(CompiledKernel):  # type: ignore[misc]
+        """A compiled kernel that runs nothing: the driver's part is left out, the rest is Triton's."""
+
+        def __init__(self) -> None:
+            self.name = self.src = "nothing"
+            self.module = self.function = 0
+            self.packed_metadata = None
+            self._module_pid = None
+            self._run = self.nothing
+
+        @staticmethod
+        def nothing(*_arguments: Any) -> None:
+            pass
+
+    def not_compiled(kernel: Any, key: Any, _signature: Any, device: Any, *_more: Any) -> Compiled:
+        found = kernel.device_caches[device][0][key] = Compiled()
         return found
 
     active = driver._active  # noqa: SLF001  (its getter would look for a device)

@@ -40,7 +40,6 @@ def step_ms(model: PreTrainedModel, tokens_ST: torch.Tensor) -> float:
 
 
 def main(tokens: int = 2048, rounds: int = 5, threads: int = 1) -> None:
-    """Measure and print."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     plain = AutoModelForCausalLM.from_pretrained(TESTBED_MODEL, dtype=torch.float32)

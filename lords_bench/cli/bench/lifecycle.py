@@ -86,7 +86,6 @@ class _Run:
         self.key = run_key(suite=SUITE, inputs=inputs, seed=0, environment=environment)
 
     def record(self, result: "CaseResult") -> LifecycleRecord:
-        """The record of one case."""
         group: Group | None = result.group
         return LifecycleRecord(
             run_id=self._run_id,

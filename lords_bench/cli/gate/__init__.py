@@ -18,7 +18,6 @@ from lords_bench.terminal import Console
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add what the command takes."""
     parser.serve(run, GateSettings, resumes=True)
 
 

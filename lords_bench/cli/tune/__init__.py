@@ -21,7 +21,6 @@ _REGIME: dict[str, "Regime"] = {"cuda": "cold", "cpu": "hot", "fake": "cold"}
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add what the command takes."""
     parser.serve(run, TuneSettings, resumes=True)
 
 

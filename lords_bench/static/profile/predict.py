@@ -104,12 +104,10 @@ class LaunchProfile:
 
     @property
     def warps(self) -> int:
-        """Of a CTA."""
         return self.profiled.launch.threads // 32
 
     @property
     def ctas(self) -> int:
-        """Of the grid."""
         x, y, z = self.profiled.launch.grid
         return x * y * z
 

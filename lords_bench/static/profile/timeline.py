@@ -35,7 +35,6 @@ class Walk:
 
     @property
     def cycles(self) -> float:
-        """In all."""
         return self.issue_cycles + self.exposed_cycles
 
 
@@ -56,7 +55,6 @@ class Latency:
     products: Mapping[str, float]
 
     def of(self, place: int) -> float:
-        """Of the load at a place."""
         return self.cached if place in self.in_cache else self.far
 
 
@@ -158,7 +156,6 @@ class _Scoreboards:
         return found
 
     def issue(self, one: Scheduled, place: int, now: float) -> None:
-        """An instruction issues."""
         mnemonic = one.instruction.mnemonic
         if mnemonic == "LDGSTS":
             self._open = max(self._open, now + self._latency.of(place))
