@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from lords_bench.errors import SpecError, UsageError
-from lords_bench.options import BIT_COUNT, COUNT, SEED, Whole, option, shown
+from lords_bench.options import BIT_COUNT, COUNT, EIGHT, SEED, Whole, option, shown
 
 NF4_LEVELS = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453,
@@ -153,6 +153,9 @@ class GemmShape:
         return 2 * self.m * self.n * self.k
 
 
+# Bits of a number that is stored as it is.
+DTYPE_BITS: MappingProxyType[str, int] = MappingProxyType({"float16": 16, "bfloat16": 16, "float32": 32})
+
 Scales = Literal["absmax", "optimised", "affine", "low-rank", "low-rank-paper"]
 Assignment = Literal["nearest", "feedback"]
 ScaleDtype = Literal["float16", "bfloat16", "float32"]
@@ -198,13 +201,17 @@ class QuantSpec:
     Attributes:
         method: a name in `PRESETS`; it fixes `scales`, `levels`, `assignment` and `refit_rounds` where they are None.
         bits: bits per code: 4, 3 or 2. None is what the method name fixes, else 4.
-        block: inputs per block scale; for low-rank scales the block size whose storage the rank must match.
+        block: inputs per block scale; for low-rank scales the block size whose storage in `scale_dtype` the rank must
+            match.
         rank: rank R of B_NR and A_RK; None is parity with `block` (see `parity_rank`). Low-rank scales only.
         scales: where S_NK comes from: `absmax`, `optimised`, `affine`, `low-rank` or `low-rank-paper`.
         levels: a codebook name, `nf`, `int` or `learned`; a `Codebook` for levels of your own. None is the method's.
         assignment: of codes: `nearest` level, or `feedback` of the error over calibration inputs, as GPTQ does.
         refit_rounds: how often `feedback` alternates with a refit of the scales.
-        scale_dtype: storage dtype of scales, B and A: `float16`, `bfloat16` or `float32`.
+        scale_dtype: of scales, B and A as they are computed with, and as they are stored where `scale_bits` is None:
+            `float16`, `bfloat16` or `float32`.
+        scale_bits: 8 stores block scales as a sign and seven bits of logarithm, and B and A as int8 (`eight_bit`);
+            low-rank scales then have the rank that stores as many bits as before. None stores `scale_dtype`.
         double_quant: absmax scales stored in 8 bits as bitsandbytes does (offset, blocks of 256, dynamic map).
         seed: fixes every random choice; the same spec and weight give the same bits.
 
@@ -224,6 +231,9 @@ class QuantSpec:
     refit_rounds: int | None = None
     scale_dtype: ScaleDtype = option("of scales, B and A as stored", default="float16")
     double_quant: bool = option("scales in 8 bits, as bitsandbytes stores them", default=False)
+    scale_bits: int | None = option(
+        "8: scales, B and A in 8 bits each (default: as --scale-dtype)", EIGHT, default=None, since=3
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -251,9 +261,16 @@ class QuantSpec:
             _require_integer("rank", self.rank, minimum=1)
             if not self.is_low_rank:
                 raise SpecError(f"rank={self.rank} has no meaning for {self.scales!r} scales; leave it out, set block")
+        self._check_storage()
+        self._check_levels()
+
+    def _check_storage(self) -> None:
         if self.double_quant and self.scales != "absmax":
             raise SpecError(f"double_quant needs absmax scales, not {self.scales!r}; use method 'nf4'")
-        self._check_levels()
+        if self.scale_bits is not None:
+            _require_member("scale_bits", self.scale_bits, (8,))
+            if self.double_quant:
+                raise SpecError("scale_bits=8 and double_quant both store scales in 8 bits; choose one of them")
 
     def _check_levels(self) -> None:
         if self.scales == "affine":
@@ -296,12 +313,17 @@ class QuantSpec:
         return named_codebook(self.levels)
 
     def rank_for(self, n: int, k: int) -> int:
-        """Rank used for an N×K weight: `rank`, or parity with `block`.
+        """Rank used for an N×K weight: `rank`, or parity with `block`: as many bits as its scales in `scale_dtype`.
 
         Raises:
             SpecError: the rank exceeds min(N, K).
         """
-        rank = parity_rank(n, k, self.block) if self.rank is None else self.rank
+        if self.rank is not None:
+            rank = self.rank
+        elif self.scale_bits is None:
+            rank = parity_rank(n, k, self.block)
+        else:
+            rank = int8_parity_rank(n, k, self.block, scale_bits=DTYPE_BITS[self.scale_dtype])
         if rank > min(n, k):
             raise SpecError(f"rank {rank} is above min(N, K) = {min(n, k)} of a {n}×{k} weight; lower it")
         return rank
@@ -310,6 +332,15 @@ class QuantSpec:
 def parity_rank(n: int, k: int, block: int) -> int:
     """Rank at which B and A store no more numbers than block scales: max(1, floor(N·K / (G·(N+K))))."""
     return max(1, (n * k) // (block * (n + k)))
+
+
+def int8_parity_rank(n: int, k: int, block: int, *, scale_bits: int = 16) -> int:
+    """Rank at which B and A in int8 store no more bits than block scales of `scale_bits`: about twice `parity_rank`.
+
+    max(1, floor(N·K·scale_bits / (8·G·(N+K)))), at most min(N, K). The scale of every rank comes on top, 2/(N+K) of it:
+    counted among the bits it would cost small layers a whole rank.
+    """
+    return min(max(1, (n * k * scale_bits) // (8 * block * (n + k))), n, k)
 
 
 def require_spec(spec: object) -> QuantSpec:

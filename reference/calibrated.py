@@ -32,11 +32,13 @@ from lords_bench.reference.feedback import (
     improve_codes,
     plan_feedback,
 )
-from lords_bench.reference.fields import BlockField, Field
+from lords_bench.reference.fields import Field, LowRankField
 from lords_bench.reference.hessian import check_hessian, hessian_error_N
 from lords_bench.reference.lowrank import balanced, rounded
 from lords_bench.reference.panels import compute_dtype
 from lords_bench.reference.refit import refit_field, refit_to_targets
+from lords_bench.reference.storage import stored_field
+from lords_bench.reference.weights import STORAGE_DTYPES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -69,18 +71,16 @@ def quantize_with_feedback(
     *,
     field: Field,
     levels_L: Tensor,
-    round_field: Callable[[Field], Field] | None = None,
     damping: float = DAMPING_FRACTION,
 ) -> CalibratedFit:
     """Codes, and for `spec.refit_rounds` > 0 refitted scales and levels, that keep tr(E H Eᵀ) low.
 
     Args:
         weight_NK: finite; arithmetic is in float64 for float64, else in float32.
-        spec: gives scale dtype, rounds, and whether levels are learned (they move only in a refit).
+        spec: gives storage of scales, rounds, and whether levels are learned (they move only in a refit).
         hessian_KK: mean of x xᵀ, K×K.
         field: the starting scales.
         levels_L: sorted starting levels, or the fixed ones.
-        round_field: rounding to storage where it is more than rounding to `spec.scale_dtype`: double quantization.
         damping: fraction of the mean diagonal added to the Hessian, for codes and refits alike.
 
     Raises:
@@ -90,15 +90,15 @@ def quantize_with_feedback(
     """
     if spec.scales == "affine":
         raise SpecError("affine scales have no error feedback; use method 'gptq' with levels='int'")
-    dtype, scale_dtype = compute_dtype(weight_NK.dtype), getattr(torch, spec.scale_dtype)
+    dtype = compute_dtype(weight_NK.dtype)
     weight = weight_NK.to(dtype)
     hessian = check_hessian(hessian_KK, weight.shape[1]).to(weight.device)
     plan = plan_feedback(hessian, damping=damping, dtype=dtype)
 
     def stored(field: Field) -> Field:
-        if round_field is not None:
-            return round_field(field)
-        return field.to_dtype(scale_dtype) if isinstance(field, BlockField) else rounded(balanced(field), scale_dtype)
+        if isinstance(field, LowRankField):
+            field = rounded(balanced(field), STORAGE_DTYPES[spec.scale_dtype])
+        return stored_field(field, spec)
 
     rounds, learn = spec.refit_rounds or 0, spec.levels == "learned"
     fit = _explore(weight, field, levels_L.to(dtype), plan, stored, rounds=rounds, learn=learn)

@@ -29,6 +29,9 @@ from lords_bench.reference.tensor_files import (
 )
 from lords_bench.reference.weights import (
     STORAGE_DTYPES,
+    AffineWeight,
+    BlockwiseWeight,
+    LordsWeight,
     QuantizedWeight,
     needs_stored_levels,
     weight_from_tensors,
@@ -50,7 +53,7 @@ def save_weights(weights: Mapping[str, QuantizedWeight], path: Path | str) -> No
     tensors = {
         f"{name}.{part}": tensor for name, weight in weights.items() for part, tensor in tensors_to_store(name, weight)
     }
-    described = {name: {"shape": weight.shape, "spec": asdict(weight.spec)} for name, weight in weights.items()}
+    described = {name: {"shape": weight.shape, "spec": spec_to_dict(weight.spec)} for name, weight in weights.items()}
     metadata = {"format": FORMAT, "version": VERSION, "weights": json.dumps(described, sort_keys=True)}
     write_tensors(tensors, Path(path), metadata)
 
@@ -121,12 +124,22 @@ def checked_weight(
     """
     weight = weight_from_tensors(spec, shape, _checked(parts, expected_tensors(spec, shape, where), where))
     _check_codes(weight, where)
+    _check_scales(weight, where)
     _check_levels(weight, parts.get("levels_L"), where)
     return weight
 
 
+def spec_to_dict(spec: QuantSpec) -> dict[str, Any]:
+    """The fields of a spec by name; one that came later is left out as long as it has its default.
+
+    So what an earlier version could write is still written alike, and read by it.
+    """
+    late = {field.name: field.default for field in fields(spec) if "since" in field.metadata}
+    return {name: value for name, value in asdict(spec).items() if name not in late or value != late[name]}
+
+
 def spec_from_dict(values: Mapping[str, Any]) -> QuantSpec:
-    """The inverse of `dataclasses.asdict` for a spec, also after a way through JSON.
+    """The inverse of `spec_to_dict`, also after a way through JSON.
 
     Raises:
         SpecError: a field that no spec has, or a value of a wrong kind.
@@ -210,7 +223,13 @@ def expected_tensors(spec: QuantSpec, shape: tuple[int, int], where: str) -> Map
             rank = spec.rank_for(n, k)
         except LordsBenchError as error:
             raise ModelError(f"{where} is described wrongly ({error}); fetch the file again") from error
-        return expected | {"b_NR": (scale_dtype, (n, rank)), "a_RK": (scale_dtype, (rank, k))}
+        if spec.scale_bits is None:
+            return expected | {"b_NR": (scale_dtype, (n, rank)), "a_RK": (scale_dtype, (rank, k))}
+        return expected | {
+            "b_codes_NR": (torch.int8, (n, rank)),
+            "a_codes_RK": (torch.int8, (rank, k)),
+            "rank_scale_R": (scale_dtype, (rank,)),
+        }
     if k % spec.block:
         raise ModelError(f"{where} has block {spec.block} and {k} in features; fetch the file again")
     blocks = k // spec.block
@@ -220,7 +239,10 @@ def expected_tensors(spec: QuantSpec, shape: tuple[int, int], where: str) -> Map
             "run_absmax": (torch.float32, (-(-n * blocks // RUN),)),
             "mean": (torch.float32, (1,)),
         }
-    expected["scale_NG"] = (scale_dtype, (n, blocks))
+    if spec.scale_bits is None:
+        expected["scale_NG"] = (scale_dtype, (n, blocks))
+    else:
+        expected |= {"scale_codes_NG": (torch.uint8, (n, blocks)), "scale_range": (scale_dtype, (2,))}
     if spec.scales == "affine":
         expected["packed_zeros"] = (torch.uint8, (-(-n * blocks * bits // 8),))
     return expected
@@ -268,6 +290,19 @@ def _check_codes(weight: QuantizedWeight, where: str) -> None:
     largest = int(weight.codes().max())
     if largest >= len(codebook.levels):
         raise ModelError(f"{where} has code {largest}, codebook {codebook.name!r} ends earlier; fetch the file again")
+
+
+def _check_scales(weight: QuantizedWeight, where: str) -> None:
+    """Refuses constants of 8-bit scales that expand to no numbers."""
+    if weight.spec.scale_bits is None:
+        return
+    expanded: tuple[Tensor, ...] = ()
+    if isinstance(weight, LordsWeight):
+        expanded = (weight.b_NR, weight.a_RK)
+    elif isinstance(weight, BlockwiseWeight | AffineWeight):
+        expanded = (weight.scales(),)
+    if not all(bool(torch.isfinite(numbers).all()) for numbers in expanded):
+        raise ModelError(f"{where} has constants of 8-bit scales that give no numbers; quantize it again")
 
 
 def _check_levels(weight: QuantizedWeight, levels_L: Tensor | None, where: str) -> None:

@@ -125,22 +125,33 @@ class StoredLinear(nn.Module):
         if torch.is_autocast_enabled(device):
             x = x.to(torch.get_autocast_dtype(device))
         with torch.autocast(device, enabled=False):
-            weight = self.export()
-            if isinstance(weight, LordsWeight):
-                return lords_matmul(x, self._operand(weight, x.dtype), self.bias)
+            if self.spec.is_low_rank:
+                return lords_matmul(x, self._operand(x.dtype), self.bias)
             bias = None if self.bias is None else self.bias.to(x.dtype)
-            return functional.linear(x, weight.dequantize(x.dtype), bias)
+            return functional.linear(x, self.export().dequantize(x.dtype), bias)
 
-    def _operand(self, weight: LordsWeight, dtype: torch.dtype) -> PreparedWeight:
-        if not weight.packed.is_cuda:
-            return _prepare(weight, dtype)
+    def _operand(self, dtype: torch.dtype) -> PreparedWeight:
+        if not self.weight.is_cuda:
+            return self._prepare(dtype)
         # On a GPU preparing reads the levels, so it is done once for the tensors that are here now.
-        tensors = tuple(weight.tensors().values())
+        tensors = tuple(self.stored_tensors().values())
         found = self._prepared.get(dtype)
         if found is None or any(old is not new for old, new in zip(found[0], tensors, strict=True)):
             with torch.no_grad():
-                found = self._prepared[dtype] = tensors, _prepare(weight, dtype)
+                found = self._prepared[dtype] = tensors, self._prepare(dtype)
         return found[1]
+
+    def _prepare(self, dtype: torch.dtype) -> PreparedWeight:
+        weight = self.export()
+        assert isinstance(weight, LordsWeight)
+        operand = _Operand(
+            packed=weight.packed,
+            b_NR=weight.b_NR,
+            a_RK=weight.a_RK,
+            levels_L=weight.levels(),
+            bits=weight.spec.bits_per_code,
+        )
+        return prepare(operand, dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:  # noqa: FBT002  (of nn.Module)
         """Devices follow `fn`; of dtypes only that of the bias does."""
@@ -168,16 +179,3 @@ class StoredLinear(nn.Module):
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"method={self.spec.method}, bits={self.spec.bits_per_code}"
         )
-
-
-def _prepare(weight: LordsWeight, dtype: torch.dtype) -> PreparedWeight:
-    return prepare(
-        _Operand(
-            packed=weight.packed,
-            b_NR=weight.b_NR,
-            a_RK=weight.a_RK,
-            levels_L=weight.levels(),
-            bits=weight.spec.bits_per_code,
-        ),
-        dtype,
-    )

@@ -24,6 +24,8 @@ _PACKED_INPUTS: MappingProxyType[int, int] = MappingProxyType({4: 128, 3: 256, 2
 _FLOAT32_BYTES = 4
 # Double quantization: one 8-bit code a scale, one float32 magnitude per 256 scales, one float32 mean.
 _SCALES_PER_RUN = 256
+# Scales in 8 bits by their logarithm have two constants of their dtype; B and A in int8 have one for every rank.
+_LOG_CONSTANTS = 2
 
 
 def stored_bytes(spec: QuantSpec, n: int, k: int) -> int:
@@ -41,11 +43,14 @@ def stored_bytes(spec: QuantSpec, n: int, k: int) -> int:
 def _scale_bytes(spec: QuantSpec, n: int, k: int) -> int:
     size = SCALE_BYTES[spec.scale_dtype]
     if spec.is_low_rank:
-        return spec.rank_for(n, k) * (n + k) * size
+        rank = spec.rank_for(n, k)
+        return rank * (n + k) * size if spec.scale_bits is None else rank * (n + k + size)
     scales = n * -(-k // spec.block)
     if spec.double_quant:
         return scales + _FLOAT32_BYTES * (-(-scales // _SCALES_PER_RUN) + 1)
     zeros = -(-scales * spec.bits_per_code // 8) if spec.scales == "affine" else 0
+    if spec.scale_bits is not None:
+        return scales + _LOG_CONSTANTS * size + zeros
     return scales * size + zeros
 
 

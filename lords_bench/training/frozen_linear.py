@@ -8,7 +8,6 @@ products run in its own dtype, or in autocast's where that is on.
 """
 
 import json
-from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, Self
 
@@ -18,7 +17,7 @@ from torch.nn import functional
 
 from lords_bench.quant import QuantSpec
 from lords_bench.reference.adapters import AdaptedWeight
-from lords_bench.reference.checkpoint import spec_from_dict
+from lords_bench.reference.checkpoint import spec_from_dict, spec_to_dict
 from lords_bench.reference.weights import STORAGE_DTYPES, QuantizedWeight, weight_from_tensors
 from lords_bench.training.layer import Mode, QuantizedLinear, tensors_sha256, trained
 
@@ -44,7 +43,7 @@ class FrozenLinear(QuantizedLinear):
         self.kept_dtypes = tuple(f"base_{name}" for name in self._base_names)
         for name, tensor in weight.tensors().items():
             self.register_buffer(f"base_{name}", tensor)
-        self._spec_text = json.dumps(asdict(weight.spec))
+        self._spec_text = json.dumps(spec_to_dict(weight.spec))
 
     def forward(self, x: Tensor) -> Tensor:
         """Y = x @ Qᵀ + bias; x (…, K)."""
