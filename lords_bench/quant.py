@@ -188,6 +188,9 @@ PRESETS: MappingProxyType[str, Preset] = MappingProxyType(
         "lords-paper": Preset(scales="low-rank-paper", levels="nf", assignment="nearest"),
         "lords": Preset(scales="low-rank", levels="nf", assignment="nearest"),
         "gptq": Preset(scales="absmax", levels="nf", assignment="feedback"),
+        "gptq-opt": Preset(scales="optimised", levels="nf", assignment="feedback"),
+        "gptq-int": Preset(scales="affine", levels="int", assignment="feedback"),
+        "int-gptq": Preset(scales="affine", levels="int", assignment="feedback", refit_rounds=3),
         "block-gptq": Preset(scales="optimised", levels="learned", assignment="feedback", refit_rounds=3),
         "lords-gptq": Preset(scales="low-rank", levels="learned", assignment="feedback", refit_rounds=3),
     }

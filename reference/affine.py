@@ -29,10 +29,10 @@ def affine_field(weight_NK: Tensor, block: int, bits: int) -> BlockField:
     return BlockField(scale_NG=(high_NG - low_NG) / ((1 << bits) - 1), low_NG=low_NG, block=block)
 
 
-def zero_points(low_NG: Tensor, scale_NG: Tensor, bits: int) -> Tensor:
-    """round(-low / scale) within 0 … 2^bits - 1, in the dtype of the scales; 0 where the scale is 0."""
+def zero_points(low_NG: Tensor, scale_NG: Tensor, levels: int) -> Tensor:
+    """round(-low / scale) within 0 … levels - 1, in the dtype of the scales; 0 where the scale is 0."""
     divisor_NG = torch.where(scale_NG != 0, scale_NG, torch.ones_like(scale_NG))
-    return (-low_NG / divisor_NG).round().clamp_(0, (1 << bits) - 1)
+    return (-low_NG / divisor_NG).round().clamp_(0, levels - 1)
 
 
 @torch.no_grad()
@@ -42,7 +42,7 @@ def assign_affine(weight_NK: Tensor, field: BlockField, bits: int) -> Tensor:
     Rounding w and zero apart keeps 0 exact and is what engines do.
     """
     assert field.low_NG is not None
-    zero_NG = zero_points(field.low_NG, field.scale_NG, bits)
+    zero_NG = zero_points(field.low_NG, field.scale_NG, 1 << bits)
     divisor_NG = torch.where(field.scale_NG != 0, field.scale_NG, torch.ones_like(field.scale_NG))
     blocks_NGJ = weight_NK.to(field.scale_NG.dtype).reshape(*field.scale_NG.shape, field.block)
     codes_NGJ = (blocks_NGJ / divisor_NG.unsqueeze(2)).round() + zero_NG.unsqueeze(2)

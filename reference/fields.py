@@ -40,6 +40,10 @@ class BlockField:
         """S_NK in the dtype of the stored scales."""
         return self.scale_NG.repeat_interleave(self.block, dim=1)
 
+    def expand_low(self) -> Tensor | None:
+        """What code 0 stands for, N×K; None where there are no zero points."""
+        return None if self.low_NG is None else self.low_NG.repeat_interleave(self.block, dim=1)
+
     def scaled(self, factor: float) -> "BlockField":
         """The field whose expansion is `factor` times this one's; without zero points."""
         return BlockField(scale_NG=self.scale_NG * factor, block=self.block)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from lords_bench.errors import SpecError, WeightError
+from lords_bench.errors import WeightError
 from lords_bench.quant import QuantSpec, Scales, named_codebook, require_spec
 from lords_bench.reference.affine import affine_field, assign_affine
 from lords_bench.reference.blocks import (
@@ -78,8 +78,6 @@ def _quantize(
     if input_weight_K is not None:
         input_weight_K = check_input_weight(input_weight_K, k).to(weight_NK.device)
     dtype = compute_dtype(weight_NK.dtype)
-    if spec.scales == "affine" and spec.needs_hessian:
-        raise SpecError("affine scales have no error feedback; use method 'gptq' with levels='int'")
     if spec.scales == "affine":
         levels_L = torch.arange(1 << spec.bits_per_code, dtype=dtype, device=weight_NK.device)
     else:

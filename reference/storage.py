@@ -54,7 +54,7 @@ def _stored_blocks(field: BlockField, spec: QuantSpec, dtype: torch.dtype) -> Bl
             scale_NG = stored.expand().to(field.scale_NG.dtype)
     low_NG = field.low_NG
     if low_NG is not None:
-        low_NG = -zero_points(low_NG, scale_NG, spec.bits_per_code) * scale_NG
+        low_NG = -zero_points(low_NG, scale_NG, 1 << spec.bits_per_code) * scale_NG
     return BlockField(scale_NG=scale_NG, block=field.block, low_NG=low_NG, stored=stored)
 
 
@@ -75,7 +75,7 @@ def weight_of_field(spec: QuantSpec, packed: Tensor, k: int, field: Field, level
         if field.low_NG is None:
             return BlockwiseWeight(spec=spec, shape=shape, packed=packed, scale_NG=scales, levels_L=levels)
         assert not isinstance(scales, DoubleQuantized)
-        zero_NG = zero_points(field.low_NG, field.scale_NG, spec.bits_per_code).to(torch.uint8)
+        zero_NG = zero_points(field.low_NG, field.scale_NG, 1 << spec.bits_per_code).to(torch.uint8)
         return AffineWeight(
             spec=spec,
             shape=shape,

@@ -94,7 +94,10 @@ class Suite:
 
 BLOCK = 64
 # Every preset; the normal-float ones fix their bits by name.
-_METHODS = ("nf", "block-opt", "int-rtn", "lords-paper", "lords", "gptq", "block-gptq", "lords-gptq")
+_METHODS = (
+    "nf", "block-opt", "int-rtn", "lords-paper", "lords", "gptq", "gptq-opt", "gptq-int", "int-gptq", "block-gptq",
+    "lords-gptq",
+)  # fmt: skip
 _ACROSS_BLOCKS = ("nf", "block-opt", "lords", "gptq", "lords-gptq")
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lords_bench.errors import SpecError, WeightError
+from lords_bench.errors import WeightError
 from lords_bench.quant import QuantSpec, named_codebook
 from lords_bench.reference import calibrated
 from lords_bench.reference.blocks import absmax_field, optimised_field
@@ -167,13 +167,6 @@ def test_inputs_that_were_always_zero_do_no_harm() -> None:
     assert bool(torch.isfinite(quantized_NK).all())
     dead = weight_NK[:, 5:9]
     assert float((dead - quantized_NK[:, 5:9]).square().sum()) < float(dead.square().sum())
-
-
-def test_affine_scales_are_refused_with_what_to_use_instead() -> None:
-    spec = QuantSpec(method="int-rtn", assignment="feedback")
-
-    with pytest.raises(SpecError, match="affine scales have no error feedback; use method 'gptq' with levels='int'"):
-        quantize_with_feedback(make_weight(), spec, make_hessian(), field=START, levels_L=LEVELS_L)
 
 
 def test_a_hessian_of_another_width_is_refused_before_any_work() -> None:

@@ -1,6 +1,7 @@
 """`quantize` from end to end: every preset, every number of bits, and every refusal."""
 
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_float64_weights_are_quantized_as_well_as_float32_ones(method: str) -> N
 
 
 @pytest.mark.parametrize("levels", ["nf", "learned"])
-@pytest.mark.parametrize("method", [method for method in PRESETS if method != "int-rtn"])
+@pytest.mark.parametrize("method", [method for method, preset in PRESETS.items() if preset.scales != "affine"])
 def test_every_preset_passes_through_a_file(method: str, levels: str, tmp_path: Path) -> None:
     quantized = first_run(QuantSpec(method=method, block=32, levels=levels))
 
@@ -136,7 +137,7 @@ def test_the_three_choices_combine_freely(scales: str, kind: type, levels: str |
 
 
 def test_every_way_of_finding_scales_is_registered() -> None:
-    assert {preset.scales for preset in PRESETS.values()} == {*START_FIELDS, "affine"}
+    assert {preset.scales for preset in PRESETS.values()} == set(START_FIELDS)
 
 
 def test_nearest_codes_answer_to_the_rounded_scales() -> None:
@@ -171,9 +172,13 @@ def test_double_quantization_keeps_the_codes_and_compresses_the_scales() -> None
     assert torch.equal(quantized.field().scale_NG, double_quantize(absmax_field(weight_NK, 32).scale_NG).expand())
 
 
-@pytest.mark.parametrize(("method", "double_quant"), [("gptq", True), *((method, False) for method in CALIBRATED)])
+@pytest.mark.parametrize(
+    ("method", "storage"),
+    [("gptq", {"double_quant": True}), *product(CALIBRATED, ({}, {"scale_bits": 8}))],
+    ids=str,
+)
 def test_feedback_stores_the_very_fit_it_ended_with(
-    method: str, double_quant: bool, monkeypatch: pytest.MonkeyPatch
+    method: str, storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scales that were rounded twice, or levels that were not, would no longer be those the codes answer to."""
     fits: list[CalibratedFit] = []
@@ -184,11 +189,11 @@ def test_feedback_stores_the_very_fit_it_ended_with(
 
     monkeypatch.setattr(methods, "quantize_with_feedback", recording)
 
-    quantized = run(QuantSpec(method=method, bits=3, block=32, double_quant=double_quant), make_weight())
+    quantized = run(QuantSpec(method=method, bits=3, block=32, **storage), make_weight())
 
     (fit,) = fits
     assert torch.equal(quantized.codes(), fit.codes_NK)
-    assert torch.equal(quantized.dequantize(), fit.levels_L[fit.codes_NK.int()] * fit.field.expand())
+    assert torch.equal(quantized.dequantize(), fit.weight_NK)
 
 
 @pytest.mark.parametrize("levels", ["nf", "learned"])
@@ -266,11 +271,6 @@ def test_a_ragged_low_rank_weight_counts_its_padding() -> None:
         (QuantSpec(method="lords"), 1e-18 * torch.ones(8, 64), r"too small for float16; use scale_dtype='bfloat16'"),
         (QuantSpec(method="int-rtn"), 1e-9 * torch.ones(8, 64), r"too small for float16; use scale_dtype='bfloat16'"),
         (QuantSpec(method="gptq"), torch.ones(8, 64), r"needs hessian_KK"),
-        (
-            QuantSpec(method="int-rtn", assignment="feedback"),
-            torch.ones(8, 64),
-            r"affine scales have no error feedback",
-        ),
     ],
     ids=[
         "block",
@@ -281,7 +281,6 @@ def test_a_ragged_low_rank_weight_counts_its_padding() -> None:
         "low-rank-underflow",
         "affine-underflow",
         "no-hessian",
-        "affine-feedback",
     ],
 )
 def test_what_cannot_be_quantized_is_refused_in_one_line(spec: QuantSpec, weight: torch.Tensor, message: str) -> None:
