@@ -176,6 +176,7 @@ class Preset:
     assignment: Assignment
     refit_rounds: int = 0
     bits: int | None = None
+    activation_weights: bool = False
 
 
 PRESETS: MappingProxyType[str, Preset] = MappingProxyType(
@@ -184,9 +185,11 @@ PRESETS: MappingProxyType[str, Preset] = MappingProxyType(
         "nf3": Preset(scales="absmax", levels="nf", assignment="nearest", bits=3),
         "nf2": Preset(scales="absmax", levels="nf", assignment="nearest", bits=2),
         "block-opt": Preset(scales="optimised", levels="nf", assignment="nearest"),
+        "block-act": Preset(scales="optimised", levels="nf", assignment="nearest", activation_weights=True),
         "int-rtn": Preset(scales="affine", levels="int", assignment="nearest"),
         "lords-paper": Preset(scales="low-rank-paper", levels="nf", assignment="nearest"),
         "lords": Preset(scales="low-rank", levels="nf", assignment="nearest"),
+        "lords-act": Preset(scales="low-rank", levels="nf", assignment="nearest", activation_weights=True),
         "gptq": Preset(scales="absmax", levels="nf", assignment="feedback"),
         "gptq-opt": Preset(scales="optimised", levels="nf", assignment="feedback"),
         "gptq-int": Preset(scales="affine", levels="int", assignment="feedback"),
@@ -216,6 +219,8 @@ class QuantSpec:
         scale_bits: 8 stores block scales as a sign and seven bits of logarithm, and B and A as int8 (`eight_bit`);
             low-rank scales then have the rank that stores as many bits as before. None stores `scale_dtype`.
         double_quant: absmax scales stored in 8 bits as bitsandbytes does (offset, blocks of 256, dynamic map).
+        activation_weights: fit scales and levels by the squared error weighted with the mean square of every
+            calibration input. Absmax scales with given levels and affine ones are not fitted by it.
         seed: fixes every random choice; the same spec and weight give the same bits.
 
     Raises:
@@ -237,6 +242,7 @@ class QuantSpec:
     scale_bits: int | None = option(
         "8: scales, B and A in 8 bits each (default: as --scale-dtype)", EIGHT, default=None, since=3
     )
+    activation_weights: bool = option("fit scales by errors weighted with calibration inputs", default=False, since=3)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -252,6 +258,9 @@ class QuantSpec:
                 object.__setattr__(self, name, getattr(preset, name))
         if self.bits is None:
             object.__setattr__(self, "bits", preset.bits or 4)
+        _require_member("activation_weights", self.activation_weights, (False, True))
+        if preset.activation_weights:
+            object.__setattr__(self, "activation_weights", True)
         _require_member("bits", self.bits, BITS)
         _require_member("scales", self.scales, get_args(Scales))
         _require_member("assignment", self.assignment, get_args(Assignment))
@@ -266,6 +275,10 @@ class QuantSpec:
                 raise SpecError(f"rank={self.rank} has no meaning for {self.scales!r} scales; leave it out, set block")
         self._check_storage()
         self._check_levels()
+        if self.activation_weights and not self.is_fitted:
+            raise SpecError(
+                f"activation_weights has no meaning for {self.scales!r} scales, which are not fitted; use 'block-act'"
+            )
 
     def _check_storage(self) -> None:
         if self.double_quant and self.scales != "absmax":
@@ -298,9 +311,14 @@ class QuantSpec:
         return self.scales in ("low-rank", "low-rank-paper")
 
     @property
+    def is_fitted(self) -> bool:
+        """Whether scales or levels are chosen by a squared error."""
+        return self.scales != "affine" and (self.scales != "absmax" or self.levels == "learned")
+
+    @property
     def needs_hessian(self) -> bool:
-        """Whether quantizing needs calibration inputs."""
-        return self.assignment == "feedback"
+        """Whether quantizing needs calibration inputs: the Hessian, or its diagonal alone."""
+        return self.assignment == "feedback" or self.activation_weights
 
     @property
     def codebook(self) -> Codebook | None:

@@ -84,7 +84,11 @@ def _quantize(
         codebook = spec.codebook or named_codebook(f"nf{spec.bits_per_code}")
         levels_L = levels_tensor(codebook, dtype=dtype, device=weight_NK.device)
     if spec.needs_hessian:
-        return _quantize_feedback(weight_NK, spec, levels_L, check_hessian(hessian_KK, k), input_weight_K)
+        hessian_KK = check_hessian(hessian_KK, k)
+        if input_weight_K is None:
+            input_weight_K = check_input_weight(hessian_KK.diagonal(), k).to(weight_NK.device)
+    if spec.assignment == "feedback":
+        return _quantize_feedback(weight_NK, spec, levels_L, hessian_KK, input_weight_K)
     return _quantize_nearest(weight_NK, spec, levels_L, input_weight_K)
 
 
@@ -106,10 +110,8 @@ def _quantize_nearest(
 
 
 def _quantize_feedback(
-    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, hessian_KK: Tensor, input_weight_K: Tensor | None
+    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, hessian_KK: Tensor | None, input_weight_K: Tensor | None
 ) -> QuantizedWeight:
-    if input_weight_K is None:
-        input_weight_K = check_input_weight(hessian_KK.diagonal(), weight_NK.shape[1]).to(weight_NK.device)
     start, levels_L = _start_field(weight_NK, spec, levels_L, input_weight_K)
     fit = quantize_with_feedback(weight_NK, spec, hessian_KK, field=start, levels_L=levels_L)
     return pack_weight(spec, fit.codes_NK, fit.field, fit.levels_L)

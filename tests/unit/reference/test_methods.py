@@ -233,6 +233,38 @@ def test_input_weights_move_the_error_to_the_inputs_that_matter_less() -> None:
         assert error_of_heavy_inputs(method, input_weight_K) < error_of_heavy_inputs(method, None)
 
 
+@pytest.mark.parametrize(("weighted", "plain"), [("block-act", "block-opt"), ("lords-act", "lords")])
+def test_activation_weights_are_the_diagonal_of_the_hessian_and_nothing_of_its_rest(weighted: str, plain: str) -> None:
+    size_K = torch.logspace(-1, 0.5, K)
+    weight_NK, hessian_KK = make_weight(), make_hessian() * size_K * size_K.unsqueeze(1)
+    diagonal_K = hessian_KK.diagonal()
+    spec = QuantSpec(method=weighted, bits=3, block=32)
+
+    quantized = quantize(weight_NK, spec, hessian_KK=hessian_KK)
+
+    alike = quantize(weight_NK, QuantSpec(method=plain, bits=3, block=32), input_weight_K=diagonal_K)
+    unweighted = quantize(weight_NK, QuantSpec(method=plain, bits=3, block=32))
+    assert spec.needs_hessian
+    assert torch.equal(quantized.dequantize(), alike.dequantize())
+    lost, lost_unweighted = (
+        float(((weight_NK - found.dequantize()).square() * diagonal_K).sum()) for found in (quantized, unweighted)
+    )
+    assert lost < lost_unweighted
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"method": "nf4", "activation_weights": True}, r"activation_weights has no meaning for 'absmax' scales"),
+        ({"method": "int-rtn", "activation_weights": True}, r"activation_weights has no meaning for 'affine' scales"),
+        ({"method": "lords", "activation_weights": 1}, r"activation_weights=1 is not offered"),
+    ],
+)
+def test_activation_weights_without_a_fit_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        QuantSpec(**fields)
+
+
 @pytest.mark.parametrize("bits", [4, 3, 2])
 def test_a_lords_weight_at_parity_stores_what_a_block_weight_stores(bits: int) -> None:
     """Rank 2 of a 256×256 weight: 2·(256 + 256) numbers, as many as 256·256 / 64 block scales."""
