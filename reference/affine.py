@@ -49,7 +49,8 @@ def assign_affine(weight_NK: Tensor, field: BlockField, bits: int) -> Tensor:
     return codes_NGJ.clamp_(0, (1 << bits) - 1).flatten(1).to(torch.uint8)
 
 
-def dequantize_affine(codes_NK: Tensor, scale_NG: Tensor, zero_NG: Tensor) -> Tensor:
-    """(code - zero) · scale in the dtype of the scales."""
-    codes_NGJ = codes_NK.to(scale_NG.dtype).view(*scale_NG.shape, -1)
-    return ((codes_NGJ - zero_NG.to(scale_NG.dtype).unsqueeze(2)) * scale_NG.unsqueeze(2)).flatten(1)
+def dequantize_affine(codes_NK: Tensor, scale_NG: Tensor, zero_NG: Tensor, *, block: int) -> Tensor:
+    """(code - zero) · scale in the dtype of the scales; the last group may be partial."""
+    k, dtype = codes_NK.shape[1], scale_NG.dtype
+    scale_NK, zero_NK = (group.to(dtype).repeat_interleave(block, dim=1)[:, :k] for group in (scale_NG, zero_NG))
+    return (codes_NK.to(dtype) - zero_NK) * scale_NK

@@ -18,7 +18,7 @@ from lords_bench.errors import LordsBenchError, ModelError, SpecError, reason_of
 from lords_bench.json_object import object_of
 from lords_bench.quant import Codebook, QuantSpec
 from lords_bench.reference.double_quant import RUN
-from lords_bench.reference.packing import packed_shape
+from lords_bench.reference.packing import packed_shape, stored_layout
 from lords_bench.reference.tensor_files import (
     DtypeAndShape,
     StoredLayout,
@@ -77,7 +77,7 @@ def load_weights(path: Path | str, *, device: torch.device | str = "cpu") -> dic
     foreign = set(header)
     for name, (spec, shape) in described.items():
         where = f"weight {name!r} of {path}"
-        expected = expected_tensors(spec, shape, where)
+        expected = expected_tensors(spec, shape, where, codes=header.get(f"{name}.packed"))
         require_layout(expected, {part: header.get(f"{name}.{part}") for part in expected}, where)
         foreign -= {f"{name}.{part}" for part in expected}
     if foreign:
@@ -122,7 +122,10 @@ def checked_weight(
         ModelError: a tensor is missing, of another dtype or shape, not finite, holds codes beyond the levels, or levels
             that are not the spec's.
     """
-    weight = weight_from_tensors(spec, shape, _checked(parts, expected_tensors(spec, shape, where), where))
+    found = parts.get("packed")
+    codes = None if found is None else (found.dtype, tuple(found.shape))
+    expected = expected_tensors(spec, shape, where, codes=codes)
+    weight = weight_from_tensors(spec, shape, _checked(parts, expected, where))
     _check_codes(weight, where)
     _check_scales(weight, where)
     _check_levels(weight, parts.get("levels_L"), where)
@@ -206,15 +209,25 @@ def _decode(description: Any, where: str) -> tuple[QuantSpec, tuple[int, int]]:
     return spec, (shape[0], shape[1])
 
 
-def expected_tensors(spec: QuantSpec, shape: tuple[int, int], where: str) -> Mapping[str, DtypeAndShape]:
+def expected_tensors(
+    spec: QuantSpec, shape: tuple[int, int], where: str, *, codes: StoredLayout | None = None
+) -> Mapping[str, DtypeAndShape]:
     """Dtype and shape of every tensor that a weight of this spec and shape stores.
+
+    Args:
+        spec: of the weight.
+        shape: (N, K).
+        where: what an error calls the weight.
+        codes: what the codes are stored as, if it is known: an earlier version stored the padding of a partial last
+            block as well, which is read as it is.
 
     Raises:
         ModelError: no weight of that shape has this spec; `where` is what the message calls it.
     """
     n, k = shape
     bits, scale_dtype = spec.bits_per_code, STORAGE_DTYPES[spec.scale_dtype]
-    expected: dict[str, DtypeAndShape] = {"packed": (torch.int16, packed_shape(n, k, bits))}
+    padded = torch.int16, packed_shape(n, k, bits)
+    expected: dict[str, DtypeAndShape] = {"packed": padded if codes == padded else stored_layout(n, k, bits)}
     if needs_stored_levels(spec):
         count = 1 << bits if spec.codebook is None else len(spec.codebook.levels)
         expected["levels_L"] = (torch.float32, (count,))
@@ -230,9 +243,7 @@ def expected_tensors(spec: QuantSpec, shape: tuple[int, int], where: str) -> Map
             "a_codes_RK": (torch.int8, (rank, k)),
             "rank_scale_R": (scale_dtype, (rank,)),
         }
-    if k % spec.block:
-        raise ModelError(f"{where} has block {spec.block} and {k} in features; fetch the file again")
-    blocks = k // spec.block
+    blocks = -(-k // spec.block)
     if spec.double_quant:
         return expected | {
             "scale_codes_NG": (torch.uint8, (n, blocks)),

@@ -22,27 +22,29 @@ class BlockField:
     Attributes:
         scale_NG: N×G.
         block: inputs per scale.
+        k: inputs, where the last block is partial; None where all are whole.
         low_NG: N×G, what code 0 stands for where a grid has zero points (`affine`); None where 0 is scaled to 0.
         stored: what is stored of the scales, where that is not their numbers.
     """
 
     scale_NG: Tensor
     block: int
+    k: int | None = None
     low_NG: Tensor | None = None
     stored: LogScales | DoubleQuantized | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """(N, K) of the expanded field."""
-        return self.scale_NG.shape[0], self.scale_NG.shape[1] * self.block
+        return self.scale_NG.shape[0], self.k or self.scale_NG.shape[1] * self.block
 
     def expand(self) -> Tensor:
         """S_NK in the dtype of the stored scales."""
-        return self.scale_NG.repeat_interleave(self.block, dim=1)
+        return self.scale_NG.repeat_interleave(self.block, dim=1)[:, : self.k]
 
     def expand_low(self) -> Tensor | None:
         """What code 0 stands for, N×K; None where there are no zero points."""
-        return None if self.low_NG is None else self.low_NG.repeat_interleave(self.block, dim=1)
+        return None if self.low_NG is None else self.low_NG.repeat_interleave(self.block, dim=1)[:, : self.k]
 
     def scaled(self, factor: float) -> "BlockField":
         """The field whose expansion is `factor` times this one's; without zero points."""

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lords_bench.errors import WeightError
 from lords_bench.quant import QuantSpec, Scales, named_codebook, require_spec
@@ -61,12 +62,12 @@ def quantize(
         A `LordsWeight`, `BlockwiseWeight` or `AffineWeight` on the device of the weight.
 
     Raises:
-        WeightError: the weight is not a finite, non-empty float matrix, the block does not divide K, the Hessian is
-            missing or misshapen, or the scales are too large or too small for their storage dtype.
+        WeightError: the weight is not a finite, non-empty float matrix, the Hessian is missing or misshapen, or the
+            scales are too large or too small for their storage dtype.
         SpecError: no spec is given, its rank is above min(N, K), or its choices do not go together.
     """
     spec = require_spec(spec)
-    weight_NK = check_weight(weight_NK, block=None if spec.is_low_rank else spec.block)
+    weight_NK = check_weight(weight_NK)
     with single_threaded(weight_NK.device):
         return _quantize(weight_NK, spec, hessian_KK, input_weight_K)
 
@@ -87,14 +88,22 @@ def _quantize(
         hessian_KK = check_hessian(hessian_KK, k)
         if input_weight_K is None:
             input_weight_K = check_input_weight(hessian_KK.diagonal(), k).to(weight_NK.device)
-    if spec.assignment == "feedback":
-        return _quantize_feedback(weight_NK, spec, levels_L, hessian_KK, input_weight_K)
-    return _quantize_nearest(weight_NK, spec, levels_L, input_weight_K)
+    missing = 0 if spec.is_low_rank else -k % spec.block
+    if missing:
+        # A partial last block is filled up with weights of zero that no one weighs and no input reaches.
+        if input_weight_K is None:
+            input_weight_K = torch.ones(k, dtype=torch.float64, device=weight_NK.device)
+        weight_NK, input_weight_K = pad(weight_NK, (0, missing)), pad(input_weight_K, (0, missing))
+        hessian_KK = None if hessian_KK is None else pad(hessian_KK, (0, missing, 0, missing))
+    quantize_by = _feedback if spec.assignment == "feedback" else _nearest
+    codes_NK, field, levels_L = quantize_by(weight_NK, spec, levels_L, hessian_KK, input_weight_K)
+    return pack_weight(spec, codes_NK[:, :k], field, levels_L)
 
 
-def _quantize_nearest(
-    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, input_weight_K: Tensor | None
-) -> QuantizedWeight:
+def _nearest(
+    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, _hessian_KK: Tensor | None, input_weight_K: Tensor | None
+) -> tuple[Tensor, Field, Tensor]:
+    """Codes, the field as it is stored, levels."""
     field, levels_L = _start_field(weight_NK, spec, levels_L, input_weight_K)
     storable = stored_field(field, spec)
     # bitsandbytes finds the codes before it compresses the scales; done alike, codes and scales agree with it.
@@ -106,15 +115,16 @@ def _quantize_nearest(
         codes_NK = assign_blocks(weight_NK, grid, levels_L)
     else:
         codes_NK = assign_nearest(weight_NK, grid.expand(), levels_L)
-    return pack_weight(spec, codes_NK, storable, levels_L)
+    return codes_NK, storable, levels_L
 
 
-def _quantize_feedback(
+def _feedback(
     weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, hessian_KK: Tensor | None, input_weight_K: Tensor | None
-) -> QuantizedWeight:
+) -> tuple[Tensor, Field, Tensor]:
+    """Codes, the field as it is stored, levels."""
     start, levels_L = _start_field(weight_NK, spec, levels_L, input_weight_K)
     fit = quantize_with_feedback(weight_NK, spec, hessian_KK, field=start, levels_L=levels_L)
-    return pack_weight(spec, fit.codes_NK, fit.field, fit.levels_L)
+    return fit.codes_NK, fit.field, fit.levels_L
 
 
 def _start_field(

@@ -4,9 +4,9 @@
     BlockwiseWeight  levels[codes] · scale of the block
     AffineWeight     (code - zero of the block) · scale of the block
 
-Codes are packed as `packing` lays them out; scales lie in the dtype that they are computed with, or are stored in 8
-bits each (`eight_bit`, `double_quant`). Levels of a codebook known by name cost nothing; levels of your own or learned
-ones are a stored float32 tensor and are counted.
+Codes are packed as `packing` lays them out, and stored without the padding of a partial last block. Scales lie in the
+dtype that they are computed with, or are stored in 8 bits each (`eight_bit`, `double_quant`). Levels of a codebook
+known by name cost nothing; levels of your own or learned ones are a stored float32 tensor and are counted.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from lords_bench.reference.codebooks import levels_tensor
 from lords_bench.reference.double_quant import DoubleQuantized
 from lords_bench.reference.eight_bit import Int8Factors, LogScales
 from lords_bench.reference.fields import BlockField, Field, LowRankField
-from lords_bench.reference.packing import unpack_codes, unpack_stream
+from lords_bench.reference.packing import packed_codes, stored_codes, unpack_codes, unpack_stream
 from lords_bench.reference.panels import compute_dtype
 
 STORAGE_DTYPES: MappingProxyType[ScaleDtype, torch.dtype] = MappingProxyType(
@@ -95,7 +95,7 @@ class LordsWeight:
     def tensors(self) -> dict[str, Tensor]:
         """Every stored tensor by name."""
         factors = {"b_NR": self.b_NR, "a_RK": self.a_RK} if self.int8 is None else self.int8.tensors()
-        return {"packed": self.packed, **factors, **_stored_levels(self.levels_L)}
+        return {"packed": _stored_codes(self), **factors, **_stored_levels(self.levels_L)}
 
     def field(self, dtype: torch.dtype = torch.float32) -> LowRankField:
         """The scale S_NK = B @ A as a field of that dtype."""
@@ -142,7 +142,7 @@ class BlockwiseWeight:
         spec: what was asked for.
         shape: (N, K).
         packed: int16, `packing.packed_shape(N, K, bits)`.
-        scale_NG: N×(K/block), storage dtype, or 8-bit codes of the scales; `scales()` gives numbers either way.
+        scale_NG: N×⌈K/block⌉, storage dtype, or 8-bit codes of the scales; `scales()` gives numbers either way.
         levels_L: stored levels (float32); None where `spec.codebook` is known by name.
     """
 
@@ -159,7 +159,7 @@ class BlockwiseWeight:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every stored tensor by name."""
-        return {"packed": self.packed, **_stored_scales(self.scale_NG), **_stored_levels(self.levels_L)}
+        return {"packed": _stored_codes(self), **_stored_scales(self.scale_NG), **_stored_levels(self.levels_L)}
 
     def scales(self) -> Tensor:
         """The block scales (N×G) in the dtype that they are computed with, whatever is stored: what kernels read."""
@@ -167,7 +167,7 @@ class BlockwiseWeight:
 
     def field(self, dtype: torch.dtype = torch.float32) -> BlockField:
         """The block scales as a field of that dtype."""
-        return BlockField(scale_NG=self.scales().to(dtype), block=self.spec.block)
+        return BlockField(scale_NG=self.scales().to(dtype), block=self.spec.block, k=self.shape[1])
 
     def levels(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """`levels_L`, whether stored or known by name."""
@@ -195,7 +195,7 @@ class AffineWeight:
         spec: what was asked for.
         shape: (N, K).
         packed: int16, `packing.packed_shape(N, K, bits)`.
-        scale_NG: N×(K/block), storage dtype, or 8-bit codes of the scales; `scales()` gives numbers either way.
+        scale_NG: N×⌈K/block⌉, storage dtype, or 8-bit codes of the scales; `scales()` gives numbers either way.
         packed_zeros: uint8, the zero points of `bits` bits each as `packing.pack_stream` lays them out.
     """
 
@@ -212,7 +212,7 @@ class AffineWeight:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every stored tensor by name."""
-        return {"packed": self.packed, **_stored_scales(self.scale_NG), "packed_zeros": self.packed_zeros}
+        return {"packed": _stored_codes(self), **_stored_scales(self.scale_NG), "packed_zeros": self.packed_zeros}
 
     def scales(self) -> Tensor:
         """The block scales (N×G) in the dtype that they are computed with, whatever is stored: what kernels read."""
@@ -229,7 +229,8 @@ class AffineWeight:
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """W_NK = (code - zero) · scale, in `dtype`."""
-        return dequantize_affine(self.codes(), self.scales().to(compute_dtype(dtype)), self.zeros()).to(dtype)
+        scale_NG = self.scales().to(compute_dtype(dtype))
+        return dequantize_affine(self.codes(), scale_NG, self.zeros(), block=self.spec.block).to(dtype)
 
     def to(self, device: torch.device | str) -> "AffineWeight":
         """The same weight with its tensors on another device."""
@@ -238,7 +239,8 @@ class AffineWeight:
 
 def weight_from_tensors(spec: QuantSpec, shape: tuple[int, int], tensors: Mapping[str, Tensor]) -> QuantizedWeight:
     """The weight whose `tensors()` these are; nothing is checked."""
-    packed, levels_L = tensors["packed"], tensors.get("levels_L")
+    packed = packed_codes(tensors["packed"], spec.bits_per_code, shape[1])
+    levels_L = tensors.get("levels_L")
     if spec.is_low_rank:
         int8 = None
         if spec.scale_bits is not None:
@@ -274,6 +276,10 @@ def _levels(spec: QuantSpec, stored_L: Tensor | None, dtype: torch.dtype, device
         return stored_L.to(dtype)
     assert spec.codebook is not None
     return levels_tensor(spec.codebook, dtype=dtype, device=device)
+
+
+def _stored_codes(weight: LordsWeight | BlockwiseWeight | AffineWeight) -> Tensor:
+    return stored_codes(weight.packed, weight.spec.bits_per_code, weight.shape[1])
 
 
 def _stored_scales(scale_NG: Tensor | DoubleQuantized | LogScales) -> dict[str, Tensor]:

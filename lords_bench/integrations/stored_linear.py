@@ -16,7 +16,7 @@ from lords_bench.kernels.common.prepared import PreparedWeight, prepare
 from lords_bench.products.ops import lords_matmul
 from lords_bench.quant import QuantSpec
 from lords_bench.reference.checkpoint import checked_weight, expected_tensors
-from lords_bench.reference.tensor_files import DtypeAndShape
+from lords_bench.reference.tensor_files import DtypeAndShape, StoredLayout
 from lords_bench.reference.weights import LordsWeight, QuantizedWeight, weight_from_tensors
 
 # The codes of a weight, and what a checkpoint calls them.
@@ -28,13 +28,31 @@ def stored_name(part: str) -> str:
     return STORED_CODES if part == CODES else part
 
 
-def stored_layout(spec: QuantSpec, shape: tuple[int, int], where: str) -> dict[str, DtypeAndShape]:
+def stored_layout(
+    spec: QuantSpec, shape: tuple[int, int], where: str, *, codes: StoredLayout | None = None
+) -> dict[str, DtypeAndShape]:
     """Dtype and shape of every tensor that a layer of (N, K) is stored as, by its name in the layer's state.
+
+    `codes` is what its codes are stored as, if that is known; see `expected_tensors`.
 
     Raises:
         ModelError: no weight of that shape has this spec; `where` is what the message calls it.
     """
-    return {stored_name(part): layout for part, layout in expected_tensors(spec, shape, where).items()}
+    return {stored_name(part): layout for part, layout in expected_tensors(spec, shape, where, codes=codes).items()}
+
+
+def stored_layouts(
+    layers: Mapping[str, tuple[QuantSpec, tuple[int, int]]], found: Mapping[str, StoredLayout]
+) -> dict[str, dict[str, DtypeAndShape]]:
+    """`stored_layout` of every layer by name, its codes as the headers `found` have them.
+
+    Raises:
+        ModelError: no weight of a layer's shape has its spec.
+    """
+    return {
+        name: stored_layout(spec, shape, f"layer {name}", codes=found.get(f"{name}.{STORED_CODES}"))
+        for name, (spec, shape) in layers.items()
+    }
 
 
 def weight_in_state(
@@ -80,8 +98,16 @@ class StoredLinear(nn.Module):
 
     bias: nn.Parameter | None
 
-    def __init__(self, spec: QuantSpec, shape: tuple[int, int], bias: nn.Parameter | None, *, where: str) -> None:
-        """A layer without values, on the meta device.
+    def __init__(
+        self,
+        spec: QuantSpec,
+        shape: tuple[int, int],
+        bias: nn.Parameter | None,
+        *,
+        where: str,
+        codes: StoredLayout | None = None,
+    ) -> None:
+        """A layer without values, on the meta device; `codes` as for `stored_layout`.
 
         Raises:
             ModelError: no weight of that shape has this spec; `where` is what the message calls it.
@@ -89,7 +115,7 @@ class StoredLinear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = shape
         self.spec = spec
-        self._parts = expected_tensors(spec, shape, where)
+        self._parts = expected_tensors(spec, shape, where, codes=codes)
         self._prepared: dict[torch.dtype, tuple[tuple[Tensor, ...], PreparedWeight]] = {}
         self.register_parameter("bias", bias)
         self.expect_codes()

@@ -93,7 +93,7 @@ class BlockLinear(QuantizedLinear):
 
     def fake_weight(self) -> Tensor:
         """Ŵ_NK that QAT computes with, differentiable."""
-        return fake_quantized(self.weight, self._grid(), self.gradient)
+        return fake_quantized(self._whole_blocks(), self._grid(), self.gradient)[:, : self.in_features]
 
     def quantization_parameters(self) -> dict[str, nn.Parameter]:
         """Scales, zero points, and levels where they are trained."""
@@ -106,7 +106,7 @@ class BlockLinear(QuantizedLinear):
         spec, bits = self.spec, self.spec.bits_per_code
         block, levels_L = spec.block, self.levels
         if self.zero is not None:
-            codes_NK = fake_quantize(self.weight, self._grid())[1] & CODE_MASK
+            codes_NK = fake_quantize(self._whole_blocks(), self._grid())[1] & CODE_MASK
             field = stored_field(BlockField(scale_NG=self.scale, block=block), spec)
             assert isinstance(field, BlockField)
             zero_NG = self.zero.round().clamp(0, (1 << bits) - 1)
@@ -115,13 +115,18 @@ class BlockLinear(QuantizedLinear):
             levels_L = levels_L.sort().values
             field = stored_field(BlockField(scale_NG=self.scale, block=block), spec)
             assert isinstance(field, BlockField)
-            codes_NK = assign_blocks(self.weight, field, levels_L)
+            codes_NK = assign_blocks(self._whole_blocks(), field, levels_L)
             if spec.levels == "learned":
                 levels_L, factor = normalise_levels(levels_L)
                 field = stored_field(field.scaled(factor), spec)
-        weight = pack_weight(spec, codes_NK, field, levels_L)
+        weight = pack_weight(spec, codes_NK[:, : self.in_features], field, levels_L)
         assert isinstance(weight, BlockwiseWeight | AffineWeight)
         return weight
+
+    def _whole_blocks(self) -> Tensor:
+        """The dense weight, a partial last block filled up with zeros, which no gradient reaches."""
+        missing = -self.in_features % self.spec.block
+        return functional.pad(self.weight, (0, missing)) if missing else self.weight
 
     def _grid(self) -> Grid:
         levels_L = self.levels.sort().values if self.levels.requires_grad else self.levels

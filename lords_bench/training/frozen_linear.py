@@ -18,6 +18,7 @@ from torch.nn import functional
 from lords_bench.quant import QuantSpec
 from lords_bench.reference.adapters import AdaptedWeight
 from lords_bench.reference.checkpoint import spec_from_dict, spec_to_dict
+from lords_bench.reference.packing import packed_codes
 from lords_bench.reference.weights import STORAGE_DTYPES, QuantizedWeight, weight_from_tensors
 from lords_bench.training.layer import Mode, QuantizedLinear, tensors_sha256, trained
 
@@ -64,7 +65,10 @@ class FrozenLinear(QuantizedLinear):
 
     def base_sha256(self) -> str:
         """Hash of the base: an additive adapter belongs to a layer that has the same."""
-        return tensors_sha256(self._base(), self._spec_text, self.in_features)
+        # Whole K blocks: that is how codes of every K were stored when the first adapters were made.
+        parts = self._base()
+        codes = packed_codes(parts["packed"], self.spec.bits_per_code, self.in_features)
+        return tensors_sha256({**parts, "packed": codes}, self._spec_text, self.in_features)
 
     def _base(self) -> dict[str, Tensor]:
         return {name: getattr(self, f"base_{name}") for name in self._base_names}

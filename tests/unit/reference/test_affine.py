@@ -24,7 +24,9 @@ def test_codes_scales_and_zero_points_match_those_found_by_hand() -> None:
     assert scale_NG.tolist() == [[1.0, 2.0]]
     assert zero_NG.tolist() == [[1, 0]]
     assert codes_NK.tolist() == [[0, 1, 3, 3, 0, 2, 3, 2]]
-    assert dequantize_affine(codes_NK, scale_NG, zero_NG).tolist() == [[-1.0, 0.0, 2.0, 2.0, 0.0, 4.0, 6.0, 4.0]]
+    assert dequantize_affine(codes_NK, scale_NG, zero_NG, block=4).tolist() == [
+        [-1.0, 0.0, 2.0, 2.0, 0.0, 4.0, 6.0, 4.0]
+    ]
 
 
 def test_zero_is_exact_even_where_all_weights_are_positive() -> None:
@@ -32,13 +34,13 @@ def test_zero_is_exact_even_where_all_weights_are_positive() -> None:
 
     codes_NK, scale_NG, zero_NG = quantize_affine(weight_NK, 4, 4, "float32")
 
-    assert dequantize_affine(codes_NK, scale_NG, zero_NG)[0, 3] == 0.0
+    assert dequantize_affine(codes_NK, scale_NG, zero_NG, block=4)[0, 3] == 0.0
 
 
 def test_a_group_of_zeros_stays_zero() -> None:
     codes_NK, scale_NG, zero_NG = quantize_affine(torch.zeros(2, 8), 4, 3, "float16")
 
-    assert not bool(dequantize_affine(codes_NK, scale_NG, zero_NG).any())
+    assert not bool(dequantize_affine(codes_NK, scale_NG, zero_NG, block=4).any())
 
 
 def test_no_weight_is_further_off_than_its_grid_allows() -> None:
@@ -47,5 +49,5 @@ def test_no_weight_is_further_off_than_its_grid_allows() -> None:
 
     codes_NK, scale_NG, zero_NG = quantize_affine(weight_NK, 32, 4, "float16")
 
-    error_NK = (dequantize_affine(codes_NK, scale_NG, zero_NG) - weight_NK).abs()
+    error_NK = (dequantize_affine(codes_NK, scale_NG, zero_NG, block=32) - weight_NK).abs()
     assert bool((error_NK <= 1.01 * scale_NG.repeat_interleave(32, dim=1)).all())
