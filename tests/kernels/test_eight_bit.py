@@ -1,4 +1,7 @@
-"""Weights whose scales are stored in 8 bits, through every kernel: preparing reads what they expand to."""
+"""Weights as they are stored, scales in 8 bits and a partial last K block, through every kernel.
+
+Preparing reads what they expand to: numbers of the dtype that kernels read, and whole K blocks.
+"""
 
 from dataclasses import replace
 
@@ -32,7 +35,8 @@ def in_8_bits(case: CheckCase) -> CheckCase:
     assert isinstance(block, BlockwiseWeight)
     assert {low_rank.b_NR.dtype, low_rank.a_RK.dtype, block.scales().dtype} == {torch.float16}
     assert low_rank.shape == block.shape == (n, k)
-    return replace(case, b_NR=low_rank.b_NR, a_RK=low_rank.a_RK, scale_NG=block.scales())
+    assert torch.equal(low_rank.packed, case.packed)
+    return replace(case, packed=low_rank.packed, b_NR=low_rank.b_NR, a_RK=low_rank.a_RK, scale_NG=block.scales())
 
 
 @pytest.mark.parametrize(("m", "bits"), [(1, 4), (1, 3), (20, 2)])
