@@ -170,6 +170,7 @@ FROM_ZERO = Whole(least=0)
 # What random generators of Python, numpy and torch all take.
 SEED = Whole(least=0, most=2**32 - 1)
 BIT_COUNT = Whole(least=2, most=4)
+EIGHT = Whole(least=8, most=8)
 # Processes at a time; each costs some hundred megabytes.
 WORKERS = Whole(most=4096)
 # Of text, in tokens; the first one is predicted by nothing.
@@ -225,7 +226,7 @@ _METAVARS: Mapping[object, str] = MappingProxyType(
 )
 
 
-def option(
+def option(  # noqa: PLR0913  (what can be said of an option)
     text: str,
     kind: Callable[[str], object] | None = None,
     *,
@@ -235,6 +236,7 @@ def option(
     nargs: str | None = None,
     const: object = None,
     group: str | None = None,
+    since: int | None = None,
 ) -> Value:
     """A field that an option fills.
 
@@ -247,10 +249,12 @@ def option(
         nargs: how many values, as argparse counts them; a field of several is a tuple.
         const: the value of the option by itself, where `nargs` is `?`.
         group: heading of the help, over this field and those behind it.
+        since: minor version of the record schema that the field came with (`records.codec`); None is the first.
     """
     told = {"help": text, "type": kind, "metavar": metavar, "nargs": nargs, "const": const}
     known = {name: value for name, value in told.items() if value is not None}
-    found: Value = field(default=default, metadata={_KEY: (flag, group, known)})
+    version = {} if since is None else {"since": since}
+    found: Value = field(default=default, metadata={_KEY: (flag, group, known), **version})
     return found
 
 

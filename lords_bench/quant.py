@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from lords_bench.errors import SpecError, UsageError
-from lords_bench.options import BIT_COUNT, COUNT, SEED, Whole, option, shown
+from lords_bench.options import BIT_COUNT, COUNT, EIGHT, SEED, Whole, option, shown
 
 NF4_LEVELS = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453,
@@ -153,6 +153,9 @@ class GemmShape:
         return 2 * self.m * self.n * self.k
 
 
+# Bits of a number that is stored as it is.
+DTYPE_BITS: MappingProxyType[str, int] = MappingProxyType({"float16": 16, "bfloat16": 16, "float32": 32})
+
 Scales = Literal["absmax", "optimised", "affine", "low-rank", "low-rank-paper"]
 Assignment = Literal["nearest", "feedback"]
 ScaleDtype = Literal["float16", "bfloat16", "float32"]
@@ -173,6 +176,7 @@ class Preset:
     assignment: Assignment
     refit_rounds: int = 0
     bits: int | None = None
+    activation_weights: bool = False
 
 
 PRESETS: MappingProxyType[str, Preset] = MappingProxyType(
@@ -181,10 +185,15 @@ PRESETS: MappingProxyType[str, Preset] = MappingProxyType(
         "nf3": Preset(scales="absmax", levels="nf", assignment="nearest", bits=3),
         "nf2": Preset(scales="absmax", levels="nf", assignment="nearest", bits=2),
         "block-opt": Preset(scales="optimised", levels="nf", assignment="nearest"),
+        "block-act": Preset(scales="optimised", levels="nf", assignment="nearest", activation_weights=True),
         "int-rtn": Preset(scales="affine", levels="int", assignment="nearest"),
         "lords-paper": Preset(scales="low-rank-paper", levels="nf", assignment="nearest"),
         "lords": Preset(scales="low-rank", levels="nf", assignment="nearest"),
+        "lords-act": Preset(scales="low-rank", levels="nf", assignment="nearest", activation_weights=True),
         "gptq": Preset(scales="absmax", levels="nf", assignment="feedback"),
+        "gptq-opt": Preset(scales="optimised", levels="nf", assignment="feedback"),
+        "gptq-int": Preset(scales="affine", levels="int", assignment="feedback"),
+        "int-gptq": Preset(scales="affine", levels="int", assignment="feedback", refit_rounds=3),
         "block-gptq": Preset(scales="optimised", levels="learned", assignment="feedback", refit_rounds=3),
         "lords-gptq": Preset(scales="low-rank", levels="learned", assignment="feedback", refit_rounds=3),
     }
@@ -198,14 +207,20 @@ class QuantSpec:
     Attributes:
         method: a name in `PRESETS`; it fixes `scales`, `levels`, `assignment` and `refit_rounds` where they are None.
         bits: bits per code: 4, 3 or 2. None is what the method name fixes, else 4.
-        block: inputs per block scale; for low-rank scales the block size whose storage the rank must match.
+        block: inputs per block scale; for low-rank scales the block size whose storage in `scale_dtype` the rank must
+            match.
         rank: rank R of B_NR and A_RK; None is parity with `block` (see `parity_rank`). Low-rank scales only.
         scales: where S_NK comes from: `absmax`, `optimised`, `affine`, `low-rank` or `low-rank-paper`.
         levels: a codebook name, `nf`, `int` or `learned`; a `Codebook` for levels of your own. None is the method's.
         assignment: of codes: `nearest` level, or `feedback` of the error over calibration inputs, as GPTQ does.
         refit_rounds: how often `feedback` alternates with a refit of the scales.
-        scale_dtype: storage dtype of scales, B and A: `float16`, `bfloat16` or `float32`.
+        scale_dtype: of scales, B and A as they are computed with, and as they are stored where `scale_bits` is None:
+            `float16`, `bfloat16` or `float32`.
+        scale_bits: 8 stores block scales as a sign and seven bits of logarithm, and B and A as int8 (`eight_bit`);
+            low-rank scales then have the rank that stores as many bits as before. None stores `scale_dtype`.
         double_quant: absmax scales stored in 8 bits as bitsandbytes does (offset, blocks of 256, dynamic map).
+        activation_weights: fit scales and levels by the squared error weighted with the mean square of every
+            calibration input. Absmax scales with given levels and affine ones are not fitted by it.
         seed: fixes every random choice; the same spec and weight give the same bits.
 
     Raises:
@@ -224,6 +239,10 @@ class QuantSpec:
     refit_rounds: int | None = None
     scale_dtype: ScaleDtype = option("of scales, B and A as stored", default="float16")
     double_quant: bool = option("scales in 8 bits, as bitsandbytes stores them", default=False)
+    scale_bits: int | None = option(
+        "8: scales, B and A in 8 bits each (default: as --scale-dtype)", EIGHT, default=None, since=3
+    )
+    activation_weights: bool = option("fit scales by errors weighted with calibration inputs", default=False, since=3)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -239,6 +258,9 @@ class QuantSpec:
                 object.__setattr__(self, name, getattr(preset, name))
         if self.bits is None:
             object.__setattr__(self, "bits", preset.bits or 4)
+        _require_member("activation_weights", self.activation_weights, (False, True))
+        if preset.activation_weights:
+            object.__setattr__(self, "activation_weights", True)
         _require_member("bits", self.bits, BITS)
         _require_member("scales", self.scales, get_args(Scales))
         _require_member("assignment", self.assignment, get_args(Assignment))
@@ -251,9 +273,20 @@ class QuantSpec:
             _require_integer("rank", self.rank, minimum=1)
             if not self.is_low_rank:
                 raise SpecError(f"rank={self.rank} has no meaning for {self.scales!r} scales; leave it out, set block")
+        self._check_storage()
+        self._check_levels()
+        if self.activation_weights and not self.is_fitted:
+            raise SpecError(
+                f"activation_weights has no meaning for {self.scales!r} scales, which are not fitted; use 'block-act'"
+            )
+
+    def _check_storage(self) -> None:
         if self.double_quant and self.scales != "absmax":
             raise SpecError(f"double_quant needs absmax scales, not {self.scales!r}; use method 'nf4'")
-        self._check_levels()
+        if self.scale_bits is not None:
+            _require_member("scale_bits", self.scale_bits, (8,))
+            if self.double_quant:
+                raise SpecError("scale_bits=8 and double_quant both store scales in 8 bits; choose one of them")
 
     def _check_levels(self) -> None:
         if self.scales == "affine":
@@ -278,9 +311,14 @@ class QuantSpec:
         return self.scales in ("low-rank", "low-rank-paper")
 
     @property
+    def is_fitted(self) -> bool:
+        """Whether scales or levels are chosen by a squared error."""
+        return self.scales != "affine" and (self.scales != "absmax" or self.levels == "learned")
+
+    @property
     def needs_hessian(self) -> bool:
-        """Whether quantizing needs calibration inputs."""
-        return self.assignment == "feedback"
+        """Whether quantizing needs calibration inputs: the Hessian, or its diagonal alone."""
+        return self.assignment == "feedback" or self.activation_weights
 
     @property
     def codebook(self) -> Codebook | None:
@@ -296,12 +334,17 @@ class QuantSpec:
         return named_codebook(self.levels)
 
     def rank_for(self, n: int, k: int) -> int:
-        """Rank used for an N×K weight: `rank`, or parity with `block`.
+        """Rank used for an N×K weight: `rank`, or parity with `block`: as many bits as its scales in `scale_dtype`.
 
         Raises:
             SpecError: the rank exceeds min(N, K).
         """
-        rank = parity_rank(n, k, self.block) if self.rank is None else self.rank
+        if self.rank is not None:
+            rank = self.rank
+        elif self.scale_bits is None:
+            rank = parity_rank(n, k, self.block)
+        else:
+            rank = int8_parity_rank(n, k, self.block, scale_bits=DTYPE_BITS[self.scale_dtype])
         if rank > min(n, k):
             raise SpecError(f"rank {rank} is above min(N, K) = {min(n, k)} of a {n}×{k} weight; lower it")
         return rank
@@ -310,6 +353,15 @@ class QuantSpec:
 def parity_rank(n: int, k: int, block: int) -> int:
     """Rank at which B and A store no more numbers than block scales: max(1, floor(N·K / (G·(N+K))))."""
     return max(1, (n * k) // (block * (n + k)))
+
+
+def int8_parity_rank(n: int, k: int, block: int, *, scale_bits: int = 16) -> int:
+    """Rank at which B and A in int8 store no more bits than block scales of `scale_bits`: about twice `parity_rank`.
+
+    max(1, floor(N·K·scale_bits / (8·G·(N+K)))), at most min(N, K). The scale of every rank comes on top, 2/(N+K) of it:
+    counted among the bits it would cost small layers a whole rank.
+    """
+    return min(max(1, (n * k * scale_bits) // (8 * block * (n + k))), n, k)
 
 
 def require_spec(spec: object) -> QuantSpec:

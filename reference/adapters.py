@@ -102,7 +102,7 @@ def start_adapter(
         SpecError: unknown method, a rank above min(N, K), or options that are not positive.
         WeightError: the weight cannot be quantized.
     """
-    weight_NK = check_weight(weight_NK, block=None)
+    weight_NK = check_weight(weight_NK)
     _check_options(method, rank, min(weight_NK.shape), alpha, iterations)
     scaling = 1.0 if alpha is None else alpha / rank
     working_NK = weight_NK.detach().to(compute_dtype(weight_NK.dtype))

@@ -18,7 +18,7 @@ from lords_bench.errors import LordsBenchError, ModelError, SpecError, reason_of
 from lords_bench.json_object import object_of
 from lords_bench.quant import Codebook, QuantSpec
 from lords_bench.reference.double_quant import RUN
-from lords_bench.reference.packing import packed_shape
+from lords_bench.reference.packing import packed_shape, stored_layout
 from lords_bench.reference.tensor_files import (
     DtypeAndShape,
     StoredLayout,
@@ -29,6 +29,9 @@ from lords_bench.reference.tensor_files import (
 )
 from lords_bench.reference.weights import (
     STORAGE_DTYPES,
+    AffineWeight,
+    BlockwiseWeight,
+    LordsWeight,
     QuantizedWeight,
     needs_stored_levels,
     weight_from_tensors,
@@ -50,7 +53,7 @@ def save_weights(weights: Mapping[str, QuantizedWeight], path: Path | str) -> No
     tensors = {
         f"{name}.{part}": tensor for name, weight in weights.items() for part, tensor in tensors_to_store(name, weight)
     }
-    described = {name: {"shape": weight.shape, "spec": asdict(weight.spec)} for name, weight in weights.items()}
+    described = {name: {"shape": weight.shape, "spec": spec_to_dict(weight.spec)} for name, weight in weights.items()}
     metadata = {"format": FORMAT, "version": VERSION, "weights": json.dumps(described, sort_keys=True)}
     write_tensors(tensors, Path(path), metadata)
 
@@ -74,7 +77,7 @@ def load_weights(path: Path | str, *, device: torch.device | str = "cpu") -> dic
     foreign = set(header)
     for name, (spec, shape) in described.items():
         where = f"weight {name!r} of {path}"
-        expected = expected_tensors(spec, shape, where)
+        expected = expected_tensors(spec, shape, where, codes=header.get(f"{name}.packed"))
         require_layout(expected, {part: header.get(f"{name}.{part}") for part in expected}, where)
         foreign -= {f"{name}.{part}" for part in expected}
     if foreign:
@@ -119,14 +122,27 @@ def checked_weight(
         ModelError: a tensor is missing, of another dtype or shape, not finite, holds codes beyond the levels, or levels
             that are not the spec's.
     """
-    weight = weight_from_tensors(spec, shape, _checked(parts, expected_tensors(spec, shape, where), where))
+    found = parts.get("packed")
+    codes = None if found is None else (found.dtype, tuple(found.shape))
+    expected = expected_tensors(spec, shape, where, codes=codes)
+    weight = weight_from_tensors(spec, shape, _checked(parts, expected, where))
     _check_codes(weight, where)
+    _check_scales(weight, where)
     _check_levels(weight, parts.get("levels_L"), where)
     return weight
 
 
+def spec_to_dict(spec: QuantSpec) -> dict[str, Any]:
+    """The fields of a spec by name; one that came later is left out as long as it has its default.
+
+    So what an earlier version could write is still written alike, and read by it.
+    """
+    late = {field.name: field.default for field in fields(spec) if "since" in field.metadata}
+    return {name: value for name, value in asdict(spec).items() if name not in late or value != late[name]}
+
+
 def spec_from_dict(values: Mapping[str, Any]) -> QuantSpec:
-    """The inverse of `dataclasses.asdict` for a spec, also after a way through JSON.
+    """The inverse of `spec_to_dict`, also after a way through JSON.
 
     Raises:
         SpecError: a field that no spec has, or a value of a wrong kind.
@@ -193,15 +209,25 @@ def _decode(description: Any, where: str) -> tuple[QuantSpec, tuple[int, int]]:
     return spec, (shape[0], shape[1])
 
 
-def expected_tensors(spec: QuantSpec, shape: tuple[int, int], where: str) -> Mapping[str, DtypeAndShape]:
+def expected_tensors(
+    spec: QuantSpec, shape: tuple[int, int], where: str, *, codes: StoredLayout | None = None
+) -> Mapping[str, DtypeAndShape]:
     """Dtype and shape of every tensor that a weight of this spec and shape stores.
+
+    Args:
+        spec: of the weight.
+        shape: (N, K).
+        where: what an error calls the weight.
+        codes: what the codes are stored as, if it is known: an earlier version stored the padding of a partial last
+            block as well, which is read as it is.
 
     Raises:
         ModelError: no weight of that shape has this spec; `where` is what the message calls it.
     """
     n, k = shape
     bits, scale_dtype = spec.bits_per_code, STORAGE_DTYPES[spec.scale_dtype]
-    expected: dict[str, DtypeAndShape] = {"packed": (torch.int16, packed_shape(n, k, bits))}
+    padded = torch.int16, packed_shape(n, k, bits)
+    expected: dict[str, DtypeAndShape] = {"packed": padded if codes == padded else stored_layout(n, k, bits)}
     if needs_stored_levels(spec):
         count = 1 << bits if spec.codebook is None else len(spec.codebook.levels)
         expected["levels_L"] = (torch.float32, (count,))
@@ -210,17 +236,24 @@ def expected_tensors(spec: QuantSpec, shape: tuple[int, int], where: str) -> Map
             rank = spec.rank_for(n, k)
         except LordsBenchError as error:
             raise ModelError(f"{where} is described wrongly ({error}); fetch the file again") from error
-        return expected | {"b_NR": (scale_dtype, (n, rank)), "a_RK": (scale_dtype, (rank, k))}
-    if k % spec.block:
-        raise ModelError(f"{where} has block {spec.block} and {k} in features; fetch the file again")
-    blocks = k // spec.block
+        if spec.scale_bits is None:
+            return expected | {"b_NR": (scale_dtype, (n, rank)), "a_RK": (scale_dtype, (rank, k))}
+        return expected | {
+            "b_codes_NR": (torch.int8, (n, rank)),
+            "a_codes_RK": (torch.int8, (rank, k)),
+            "rank_scale_R": (scale_dtype, (rank,)),
+        }
+    blocks = -(-k // spec.block)
     if spec.double_quant:
         return expected | {
             "scale_codes_NG": (torch.uint8, (n, blocks)),
             "run_absmax": (torch.float32, (-(-n * blocks // RUN),)),
             "mean": (torch.float32, (1,)),
         }
-    expected["scale_NG"] = (scale_dtype, (n, blocks))
+    if spec.scale_bits is None:
+        expected["scale_NG"] = (scale_dtype, (n, blocks))
+    else:
+        expected |= {"scale_codes_NG": (torch.uint8, (n, blocks)), "scale_range": (scale_dtype, (2,))}
     if spec.scales == "affine":
         expected["packed_zeros"] = (torch.uint8, (-(-n * blocks * bits // 8),))
     return expected
@@ -268,6 +301,19 @@ def _check_codes(weight: QuantizedWeight, where: str) -> None:
     largest = int(weight.codes().max())
     if largest >= len(codebook.levels):
         raise ModelError(f"{where} has code {largest}, codebook {codebook.name!r} ends earlier; fetch the file again")
+
+
+def _check_scales(weight: QuantizedWeight, where: str) -> None:
+    """Refuses constants of 8-bit scales that expand to no numbers."""
+    if weight.spec.scale_bits is None:
+        return
+    expanded: tuple[Tensor, ...] = ()
+    if isinstance(weight, LordsWeight):
+        expanded = (weight.b_NR, weight.a_RK)
+    elif isinstance(weight, BlockwiseWeight | AffineWeight):
+        expanded = (weight.scales(),)
+    if not all(bool(torch.isfinite(numbers).all()) for numbers in expanded):
+        raise ModelError(f"{where} has constants of 8-bit scales that give no numbers; quantize it again")
 
 
 def _check_levels(weight: QuantizedWeight, levels_L: Tensor | None, where: str) -> None:

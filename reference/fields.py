@@ -1,7 +1,8 @@
 """Scale fields: two ways to store the scale S_NK of a quantized weight levels[codes_NK] * S_NK.
 
 A block field stores one number per row and block of G inputs (N·K/G numbers); a low-rank field stores B_NR and A_RK
-(R·(N+K) numbers). Both expand to the full S_NK, differentiably, and round to a storage dtype.
+(R·(N+K) numbers). Both expand to the full S_NK, differentiably, and round to a storage dtype. A field that was rounded
+to something else than the numbers of a dtype holds what is stored beside them (`storage.stored_field`).
 """
 
 from dataclasses import dataclass
@@ -9,27 +10,44 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lords_bench.errors import WeightError
+from lords_bench.reference.double_quant import DoubleQuantized
+from lords_bench.reference.eight_bit import Int8Factors, LogScales
+from lords_bench.reference.rounding import round_scales, round_to
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BlockField:
-    """One scale per row and block of `block` consecutive inputs: S[n, k] = scale_NG[n, k // block]."""
+    """One scale per row and block of `block` consecutive inputs: S[n, k] = scale_NG[n, k // block].
+
+    Attributes:
+        scale_NG: N×G.
+        block: inputs per scale.
+        k: inputs, where the last block is partial; None where all are whole.
+        low_NG: N×G, what code 0 stands for where a grid has zero points (`affine`); None where 0 is scaled to 0.
+        stored: what is stored of the scales, where that is not their numbers.
+    """
 
     scale_NG: Tensor
     block: int
+    k: int | None = None
+    low_NG: Tensor | None = None
+    stored: LogScales | DoubleQuantized | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """(N, K) of the expanded field."""
-        return self.scale_NG.shape[0], self.scale_NG.shape[1] * self.block
+        return self.scale_NG.shape[0], self.k or self.scale_NG.shape[1] * self.block
 
     def expand(self) -> Tensor:
         """S_NK in the dtype of the stored scales."""
-        return self.scale_NG.repeat_interleave(self.block, dim=1)
+        return self.scale_NG.repeat_interleave(self.block, dim=1)[:, : self.k]
+
+    def expand_low(self) -> Tensor | None:
+        """What code 0 stands for, N×K; None where there are no zero points."""
+        return None if self.low_NG is None else self.low_NG.repeat_interleave(self.block, dim=1)[:, : self.k]
 
     def scaled(self, factor: float) -> "BlockField":
-        """The field whose expansion is `factor` times this one's."""
+        """The field whose expansion is `factor` times this one's; without zero points."""
         return BlockField(scale_NG=self.scale_NG * factor, block=self.block)
 
     def to_dtype(self, dtype: torch.dtype) -> "BlockField":
@@ -47,6 +65,7 @@ class LowRankField:
 
     b_NR: Tensor
     a_RK: Tensor
+    stored: Int8Factors | None = None
 
     @property
     def rank(self) -> int:
@@ -78,45 +97,3 @@ class LowRankField:
 
 
 Field = BlockField | LowRankField
-
-# A rounding loses 0.05 % in float16 and 0.4 % in bfloat16. A loss above 1 % of all scales together means that they, or
-# their factors, fell below the normal numbers of the dtype.
-LARGEST_ROUNDING_LOSS = 1e-2
-
-
-def round_scales(scale_NG: Tensor, dtype: torch.dtype) -> Tensor:
-    """Block scales rounded to the values of `dtype`, in their own dtype.
-
-    Raises:
-        WeightError: a scale is too large for `dtype`, or so much is lost below its smallest numbers that the weight
-            would be spoilt.
-    """
-    rounded_NG = round_to(scale_NG, dtype)
-    # In units of the largest scale: the squares of small numbers would vanish.
-    largest = scale_NG.abs().max()
-    unit = torch.where(largest > 0, largest, torch.ones_like(largest))
-    if bool(((rounded_NG - scale_NG) / unit).norm() > LARGEST_ROUNDING_LOSS * (scale_NG / unit).norm()):
-        raise too_small_error("scales", float(largest), dtype)
-    return rounded_NG
-
-
-def too_small_error(name: str, largest: float, dtype: torch.dtype) -> WeightError:
-    """The refusal of numbers that `dtype` cannot hold, because they lie below its normal ones."""
-    stored = str(dtype).removeprefix("torch.")
-    return WeightError(
-        f"{name} of at most {largest:.3g} are too small for {stored}; use scale_dtype='bfloat16' or 'float32'"
-    )
-
-
-def round_to(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """`tensor` rounded to the values of `dtype`, in its own dtype.
-
-    Raises:
-        WeightError: a finite value becomes infinite, that is, it is too large for `dtype`.
-    """
-    rounded = tensor.to(dtype).to(tensor.dtype)
-    if not bool(torch.isfinite(rounded).all()):
-        name = str(dtype).removeprefix("torch.")
-        largest = float(tensor.detach().abs().max())
-        raise WeightError(f"scale {largest:.3g} does not fit {name}; use scale_dtype='bfloat16' or 'float32'")
-    return rounded

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from lords_bench.reference.codebooks import nearest_values
-from lords_bench.reference.fields import LARGEST_ROUNDING_LOSS, BlockField, LowRankField, too_small_error
+from lords_bench.reference.fields import BlockField, LowRankField
 from lords_bench.reference.panels import row_panels
+from lords_bench.reference.rounding import LARGEST_ROUNDING_LOSS, too_small_error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -13,10 +13,11 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from lords_bench.errors import SpecError, WeightError
+from lords_bench.errors import WeightError
 from lords_bench.quant import QuantSpec, Scales, named_codebook, require_spec
-from lords_bench.reference.affine import quantize_affine
+from lords_bench.reference.affine import affine_field, assign_affine
 from lords_bench.reference.blocks import (
     absmax_field,
     absmax_field_and_levels,
@@ -26,22 +27,14 @@ from lords_bench.reference.blocks import (
 )
 from lords_bench.reference.calibrated import quantize_with_feedback
 from lords_bench.reference.codebooks import assign_nearest, levels_tensor
-from lords_bench.reference.double_quant import DoubleQuantized, double_quantize
 from lords_bench.reference.fields import BlockField, Field
 from lords_bench.reference.hessian import check_hessian
 from lords_bench.reference.lords_paper import fit_paper
 from lords_bench.reference.lords_refined import LowRankFit, fit_refined
-from lords_bench.reference.packing import pack_codes, pack_stream
 from lords_bench.reference.panels import compute_dtype
+from lords_bench.reference.storage import pack_weight, stored_field
 from lords_bench.reference.validate import check_input_weight, check_weight
-from lords_bench.reference.weights import (
-    STORAGE_DTYPES,
-    AffineWeight,
-    BlockwiseWeight,
-    LordsWeight,
-    QuantizedWeight,
-    needs_stored_levels,
-)
+from lords_bench.reference.weights import STORAGE_DTYPES, QuantizedWeight, needs_stored_levels
 from lords_bench.reference.workers import single_threaded
 
 StartField = Callable[[Tensor, QuantSpec, Tensor, Tensor | None], tuple[Field, Tensor]]
@@ -69,12 +62,12 @@ def quantize(
         A `LordsWeight`, `BlockwiseWeight` or `AffineWeight` on the device of the weight.
 
     Raises:
-        WeightError: the weight is not a finite, non-empty float matrix, the block does not divide K, the Hessian is
-            missing or misshapen, or the scales are too large or too small for their storage dtype.
+        WeightError: the weight is not a finite, non-empty float matrix, the Hessian is missing or misshapen, or the
+            scales are too large or too small for their storage dtype.
         SpecError: no spec is given, its rank is above min(N, K), or its choices do not go together.
     """
     spec = require_spec(spec)
-    weight_NK = check_weight(weight_NK, block=None if spec.is_low_rank else spec.block)
+    weight_NK = check_weight(weight_NK)
     with single_threaded(weight_NK.device):
         return _quantize(weight_NK, spec, hessian_KK, input_weight_K)
 
@@ -85,72 +78,53 @@ def _quantize(
     k = weight_NK.shape[1]
     if input_weight_K is not None:
         input_weight_K = check_input_weight(input_weight_K, k).to(weight_NK.device)
-    if spec.scales == "affine":
-        return _quantize_affine(weight_NK, spec)
     dtype = compute_dtype(weight_NK.dtype)
-    codebook = spec.codebook or named_codebook(f"nf{spec.bits_per_code}")
-    levels_L = levels_tensor(codebook, dtype=dtype, device=weight_NK.device)
+    if spec.scales == "affine":
+        levels_L = torch.arange(1 << spec.bits_per_code, dtype=dtype, device=weight_NK.device)
+    else:
+        codebook = spec.codebook or named_codebook(f"nf{spec.bits_per_code}")
+        levels_L = levels_tensor(codebook, dtype=dtype, device=weight_NK.device)
     if spec.needs_hessian:
-        return _quantize_feedback(weight_NK, spec, levels_L, check_hessian(hessian_KK, k), input_weight_K)
-    return _quantize_nearest(weight_NK, spec, levels_L, input_weight_K)
+        hessian_KK = check_hessian(hessian_KK, k)
+        if input_weight_K is None:
+            input_weight_K = check_input_weight(hessian_KK.diagonal(), k).to(weight_NK.device)
+    missing = 0 if spec.is_low_rank else -k % spec.block
+    if missing:
+        # A partial last block is filled up with weights of zero that no one weighs and no input reaches.
+        if input_weight_K is None:
+            input_weight_K = torch.ones(k, dtype=torch.float64, device=weight_NK.device)
+        weight_NK, input_weight_K = pad(weight_NK, (0, missing)), pad(input_weight_K, (0, missing))
+        hessian_KK = None if hessian_KK is None else pad(hessian_KK, (0, missing, 0, missing))
+    quantize_by = _feedback if spec.assignment == "feedback" else _nearest
+    codes_NK, field, levels_L = quantize_by(weight_NK, spec, levels_L, hessian_KK, input_weight_K)
+    return pack_weight(spec, codes_NK[:, :k], field, levels_L)
 
 
-def _quantize_nearest(
-    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, input_weight_K: Tensor | None
-) -> QuantizedWeight:
+def _nearest(
+    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, _hessian_KK: Tensor | None, input_weight_K: Tensor | None
+) -> tuple[Tensor, Field, Tensor]:
+    """Codes, the field as it is stored, levels."""
     field, levels_L = _start_field(weight_NK, spec, levels_L, input_weight_K)
-    if isinstance(field, BlockField) and spec.double_quant:
-        # bitsandbytes finds the codes before it compresses the scales; done alike, codes and scales agree with it.
-        codes_NK = assign_blocks(weight_NK, field, levels_L)
-        return _block_weight(spec, codes_NK, double_quantize(field.scale_NG), levels_L)
-    field = field.to_dtype(STORAGE_DTYPES[spec.scale_dtype])
-    if isinstance(field, BlockField):
-        return _stored(spec, assign_blocks(weight_NK, field, levels_L), field, levels_L)
-    return _stored(spec, assign_nearest(weight_NK, field.expand(), levels_L), field, levels_L)
+    storable = stored_field(field, spec)
+    # bitsandbytes finds the codes before it compresses the scales; done alike, codes and scales agree with it.
+    grid = field if spec.double_quant else storable
+    if spec.scales == "affine":
+        assert isinstance(grid, BlockField)
+        codes_NK = assign_affine(weight_NK, grid, spec.bits_per_code)
+    elif isinstance(grid, BlockField):
+        codes_NK = assign_blocks(weight_NK, grid, levels_L)
+    else:
+        codes_NK = assign_nearest(weight_NK, grid.expand(), levels_L)
+    return codes_NK, storable, levels_L
 
 
-def _quantize_feedback(
-    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, hessian_KK: Tensor, input_weight_K: Tensor | None
-) -> QuantizedWeight:
-    if input_weight_K is None:
-        input_weight_K = check_input_weight(hessian_KK.diagonal(), weight_NK.shape[1]).to(weight_NK.device)
+def _feedback(
+    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, hessian_KK: Tensor | None, input_weight_K: Tensor | None
+) -> tuple[Tensor, Field, Tensor]:
+    """Codes, the field as it is stored, levels."""
     start, levels_L = _start_field(weight_NK, spec, levels_L, input_weight_K)
-    compressed: list[tuple[Field, DoubleQuantized]] = []
-
-    def compress(field: Field) -> Field:
-        assert isinstance(field, BlockField)
-        scales = double_quantize(field.scale_NG)
-        rounded = BlockField(scale_NG=scales.expand().to(field.scale_NG.dtype), block=field.block)
-        compressed.append((rounded, scales))
-        return rounded
-
-    fit = quantize_with_feedback(
-        weight_NK,
-        spec,
-        hessian_KK,
-        field=start,
-        levels_L=levels_L,
-        round_field=compress if spec.double_quant else None,
-    )
-    if spec.double_quant:
-        # Compressing twice is not compressing once, so the codes of the scales are those the fit was made with.
-        scales = next(scales for field, scales in compressed if field is fit.field)
-        return _block_weight(spec, fit.codes_NK, scales, fit.levels_L)
-    return _stored(spec, fit.codes_NK, fit.field, fit.levels_L)
-
-
-def _quantize_affine(weight_NK: Tensor, spec: QuantSpec) -> AffineWeight:
-    if spec.needs_hessian:
-        raise SpecError("affine scales have no error feedback; use method 'gptq' with levels='int'")
-    storage_dtype = STORAGE_DTYPES[spec.scale_dtype]
-    codes_NK, scale_NG, zero_NG = quantize_affine(weight_NK, spec.block, spec.bits_per_code, storage_dtype)
-    return AffineWeight(
-        spec=spec,
-        shape=_shape(codes_NK),
-        packed=pack_codes(codes_NK, spec.bits_per_code),
-        scale_NG=scale_NG.to(storage_dtype),
-        packed_zeros=pack_stream(zero_NG, spec.bits_per_code),
-    )
+    fit = quantize_with_feedback(weight_NK, spec, hessian_KK, field=start, levels_L=levels_L)
+    return fit.codes_NK, fit.field, fit.levels_L
 
 
 def _start_field(
@@ -180,6 +154,12 @@ def _optimised(
     return optimised_field(weight_NK, spec.block, levels_L, input_weight_K=input_weight_K), levels_L
 
 
+def _affine(
+    weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, _input_weight_K: Tensor | None
+) -> tuple[Field, Tensor]:
+    return affine_field(weight_NK, spec.block, spec.bits_per_code), levels_L
+
+
 def _low_rank(fit_function: Callable[..., LowRankFit]) -> StartField:
     def start(
         weight_NK: Tensor, spec: QuantSpec, levels_L: Tensor, input_weight_K: Tensor | None
@@ -203,41 +183,11 @@ START_FIELDS: MappingProxyType[Scales, StartField] = MappingProxyType(
     {
         "absmax": _absmax,
         "optimised": _optimised,
+        "affine": _affine,
         "low-rank": _low_rank(fit_refined),
         "low-rank-paper": _low_rank(fit_paper),
     }
 )
-
-
-def _stored(spec: QuantSpec, codes_NK: Tensor, field: Field, levels_L: Tensor) -> QuantizedWeight:
-    """The stored form of scales that are already rounded to the storage dtype."""
-    storage_dtype = STORAGE_DTYPES[spec.scale_dtype]
-    if isinstance(field, BlockField):
-        return _block_weight(spec, codes_NK, field.scale_NG.to(storage_dtype), levels_L)
-    return LordsWeight(
-        spec=spec,
-        shape=_shape(codes_NK),
-        packed=pack_codes(codes_NK, spec.bits_per_code),
-        b_NR=field.b_NR.to(storage_dtype).contiguous(),
-        a_RK=field.a_RK.to(storage_dtype).contiguous(),
-        levels_L=_stored_levels(spec, levels_L),
-    )
-
-
-def _block_weight(
-    spec: QuantSpec, codes_NK: Tensor, scale_NG: Tensor | DoubleQuantized, levels_L: Tensor
-) -> BlockwiseWeight:
-    return BlockwiseWeight(
-        spec=spec,
-        shape=_shape(codes_NK),
-        packed=pack_codes(codes_NK, spec.bits_per_code),
-        scale_NG=scale_NG,
-        levels_L=_stored_levels(spec, levels_L),
-    )
-
-
-def _stored_levels(spec: QuantSpec, levels_L: Tensor) -> Tensor | None:
-    return levels_L.to(torch.float32) if needs_stored_levels(spec) else None
 
 
 def _shape(matrix_NK: Tensor) -> tuple[int, int]:

@@ -8,7 +8,8 @@ b holds the code of k = b·KB + 16·p + j, so that every position is already an 
     3 bit   KB 256, 3 planes   low two bits of code p at bits 2·(p mod 8) of plane p div 8; its high bit in plane 2
                                at bit 4·((p mod 8) div 2) + 2·(p div 8) + p mod 2
 
-A K that KB does not divide is padded with code 0; the padding counts as stored bytes.
+In memory a K that KB does not divide is padded with code 0, so that kernels read whole blocks. What is stored follows
+K: the whole blocks as they lie, then the codes of each row's partial block as a dense stream (`stored_codes`).
 """
 
 from types import MappingProxyType
@@ -74,7 +75,7 @@ def pack_codes(codes_NK: Tensor, bits: int) -> Tensor:
     n, k = codes_NK.shape
     shape = packed_shape(n, k, bits)
     padded_NK = torch.nn.functional.pad(codes_NK, (0, shape[1] * layout.k_block - k))
-    codes = padded_NK.view(n, shape[1], layout.k_block // LANES, LANES)
+    codes = padded_NK.reshape(n, shape[1], layout.k_block // LANES, LANES)
     packed = torch.empty(shape, dtype=torch.int16, device=codes_NK.device)
     for panel in row_panels(n, shape[1] * layout.planes * LANES, codes_NK.device):
         words = torch.zeros_like(packed[panel], dtype=torch.int32)
@@ -99,6 +100,35 @@ def unpack_codes(packed: Tensor, bits: int, k: int) -> Tensor:
     return codes.view(n, -1)[:, :k].contiguous()
 
 
+def stored_layout(n: int, k: int, bits: int) -> tuple[torch.dtype, tuple[int, ...]]:
+    """Dtype and shape of the stored codes: the packed ones, or of a partial last block bytes (N, ⌈K·bits/8⌉)."""
+    layout = _LAYOUTS[bits]
+    whole, rest = divmod(k, layout.k_block)
+    if not rest:
+        return torch.int16, packed_shape(n, k, bits)
+    return torch.uint8, (n, whole * layout.planes * LANES * 2 + -(-rest * bits // 8))
+
+
+def stored_codes(packed: Tensor, bits: int, k: int) -> Tensor:
+    """Packed codes without the padding of the last block: `packed` itself where K has whole blocks only."""
+    whole, rest = divmod(k, _LAYOUTS[bits].k_block)
+    if not rest:
+        return packed
+    rows = packed[:, :whole].reshape(packed.shape[0], -1).contiguous().view(torch.uint8)
+    return torch.cat((rows, _stream_rows(unpack_codes(packed[:, whole:], bits, rest), bits)), dim=1)
+
+
+def packed_codes(stored: Tensor, bits: int, k: int) -> Tensor:
+    """The exact inverse of `stored_codes`; codes that an earlier version stored padded are returned as they are."""
+    if stored.dtype == torch.int16:
+        return stored
+    layout, n = _LAYOUTS[bits], stored.shape[0]
+    whole, rest = divmod(k, layout.k_block)
+    octets = whole * layout.planes * LANES * 2
+    blocks = stored[:, :octets].reshape(n, whole, layout.planes, 2 * LANES).contiguous().view(torch.int16)
+    return torch.cat((blocks, pack_codes(_codes_of_rows(stored[:, octets:], bits, rest), bits)), dim=1)
+
+
 def pack_stream(codes: Tensor, bits: int) -> Tensor:
     """Codes of any shape as one dense little-endian bit stream: uint8, ceil(count · bits / 8) bytes.
 
@@ -108,17 +138,27 @@ def pack_stream(codes: Tensor, bits: int) -> Tensor:
         WeightError: a code does not fit into `bits` bits.
     """
     _check_codes(codes, bits)
-    positions = torch.arange(bits, dtype=torch.uint8, device=codes.device)
-    stream = ((codes.flatten().unsqueeze(1) >> positions) & 1).flatten()
-    octets = torch.nn.functional.pad(stream, (0, -stream.numel() % 8)).view(-1, 8)
-    return (octets << torch.arange(8, dtype=torch.uint8, device=codes.device)).sum(dim=1, dtype=torch.uint8)
+    return _stream_rows(codes.reshape(1, -1), bits)[0]
 
 
 def unpack_stream(packed: Tensor, bits: int, count: int) -> Tensor:
     """The exact inverse of `pack_stream`: `count` codes (uint8, one dimension)."""
-    stream = ((packed.unsqueeze(1) >> torch.arange(8, dtype=torch.uint8, device=packed.device)) & 1).flatten()
-    digits = stream[: count * bits].view(count, bits)
-    return (digits << torch.arange(bits, dtype=torch.uint8, device=packed.device)).sum(dim=1, dtype=torch.uint8)
+    return _codes_of_rows(packed.view(1, -1), bits, count)[0]
+
+
+def _stream_rows(codes_NK: Tensor, bits: int) -> Tensor:
+    """Each row as a dense little-endian bit stream: uint8, N×⌈K·bits/8⌉."""
+    positions = torch.arange(bits, dtype=torch.uint8, device=codes_NK.device)
+    stream = ((codes_NK.unsqueeze(2) >> positions) & 1).flatten(1)
+    octets = torch.nn.functional.pad(stream, (0, -stream.shape[1] % 8)).view(stream.shape[0], -1, 8)
+    return (octets << torch.arange(8, dtype=torch.uint8, device=codes_NK.device)).sum(dim=2, dtype=torch.uint8)
+
+
+def _codes_of_rows(octets: Tensor, bits: int, count: int) -> Tensor:
+    """The exact inverse of `_stream_rows` for rows of `count` codes."""
+    stream = ((octets.unsqueeze(2) >> torch.arange(8, dtype=torch.uint8, device=octets.device)) & 1).flatten(1)
+    digits = stream[:, : count * bits].reshape(octets.shape[0], count, bits)
+    return (digits << torch.arange(bits, dtype=torch.uint8, device=octets.device)).sum(dim=2, dtype=torch.uint8)
 
 
 def _check_codes(codes: Tensor, bits: int) -> None:

@@ -54,6 +54,41 @@ def refit_to_targets(targets_NK: Tensor, values_NK: Tensor, field: Field, pivot_
 
 
 @torch.no_grad()
+def refit_affine_to_targets(
+    targets_NK: Tensor, codes_NK: Tensor, field: BlockField, pivot_K: Tensor, *, top: int
+) -> BlockField:
+    """Scales and zero points that minimise Σ_k d_k ‖t_k - (code_k - zero) s‖² for fixed targets and codes, exactly.
+
+    For a zero point z and values v = code - z the least-squares scale is p/q, p = Σ d v t and q = Σ d v², and lowers
+    the sum by p²/q; every z in 0 … `top` is tried. A block whose codes or targets say nothing of its scale keeps what
+    it has.
+
+    Args:
+        targets_NK: from `feedback_targets`, in the compute dtype.
+        codes_NK: uint8.
+        field: where to start, with zero points.
+        pivot_K: `FeedbackPlan.pivot_K`.
+        top: the largest code.
+    """
+    shape = (*field.scale_NG.shape, field.block)
+    codes_NGJ, targets_NGJ = codes_NK.to(targets_NK.dtype).view(shape), targets_NK.view(shape)
+    weight_GJ = pivot_K.to(targets_NK.dtype).view(shape[1:])
+    assert field.low_NG is not None
+    best_scale_NG, best_low_NG = field.scale_NG, field.low_NG
+    best_gain_NG = torch.zeros_like(best_scale_NG)
+    for zero in range(top + 1):
+        values_NGJ = codes_NGJ - zero
+        product_NG = (values_NGJ * targets_NGJ * weight_GJ).sum(dim=2)
+        square_NG = (values_NGJ.square() * weight_GJ).sum(dim=2)
+        scale_NG = product_NG / square_NG.clamp_min(torch.finfo(square_NG.dtype).tiny)
+        better_NG = product_NG * scale_NG > best_gain_NG
+        best_gain_NG = torch.where(better_NG, product_NG * scale_NG, best_gain_NG)
+        best_scale_NG = torch.where(better_NG, scale_NG, best_scale_NG)
+        best_low_NG = torch.where(better_NG, -zero * scale_NG, best_low_NG)
+    return BlockField(scale_NG=best_scale_NG, low_NG=best_low_NG, block=field.block)
+
+
+@torch.no_grad()
 def refit_field(weight_NK: Tensor, values_NK: Tensor, field: Field, hessian_KK: Tensor) -> Field:
     """The field that lowers tr(E H Eᵀ) for fixed values: block scales exactly; B exactly, then A.
 
@@ -145,7 +180,11 @@ def refit_blocks(weight_NK: Tensor, values_NK: Tensor, field: BlockField, hessia
             matrix_PGG[:, group, group:] = row_PG
             matrix_PGG[:, group:, group] = row_PG
         fitted_NG[panel] = scale_NG[panel] + _descending_change(matrix_PGG, gradient_PG)
-    return BlockField(scale_NG=fitted_NG, block=block)
+    if field.low_NG is None:
+        return BlockField(scale_NG=fitted_NG, block=block)
+    # The zero points stay: what code 0 stands for follows the scale.
+    follows_NG = torch.where(scale_NG != 0, fitted_NG / scale_NG, 1.0)
+    return BlockField(scale_NG=fitted_NG, low_NG=field.low_NG.to(dtype) * follows_NG, block=block)
 
 
 def _descending_change(matrix_PRR: Tensor, gradient_PR: Tensor) -> Tensor:

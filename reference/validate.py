@@ -8,15 +8,14 @@ from lords_bench.errors import WeightError
 FLOAT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def check_weight(weight_NK: Tensor, *, block: int | None) -> Tensor:
+def check_weight(weight_NK: Tensor) -> Tensor:
     """The weight itself, detached from any graph, if it can be quantized.
 
     Args:
         weight_NK: candidate weight.
-        block: block size that must divide K; None where there are no blocks.
 
     Raises:
-        WeightError: not a dense two-dimensional float tensor with data, empty, non-finite, or K % block is not 0.
+        WeightError: not a dense two-dimensional float tensor with data, empty or non-finite.
     """
     if not isinstance(weight_NK, Tensor):
         raise WeightError(f"weight is a {type(weight_NK).__name__}; give a torch tensor of shape (N, K)")
@@ -37,9 +36,6 @@ def check_weight(weight_NK: Tensor, *, block: int | None) -> Tensor:
         count = int((~finite_NK).sum())
         value = float(weight_NK[row, column])
         raise WeightError(f"weight has {count} non-finite values, the first {value} at [{row}, {column}]; repair them")
-    k = weight_NK.shape[1]
-    if block is not None and k % block:
-        raise WeightError(f"block {block} does not divide the {k} in features; choose a divisor of {k}")
     return weight_NK
 
 

@@ -4,8 +4,9 @@
     BlockwiseWeight  levels[codes] · scale of the block
     AffineWeight     (code - zero of the block) · scale of the block
 
-Codes are packed as `packing` lays them out; scales lie in their storage dtype. Levels of a codebook known by name cost
-nothing; levels of your own or learned ones are a stored float32 tensor and are counted.
+Codes are packed as `packing` lays them out, and stored without the padding of a partial last block. Scales lie in the
+dtype that they are computed with, or are stored in 8 bits each (`eight_bit`, `double_quant`). Levels of a codebook
+known by name cost nothing; levels of your own or learned ones are a stored float32 tensor and are counted.
 """
 
 from collections.abc import Mapping
@@ -21,8 +22,9 @@ from lords_bench.reference import engine
 from lords_bench.reference.affine import dequantize_affine
 from lords_bench.reference.codebooks import levels_tensor
 from lords_bench.reference.double_quant import DoubleQuantized
+from lords_bench.reference.eight_bit import Int8Factors, LogScales
 from lords_bench.reference.fields import BlockField, Field, LowRankField
-from lords_bench.reference.packing import unpack_codes, unpack_stream
+from lords_bench.reference.packing import packed_codes, stored_codes, unpack_codes, unpack_stream
 from lords_bench.reference.panels import compute_dtype
 
 STORAGE_DTYPES: MappingProxyType[ScaleDtype, torch.dtype] = MappingProxyType(
@@ -66,9 +68,10 @@ class LordsWeight:
         spec: what was asked for.
         shape: (N, K).
         packed: int16, `packing.packed_shape(N, K, bits)`.
-        b_NR: N×R, storage dtype.
-        a_RK: R×K, storage dtype.
+        b_NR: N×R, the spec's dtype; what kernels read.
+        a_RK: R×K, the same.
         levels_L: stored levels (float32); None where `spec.codebook` is known by name.
+        int8: what is stored of B and A, which are its expansion; None where they are stored themselves.
     """
 
     spec: QuantSpec
@@ -77,6 +80,7 @@ class LordsWeight:
     b_NR: Tensor
     a_RK: Tensor
     levels_L: Tensor | None
+    int8: Int8Factors | None = None
 
     @property
     def rank(self) -> int:
@@ -89,7 +93,8 @@ class LordsWeight:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every stored tensor by name."""
-        return {"packed": self.packed, "b_NR": self.b_NR, "a_RK": self.a_RK, **_stored_levels(self.levels_L)}
+        factors = {"b_NR": self.b_NR, "a_RK": self.a_RK} if self.int8 is None else self.int8.tensors()
+        return {"packed": _stored_codes(self), **factors, **_stored_levels(self.levels_L)}
 
     def field(self, dtype: torch.dtype = torch.float32) -> LowRankField:
         """The scale S_NK = B @ A as a field of that dtype."""
@@ -136,14 +141,14 @@ class BlockwiseWeight:
         spec: what was asked for.
         shape: (N, K).
         packed: int16, `packing.packed_shape(N, K, bits)`.
-        scale_NG: N×(K/block), storage dtype, or 8-bit codes of the scales.
+        scale_NG: N×⌈K/block⌉, storage dtype, or 8-bit codes of the scales; `scales()` gives numbers either way.
         levels_L: stored levels (float32); None where `spec.codebook` is known by name.
     """
 
     spec: QuantSpec
     shape: tuple[int, int]
     packed: Tensor
-    scale_NG: Tensor | DoubleQuantized
+    scale_NG: Tensor | DoubleQuantized | LogScales
     levels_L: Tensor | None
 
     @property
@@ -153,13 +158,15 @@ class BlockwiseWeight:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every stored tensor by name."""
-        scales = {"scale_NG": self.scale_NG} if isinstance(self.scale_NG, Tensor) else self.scale_NG.tensors()
-        return {"packed": self.packed, **scales, **_stored_levels(self.levels_L)}
+        return {"packed": _stored_codes(self), **_stored_scales(self.scale_NG), **_stored_levels(self.levels_L)}
+
+    def scales(self) -> Tensor:
+        """The block scales (N×G) in the dtype that they are computed with, whatever is stored: what kernels read."""
+        return _expanded(self.scale_NG)
 
     def field(self, dtype: torch.dtype = torch.float32) -> BlockField:
         """The block scales as a field of that dtype."""
-        scale_NG = self.scale_NG if isinstance(self.scale_NG, Tensor) else self.scale_NG.expand()
-        return BlockField(scale_NG=scale_NG.to(dtype), block=self.spec.block)
+        return BlockField(scale_NG=self.scales().to(dtype), block=self.spec.block, k=self.shape[1])
 
     def levels(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """`levels_L`, whether stored or known by name."""
@@ -187,14 +194,14 @@ class AffineWeight:
         spec: what was asked for.
         shape: (N, K).
         packed: int16, `packing.packed_shape(N, K, bits)`.
-        scale_NG: N×(K/block), storage dtype.
+        scale_NG: N×⌈K/block⌉, storage dtype, or 8-bit codes of the scales; `scales()` gives numbers either way.
         packed_zeros: uint8, the zero points of `bits` bits each as `packing.pack_stream` lays them out.
     """
 
     spec: QuantSpec
     shape: tuple[int, int]
     packed: Tensor
-    scale_NG: Tensor
+    scale_NG: Tensor | LogScales
     packed_zeros: Tensor
 
     @property
@@ -204,7 +211,11 @@ class AffineWeight:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every stored tensor by name."""
-        return {"packed": self.packed, "scale_NG": self.scale_NG, "packed_zeros": self.packed_zeros}
+        return {"packed": _stored_codes(self), **_stored_scales(self.scale_NG), "packed_zeros": self.packed_zeros}
+
+    def scales(self) -> Tensor:
+        """The block scales (N×G) in the dtype that they are computed with, whatever is stored: what kernels read."""
+        return _expanded(self.scale_NG)
 
     def codes(self) -> Tensor:
         """The unpacked codes: uint8, N×K."""
@@ -212,12 +223,13 @@ class AffineWeight:
 
     def zeros(self) -> Tensor:
         """The unpacked zero points: uint8, N×(K/block)."""
-        stream = unpack_stream(self.packed_zeros, self.spec.bits_per_code, self.scale_NG.numel())
-        return stream.view(self.scale_NG.shape)
+        shape = self.shape[0], -(-self.shape[1] // self.spec.block)
+        return unpack_stream(self.packed_zeros, self.spec.bits_per_code, shape[0] * shape[1]).view(shape)
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """W_NK = (code - zero) · scale, in `dtype`."""
-        return dequantize_affine(self.codes(), self.scale_NG.to(compute_dtype(dtype)), self.zeros()).to(dtype)
+        scale_NG = self.scales().to(compute_dtype(dtype))
+        return dequantize_affine(self.codes(), scale_NG, self.zeros(), block=self.spec.block).to(dtype)
 
     def to(self, device: torch.device | str) -> "AffineWeight":
         """The same weight with its tensors on another device."""
@@ -226,20 +238,26 @@ class AffineWeight:
 
 def weight_from_tensors(spec: QuantSpec, shape: tuple[int, int], tensors: Mapping[str, Tensor]) -> QuantizedWeight:
     """The weight whose `tensors()` these are; nothing is checked."""
-    packed, levels_L = tensors["packed"], tensors.get("levels_L")
+    packed = packed_codes(tensors["packed"], spec.bits_per_code, shape[1])
+    levels_L = tensors.get("levels_L")
     if spec.is_low_rank:
-        return LordsWeight(
-            spec=spec, shape=shape, packed=packed, b_NR=tensors["b_NR"], a_RK=tensors["a_RK"], levels_L=levels_L
-        )
+        int8 = None
+        if spec.scale_bits is not None:
+            int8 = Int8Factors(**{name: tensors[name] for name in ("b_codes_NR", "a_codes_RK", "rank_scale_R")})
+        b_NR, a_RK = (tensors["b_NR"], tensors["a_RK"]) if int8 is None else int8.expand()
+        return LordsWeight(spec=spec, shape=shape, packed=packed, b_NR=b_NR, a_RK=a_RK, levels_L=levels_L, int8=int8)
+    scales: Tensor | LogScales
+    if spec.double_quant:
+        double = DoubleQuantized(**{name: tensors[name] for name in ("scale_codes_NG", "run_absmax", "mean")})
+        return BlockwiseWeight(spec=spec, shape=shape, packed=packed, scale_NG=double, levels_L=levels_L)
+    if spec.scale_bits is None:
+        scales = tensors["scale_NG"]
+    else:
+        scales = LogScales(scale_codes_NG=tensors["scale_codes_NG"], scale_range=tensors["scale_range"])
     if spec.scales == "affine":
         return AffineWeight(
-            spec=spec, shape=shape, packed=packed, scale_NG=tensors["scale_NG"], packed_zeros=tensors["packed_zeros"]
+            spec=spec, shape=shape, packed=packed, scale_NG=scales, packed_zeros=tensors["packed_zeros"]
         )
-    scales: Tensor | DoubleQuantized
-    if spec.double_quant:
-        scales = DoubleQuantized(**{name: tensors[name] for name in ("scale_codes_NG", "run_absmax", "mean")})
-    else:
-        scales = tensors["scale_NG"]
     return BlockwiseWeight(spec=spec, shape=shape, packed=packed, scale_NG=scales, levels_L=levels_L)
 
 
@@ -257,6 +275,18 @@ def _levels(spec: QuantSpec, stored_L: Tensor | None, dtype: torch.dtype, device
         return stored_L.to(dtype)
     assert spec.codebook is not None
     return levels_tensor(spec.codebook, dtype=dtype, device=device)
+
+
+def _stored_codes(weight: LordsWeight | BlockwiseWeight | AffineWeight) -> Tensor:
+    return stored_codes(weight.packed, weight.spec.bits_per_code, weight.shape[1])
+
+
+def _stored_scales(scale_NG: Tensor | DoubleQuantized | LogScales) -> dict[str, Tensor]:
+    return {"scale_NG": scale_NG} if isinstance(scale_NG, Tensor) else scale_NG.tensors()
+
+
+def _expanded(scale_NG: Tensor | DoubleQuantized | LogScales) -> Tensor:
+    return scale_NG if isinstance(scale_NG, Tensor) else scale_NG.expand()
 
 
 def _stored_levels(levels_L: Tensor | None) -> dict[str, Tensor]:
@@ -281,6 +311,6 @@ def _moved(weight: AnyWeight, device: torch.device | str) -> AnyWeight:
     moved: dict[str, Any] = {}
     for field in fields(weight):
         value = getattr(weight, field.name)
-        if isinstance(value, Tensor | DoubleQuantized):
+        if isinstance(value, Tensor | DoubleQuantized | LogScales | Int8Factors):
             moved[field.name] = value.to(device)
     return replace(weight, **moved)

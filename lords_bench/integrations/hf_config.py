@@ -15,7 +15,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from lords_bench.errors import ModelError, SpecError, reason_of
 from lords_bench.quant import QuantSpec
-from lords_bench.reference.checkpoint import spec_from_dict, stored_spec
+from lords_bench.reference.checkpoint import spec_from_dict, spec_to_dict, stored_spec
 from lords_bench.reference.weights import QuantizedWeight
 
 METHOD = "lords"
@@ -86,18 +86,19 @@ class LordsConfig(QuantizationConfigMixin):
     def describing(cls, weights: Mapping[str, QuantizedWeight], unquantized: Sequence[str]) -> Self:
         """The configuration of these weights by layer name, and of the layers left as they are."""
         common = Counter(weight.spec for weight in weights.values()).most_common(1)[0][0]
-        plain = _plain(common)
+        every = _json(asdict(common))
         layer_specs = {
-            name: {field: value for field, value in _plain(weight.spec).items() if value != plain[field]}
+            name: {field: value for field, value in _json(asdict(weight.spec)).items() if value != every[field]}
             for name, weight in weights.items()
             if weight.spec != common
         }
-        return cls(modules_to_not_convert=unquantized, layer_specs=layer_specs, **plain)
+        return cls(modules_to_not_convert=unquantized, layer_specs=layer_specs, **_plain(common))
 
     @property
     def spec(self) -> QuantSpec:
         """Of every layer that is not in `layer_specs`."""
-        return _spec("quantization_config", {name: getattr(self, name) for name in _SPEC_FIELDS})
+        values = {name: getattr(self, name) for name in _SPEC_FIELDS if hasattr(self, name)}
+        return _spec("quantization_config", values)
 
     def spec_of(self, layer: str) -> QuantSpec:
         """How a layer is quantized.
@@ -142,7 +143,11 @@ def _matches(pattern: str, layer: str) -> bool:
 
 
 def _plain(spec: QuantSpec) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
+    return _json(spec_to_dict(spec))
+
+
+def _json(values: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain
 
 

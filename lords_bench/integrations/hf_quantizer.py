@@ -42,13 +42,14 @@ from lords_bench.integrations.stored_files import (
 from lords_bench.integrations.stored_linear import (
     STORED_CODES,
     StoredLinear,
-    stored_layout,
+    stored_layouts,
     stored_name,
     weight_in_state,
 )
 from lords_bench.quant import QuantSpec
 from lords_bench.reference.checkpoint import tensors_to_store
 from lords_bench.reference.methods import quantize
+from lords_bench.reference.tensor_files import StoredLayout
 
 # Options that name other files than those of a folder, or code that is not transformers'.
 _OTHER_FILES = frozenset({"config", "gguf_file", "state_dict", "subfolder", "trust_remote_code", "variant"})
@@ -127,7 +128,7 @@ class LordsHfQuantizer(HfQuantizer):
         linear_layers, others = quantizable_layers(model)
         modules = {layer.name: layer.module for layer in linear_layers}
         layers = config.specs_of({layer.name: layer.shape for layer in linear_layers})
-        self._check_files(model, checkpoint_files or (), layers)
+        stored = self._check_files(model, checkpoint_files or (), layers)
         if not layers:
             raise ModelError(f"a {type(model).__name__} has no nn.Linear to quantize; load it unquantized")
         head = model.get_output_embeddings()
@@ -140,17 +141,19 @@ class LordsHfQuantizer(HfQuantizer):
             )
         for name, (spec, shape) in layers.items():
             linear = modules[name]
-            if not spec.is_low_rank and shape[1] % spec.block:
-                raise SpecError(f"layer {name}: {shape[1]} in features are no multiple of block {spec.block}")
-            layer = StoredLinear(spec, shape, linear.bias, where=f"layer {name}")
+            codes = stored.get(f"{name}.{STORED_CODES}") if self.pre_quantized else None
+            layer = StoredLinear(spec, shape, linear.bias, where=f"layer {name}", codes=codes)
             if not self.pre_quantized:
                 layer.expect_dense(linear.weight.dtype)
             model.set_submodule(name, layer)
 
     def _check_files(
         self, model: Any, files: Sequence[str], layers: Mapping[str, tuple[QuantSpec, tuple[int, int]]]
-    ) -> None:
+    ) -> Mapping[str, StoredLayout]:
         """Holds the model, on the meta device, against the headers of its files: transformers converts what it reads.
+
+        Returns:
+            What each tensor is stored as; nothing without headers.
 
         Raises:
             ModelError: they do not fit, lie outside the model's folder, or are of a kind without headers.
@@ -158,15 +161,14 @@ class LordsHfQuantizer(HfQuantizer):
         if not files or not all(file.endswith(".safetensors") for file in files):
             if self.pre_quantized:
                 raise ModelError(f"{model.name_or_path!r} has no safetensors; load a folder that save_pretrained wrote")
-            return
+            return {}
         folder = Path(model.name_or_path)
         if folder.is_dir():
             require_inside(files, folder)
         stored = stored_headers([Path(file) for file in files])
         quantized = layers if self.pre_quantized else {}
-        require_stored(
-            model, stored, {name: stored_layout(*layer, f"layer {name}") for name, layer in quantized.items()}
-        )
+        require_stored(model, stored, stored_layouts(quantized, stored.tensors))
+        return stored.tensors
 
     def param_needs_quantization(self, model: Any, param_name: str, **_: Any) -> bool:
         """Whether the tensor is the dense weight of a layer to quantize."""

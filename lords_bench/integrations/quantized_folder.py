@@ -46,7 +46,7 @@ from lords_bench.integrations.stored_files import (
     require_stored,
     stored_headers,
 )
-from lords_bench.integrations.stored_linear import stored_layout, stored_name, weight_in_state
+from lords_bench.integrations.stored_linear import stored_layouts, stored_name, weight_in_state
 from lords_bench.quant import QuantSpec
 from lords_bench.reference.checkpoint import load_weights, tensors_to_store
 from lords_bench.reference.tensor_files import disk_refusals, read_tensors, written_numbers
@@ -198,7 +198,7 @@ def _read(
     specs: Mapping[str, tuple[QuantSpec, tuple[int, int]]],
 ) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]:
     """The quantized weights by layer name, and all other tensors."""
-    require_stored(empty, stored, {name: stored_layout(*spec, f"layer {name}") for name, spec in specs.items()})
+    require_stored(empty, stored, stored_layouts(specs, stored.tensors))
     others = _tensors(stored)
     weights = {}
     for name, (spec, shape) in specs.items():

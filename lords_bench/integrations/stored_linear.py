@@ -16,7 +16,7 @@ from lords_bench.kernels.common.prepared import PreparedWeight, prepare
 from lords_bench.products.ops import lords_matmul
 from lords_bench.quant import QuantSpec
 from lords_bench.reference.checkpoint import checked_weight, expected_tensors
-from lords_bench.reference.tensor_files import DtypeAndShape
+from lords_bench.reference.tensor_files import DtypeAndShape, StoredLayout
 from lords_bench.reference.weights import LordsWeight, QuantizedWeight, weight_from_tensors
 
 # The codes of a weight, and what a checkpoint calls them.
@@ -28,13 +28,31 @@ def stored_name(part: str) -> str:
     return STORED_CODES if part == CODES else part
 
 
-def stored_layout(spec: QuantSpec, shape: tuple[int, int], where: str) -> dict[str, DtypeAndShape]:
+def stored_layout(
+    spec: QuantSpec, shape: tuple[int, int], where: str, *, codes: StoredLayout | None = None
+) -> dict[str, DtypeAndShape]:
     """Dtype and shape of every tensor that a layer of (N, K) is stored as, by its name in the layer's state.
+
+    `codes` is what its codes are stored as, if that is known; see `expected_tensors`.
 
     Raises:
         ModelError: no weight of that shape has this spec; `where` is what the message calls it.
     """
-    return {stored_name(part): layout for part, layout in expected_tensors(spec, shape, where).items()}
+    return {stored_name(part): layout for part, layout in expected_tensors(spec, shape, where, codes=codes).items()}
+
+
+def stored_layouts(
+    layers: Mapping[str, tuple[QuantSpec, tuple[int, int]]], found: Mapping[str, StoredLayout]
+) -> dict[str, dict[str, DtypeAndShape]]:
+    """`stored_layout` of every layer by name, its codes as the headers `found` have them.
+
+    Raises:
+        ModelError: no weight of a layer's shape has its spec.
+    """
+    return {
+        name: stored_layout(spec, shape, f"layer {name}", codes=found.get(f"{name}.{STORED_CODES}"))
+        for name, (spec, shape) in layers.items()
+    }
 
 
 def weight_in_state(
@@ -80,8 +98,16 @@ class StoredLinear(nn.Module):
 
     bias: nn.Parameter | None
 
-    def __init__(self, spec: QuantSpec, shape: tuple[int, int], bias: nn.Parameter | None, *, where: str) -> None:
-        """A layer without values, on the meta device.
+    def __init__(
+        self,
+        spec: QuantSpec,
+        shape: tuple[int, int],
+        bias: nn.Parameter | None,
+        *,
+        where: str,
+        codes: StoredLayout | None = None,
+    ) -> None:
+        """A layer without values, on the meta device; `codes` as for `stored_layout`.
 
         Raises:
             ModelError: no weight of that shape has this spec; `where` is what the message calls it.
@@ -89,7 +115,7 @@ class StoredLinear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = shape
         self.spec = spec
-        self._parts = expected_tensors(spec, shape, where)
+        self._parts = expected_tensors(spec, shape, where, codes=codes)
         self._prepared: dict[torch.dtype, tuple[tuple[Tensor, ...], PreparedWeight]] = {}
         self.register_parameter("bias", bias)
         self.expect_codes()
@@ -125,22 +151,33 @@ class StoredLinear(nn.Module):
         if torch.is_autocast_enabled(device):
             x = x.to(torch.get_autocast_dtype(device))
         with torch.autocast(device, enabled=False):
-            weight = self.export()
-            if isinstance(weight, LordsWeight):
-                return lords_matmul(x, self._operand(weight, x.dtype), self.bias)
+            if self.spec.is_low_rank:
+                return lords_matmul(x, self._operand(x.dtype), self.bias)
             bias = None if self.bias is None else self.bias.to(x.dtype)
-            return functional.linear(x, weight.dequantize(x.dtype), bias)
+            return functional.linear(x, self.export().dequantize(x.dtype), bias)
 
-    def _operand(self, weight: LordsWeight, dtype: torch.dtype) -> PreparedWeight:
-        if not weight.packed.is_cuda:
-            return _prepare(weight, dtype)
+    def _operand(self, dtype: torch.dtype) -> PreparedWeight:
+        if not self.weight.is_cuda:
+            return self._prepare(dtype)
         # On a GPU preparing reads the levels, so it is done once for the tensors that are here now.
-        tensors = tuple(weight.tensors().values())
+        tensors = tuple(self.stored_tensors().values())
         found = self._prepared.get(dtype)
         if found is None or any(old is not new for old, new in zip(found[0], tensors, strict=True)):
             with torch.no_grad():
-                found = self._prepared[dtype] = tensors, _prepare(weight, dtype)
+                found = self._prepared[dtype] = tensors, self._prepare(dtype)
         return found[1]
+
+    def _prepare(self, dtype: torch.dtype) -> PreparedWeight:
+        weight = self.export()
+        assert isinstance(weight, LordsWeight)
+        operand = _Operand(
+            packed=weight.packed,
+            b_NR=weight.b_NR,
+            a_RK=weight.a_RK,
+            levels_L=weight.levels(),
+            bits=weight.spec.bits_per_code,
+        )
+        return prepare(operand, dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:  # noqa: FBT002  (of nn.Module)
         """Devices follow `fn`; of dtypes only that of the bias does."""
@@ -168,16 +205,3 @@ class StoredLinear(nn.Module):
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"method={self.spec.method}, bits={self.spec.bits_per_code}"
         )
-
-
-def _prepare(weight: LordsWeight, dtype: torch.dtype) -> PreparedWeight:
-    return prepare(
-        _Operand(
-            packed=weight.packed,
-            b_NR=weight.b_NR,
-            a_RK=weight.a_RK,
-            levels_L=weight.levels(),
-            bits=weight.spec.bits_per_code,
-        ),
-        dtype,
-    )

@@ -36,7 +36,7 @@ from lords_bench.strict_json import parse_json
 from lords_bench.text import one_line
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 2
+SCHEMA_MINOR = 3
 # Every noun that has files of its own, by the name in its schema.
 KINDS: MappingProxyType[str, type[Any]] = MappingProxyType(
     {

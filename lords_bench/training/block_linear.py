@@ -15,11 +15,12 @@ from lords_bench.errors import SpecError
 from lords_bench.quant import QuantSpec
 from lords_bench.reference.blocks import assign_blocks
 from lords_bench.reference.codebooks import normalise_levels
-from lords_bench.reference.fields import BlockField, round_scales
+from lords_bench.reference.eight_bit import trained_through_logarithm
+from lords_bench.reference.fields import BlockField
 from lords_bench.reference.methods import quantize
-from lords_bench.reference.packing import pack_codes, pack_stream
 from lords_bench.reference.qat import CODE_MASK, Gradient, Grid, fake_quantize
-from lords_bench.reference.weights import STORAGE_DTYPES, AffineWeight, BlockwiseWeight, needs_stored_levels
+from lords_bench.reference.storage import pack_weight, stored_field
+from lords_bench.reference.weights import STORAGE_DTYPES, AffineWeight, BlockwiseWeight
 from lords_bench.training.layer import QuantizedLinear, require_linear, trained
 from lords_bench.training.ops import fake_quantized
 
@@ -77,7 +78,7 @@ class BlockLinear(QuantizedLinear):
             if learned:
                 raise SpecError("integer groups with zero points have no levels to learn; use method 'block-opt'")
             integers_L = torch.arange(1 << spec.bits_per_code, dtype=torch.float32, device=linear.weight.device)
-            tensors = {"scale": trained(start.scale_NG), "zero": trained(start.zeros()), "levels": integers_L}
+            tensors = {"scale": trained(start.scales()), "zero": trained(start.zeros()), "levels": integers_L}
         else:
             assert isinstance(start, BlockwiseWeight)
             levels_L = start.levels()
@@ -92,7 +93,7 @@ class BlockLinear(QuantizedLinear):
 
     def fake_weight(self) -> Tensor:
         """Ŵ_NK that QAT computes with, differentiable."""
-        return fake_quantized(self.weight, self._grid(), self.gradient)
+        return fake_quantized(self._whole_blocks(), self._grid(), self.gradient)[:, : self.in_features]
 
     def quantization_parameters(self) -> dict[str, nn.Parameter]:
         """Scales, zero points, and levels where they are trained."""
@@ -102,33 +103,34 @@ class BlockLinear(QuantizedLinear):
     @torch.no_grad()
     def export(self) -> BlockwiseWeight | AffineWeight:
         """The weight as post-training quantization would store it: scales rounded, then codes assigned."""
-        storage, bits = STORAGE_DTYPES[self.spec.scale_dtype], self.spec.bits_per_code
-        shape = (self.out_features, self.in_features)
-        scale_NG = round_scales(self.scale, storage)
+        spec, bits = self.spec, self.spec.bits_per_code
+        block, levels_L = spec.block, self.levels
         if self.zero is not None:
-            codes_NK = fake_quantize(self.weight, self._grid())[1] & CODE_MASK
-            zero_NG = self.zero.round().clamp(0, (1 << bits) - 1).to(torch.uint8)
-            return AffineWeight(
-                spec=self.spec,
-                shape=shape,
-                packed=pack_codes(codes_NK, bits),
-                scale_NG=scale_NG.to(storage),
-                packed_zeros=pack_stream(zero_NG, bits),
-            )
-        levels_L = self.levels.sort().values
-        codes_NK = assign_blocks(self.weight, BlockField(scale_NG=scale_NG, block=self.spec.block), levels_L)
-        if self.spec.levels == "learned":
-            levels_L, factor = normalise_levels(levels_L)
-            scale_NG = round_scales(scale_NG * factor, storage)
-        return BlockwiseWeight(
-            spec=self.spec,
-            shape=shape,
-            packed=pack_codes(codes_NK, bits),
-            scale_NG=scale_NG.to(storage),
-            levels_L=levels_L.float().clone() if needs_stored_levels(self.spec) else None,
-        )
+            codes_NK = fake_quantize(self._whole_blocks(), self._grid())[1] & CODE_MASK
+            field = stored_field(BlockField(scale_NG=self.scale, block=block), spec)
+            assert isinstance(field, BlockField)
+            zero_NG = self.zero.round().clamp(0, (1 << bits) - 1)
+            field = replace(field, low_NG=-zero_NG * field.scale_NG)
+        else:
+            levels_L = levels_L.sort().values
+            field = stored_field(BlockField(scale_NG=self.scale, block=block), spec)
+            assert isinstance(field, BlockField)
+            codes_NK = assign_blocks(self._whole_blocks(), field, levels_L)
+            if spec.levels == "learned":
+                levels_L, factor = normalise_levels(levels_L)
+                field = stored_field(field.scaled(factor), spec)
+        weight = pack_weight(spec, codes_NK[:, : self.in_features], field, levels_L)
+        assert isinstance(weight, BlockwiseWeight | AffineWeight)
+        return weight
+
+    def _whole_blocks(self) -> Tensor:
+        """The dense weight, a partial last block filled up with zeros, which no gradient reaches."""
+        missing = -self.in_features % self.spec.block
+        return functional.pad(self.weight, (0, missing)) if missing else self.weight
 
     def _grid(self) -> Grid:
         levels_L = self.levels.sort().values if self.levels.requires_grad else self.levels
         dtype = STORAGE_DTYPES[self.spec.scale_dtype]
-        return Grid(first=self.scale, a_RK=None, levels_L=levels_L, zero_NG=self.zero, scale_dtype=dtype)
+        is_plain = self.spec.scale_bits is None
+        scale_NG = self.scale if is_plain else trained_through_logarithm(self.scale, dtype)
+        return Grid(first=scale_NG, a_RK=None, levels_L=levels_L, zero_NG=self.zero, scale_dtype=dtype)

@@ -8,7 +8,6 @@ products run in its own dtype, or in autocast's where that is on.
 """
 
 import json
-from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, Self
 
@@ -18,7 +17,8 @@ from torch.nn import functional
 
 from lords_bench.quant import QuantSpec
 from lords_bench.reference.adapters import AdaptedWeight
-from lords_bench.reference.checkpoint import spec_from_dict
+from lords_bench.reference.checkpoint import spec_from_dict, spec_to_dict
+from lords_bench.reference.packing import packed_codes
 from lords_bench.reference.weights import STORAGE_DTYPES, QuantizedWeight, weight_from_tensors
 from lords_bench.training.layer import Mode, QuantizedLinear, tensors_sha256, trained
 
@@ -44,7 +44,7 @@ class FrozenLinear(QuantizedLinear):
         self.kept_dtypes = tuple(f"base_{name}" for name in self._base_names)
         for name, tensor in weight.tensors().items():
             self.register_buffer(f"base_{name}", tensor)
-        self._spec_text = json.dumps(asdict(weight.spec))
+        self._spec_text = json.dumps(spec_to_dict(weight.spec))
 
     def forward(self, x: Tensor) -> Tensor:
         """Y = x @ Qᵀ + bias; x (…, K)."""
@@ -65,7 +65,10 @@ class FrozenLinear(QuantizedLinear):
 
     def base_sha256(self) -> str:
         """Hash of the base: an additive adapter belongs to a layer that has the same."""
-        return tensors_sha256(self._base(), self._spec_text, self.in_features)
+        # Whole K blocks: that is how codes of every K were stored when the first adapters were made.
+        parts = self._base()
+        codes = packed_codes(parts["packed"], self.spec.bits_per_code, self.in_features)
+        return tensors_sha256({**parts, "packed": codes}, self._spec_text, self.in_features)
 
     def _base(self) -> dict[str, Tensor]:
         return {name: getattr(self, f"base_{name}") for name in self._base_names}

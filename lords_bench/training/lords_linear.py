@@ -20,12 +20,14 @@ from lords_bench.kernels.common.prepared import PreparedWeight, prepare
 from lords_bench.products.ops import lords_matmul
 from lords_bench.quant import QuantSpec
 from lords_bench.reference.codebooks import assign_nearest, normalise_levels
+from lords_bench.reference.eight_bit import trained_through_int8
 from lords_bench.reference.fields import LowRankField
 from lords_bench.reference.methods import quantize
 from lords_bench.reference.packing import pack_codes
 from lords_bench.reference.panels import compute_dtype
 from lords_bench.reference.qat import Gradient, Grid
-from lords_bench.reference.weights import STORAGE_DTYPES, LordsWeight, needs_stored_levels
+from lords_bench.reference.storage import stored_field, weight_of_field
+from lords_bench.reference.weights import STORAGE_DTYPES, LordsWeight
 from lords_bench.training.layer import Mode, QuantizedLinear, require_linear, tensors_sha256, trained
 from lords_bench.training.ops import fake_quantized
 
@@ -149,7 +151,9 @@ class LordsLinear(QuantizedLinear):
         """Ŵ_NK that QAT computes with, differentiable."""
         levels_L = self.levels.sort().values if self.levels.requires_grad else self.levels
         dtype = STORAGE_DTYPES[self.spec.scale_dtype]
-        grid = Grid(first=self.scale_b, a_RK=self.scale_a, levels_L=levels_L, scale_dtype=dtype)
+        factors: tuple[Tensor, Tensor] = self.scale_b, self.scale_a
+        b_NR, a_RK = factors if self.spec.scale_bits is None else trained_through_int8(*factors, dtype)
+        grid = Grid(first=b_NR, a_RK=a_RK, levels_L=levels_L, scale_dtype=dtype)
         return fake_quantized(self.weight, grid, self.gradient)
 
     def quantization_parameters(self) -> dict[str, nn.Parameter]:
@@ -160,28 +164,23 @@ class LordsLinear(QuantizedLinear):
     @torch.no_grad()
     def export(self) -> LordsWeight:
         """The weight as post-training quantization would store it: B and A rounded, then, after QAT, codes assigned."""
-        storage = STORAGE_DTYPES[self.spec.scale_dtype]
-        field = LowRankField(b_NR=self.scale_b, a_RK=self.scale_a).to_dtype(storage)
         spec, levels_L = self.spec, self.levels
+        field = stored_field(LowRankField(b_NR=self.scale_b, a_RK=self.scale_a), spec)
         if self.mode == "qat":
             levels_L = levels_L.sort().values
             codes_NK = assign_nearest(self.weight, field.expand().to(compute_dtype(self.weight.dtype)), levels_L)
             packed = pack_codes(codes_NK, spec.bits_per_code)
             if spec.levels == "learned":
                 levels_L, factor = normalise_levels(levels_L)
-                field = LowRankField(b_NR=field.b_NR * factor, a_RK=field.a_RK).to_dtype(storage)
+                assert isinstance(field, LowRankField)
+                field = stored_field(LowRankField(b_NR=field.b_NR * factor, a_RK=field.a_RK), spec)
         else:
             packed = self.packed
             if spec.rank is not None or self.rank != spec.rank_for(self.out_features, self.in_features):
                 spec = replace(spec, rank=self.rank)
-        return LordsWeight(
-            spec=spec,
-            shape=(self.out_features, self.in_features),
-            packed=packed,
-            b_NR=field.b_NR.to(storage).contiguous(),
-            a_RK=field.a_RK.to(storage).contiguous(),
-            levels_L=levels_L.detach().float().clone() if needs_stored_levels(spec) else None,
-        )
+        weight = weight_of_field(spec, packed, self.in_features, field, levels_L)
+        assert isinstance(weight, LordsWeight)
+        return weight
 
     def merge(self) -> None:
         """Leave PEFT for inference: B and A take their storage dtype and stay where they are; nothing else changes.

@@ -65,12 +65,12 @@ def prepare_qat(
 
     Raises:
         UsageError: the model is prepared already, holds no linear layer to quantize, or a pattern matches nothing.
-        SpecError: the spec assigns codes by error feedback.
+        SpecError: the spec needs calibration inputs.
         ModelError: a weight cannot be quantized, or not trained with that spec; named by its layer.
     """
     spec = require_spec(spec or QuantSpec(method="lords"))
     if spec.needs_hessian:
-        raise SpecError(f"method {spec.method!r} assigns codes by error feedback; QAT assigns the nearest: use 'lords'")
+        raise SpecError(f"method {spec.method!r} needs calibration inputs, which QAT does not take; use 'lords'")
 
     def build(linear: nn.Linear) -> QuantizedLinear:
         kind = LordsLinear if spec.is_low_rank else BlockLinear

@@ -1,12 +1,12 @@
 """The accuracy suite: which quantized models are measured, as data.
 
 Every case is compared at its measured bits per weight. At block 64 and fp16 scales the block methods and LoRDS store
-4.25, 3.25 and 2.25 bits; `int-rtn` stores zero points too, and double quantization stores less, so those two are read
-on the bits–accuracy curve. Mixed precision is 4 bits for the first half of the weights and 2 for the rest, as LoftQ
-(arXiv 2310.08659) has it.
+4.25, 3.25 and 2.25 bits; integer groups store zero points too, and double quantization stores less, so those two are
+read on the bits–accuracy curve. Mixed precision is 4 bits for the first half of the weights and 2 for the rest, as
+LoftQ (arXiv 2310.08659) has it.
 
     ACCURACY_QUICK   every method at block 64: what `lords-bench bench` runs
-    ACCURACY_FULL    the same, then learned levels, blocks of 32 and 128, per-input weights, and one change at a time
+    ACCURACY_FULL    the same, then scales in 8 bits, learned levels, blocks of 32 and 128, and one change at a time
                      from a preset
 """
 
@@ -94,7 +94,10 @@ class Suite:
 
 BLOCK = 64
 # Every preset; the normal-float ones fix their bits by name.
-_METHODS = ("nf", "block-opt", "int-rtn", "lords-paper", "lords", "gptq", "block-gptq", "lords-gptq")
+_METHODS = (
+    "nf", "block-opt", "block-act", "int-rtn", "lords-paper", "lords", "lords-act", "gptq", "gptq-opt", "gptq-int",
+    "int-gptq", "block-gptq", "lords-gptq",
+)  # fmt: skip
 _ACROSS_BLOCKS = ("nf", "block-opt", "lords", "gptq", "lords-gptq")
 
 
@@ -128,10 +131,13 @@ _QUICK = (
     _mixed("nf"),
 )
 
+# Scales in 8 bits at the bits that BLOCK stores in 16: blocks of half the size, and the rank that follows by itself.
+_IN_8_BITS = (("block-opt", 32), ("lords", BLOCK), ("block-gptq", 32), ("lords-gptq", BLOCK))
+
 _ABLATIONS = (
+    *(_case(_spec(m, b, block=block, scale_bits=8), variant="8-bit") for b in BITS for m, block in _IN_8_BITS),
     *(_case(_spec(m, b, levels="learned"), variant="learned") for b in BITS for m in ("block-opt", "lords")),
     *(_case(_spec(m, b, block=block)) for block in (32, 128) for b in BITS for m in _ACROSS_BLOCKS),
-    *(_case(_spec(m, b), variant="input-weighted", input_weighted=True) for b in BITS for m in ("block-opt", "lords")),
     *(_case(_spec(m, b, refit_rounds=0), variant="no-refit") for b in BITS for m in ("block-gptq", "lords-gptq")),
     *(_case(_spec(m, b, levels="nf"), variant="nf-levels") for b in BITS for m in ("block-gptq", "lords-gptq")),
     *(_case(_spec("lords", b, levels=f"nf{b}-grid7"), variant="grid7") for b in BITS),

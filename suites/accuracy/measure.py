@@ -209,7 +209,8 @@ def expected_seconds(case: Case) -> float:
     """Rough duration of a case on the shipped model, for the time left."""
     seconds = [
         _QUANTIZE_SECONDS[str(spec.scales)]
-        + spec.needs_hessian * (_FEEDBACK_SECONDS + _REFIT_SECONDS[str(spec.scales)] * (spec.refit_rounds or 0))
+        + (spec.assignment == "feedback")
+        * (_FEEDBACK_SECONDS + _REFIT_SECONDS[str(spec.scales)] * (spec.refit_rounds or 0))
         for spec in case.specs
     ]
     return _EVALUATE_SECONDS + (sum(seconds) / len(seconds) if seconds else 0.0)

@@ -112,10 +112,10 @@ def tinygemm(problem: LayerProblem) -> Way:
     if case.block not in (32, 64, 128, 256):
         raise UsageError(f"tinygemm has groups of 32, 64, 128 and 256, not {case.block}")
     codes_NK = weight.codes().int()
-    zeros_NG = weight.zeros().view(weight.scale_NG.shape)
+    zeros_NG = weight.zeros()
     on_cpu = problem.device.type == "cpu"
     # The operator computes (code − 8) · scale + zero in the dtype of x.
-    scale_NG = weight.scale_NG.to(problem.dtype)
+    scale_NG = weight.scales().to(problem.dtype)
     offset_NG = ((8 - zeros_NG.float()) * scale_NG.float()).to(problem.dtype)
     scales = torch.stack([scale_NG, offset_NG], dim=-1).transpose(0, 1).contiguous()
     if on_cpu:
@@ -167,8 +167,8 @@ def gemlite(problem: LayerProblem) -> Way:
         W_nbits=4, group_size=case.block, in_features=case.k, out_features=case.n,
         input_dtype=dtypes[problem.dtype], output_dtype=dtypes[problem.dtype],
     )  # fmt: skip
-    codes_NK, zeros_NG = weight.codes(), weight.zeros().view(weight.scale_NG.shape)
-    scale_NG = weight.scale_NG.to(problem.dtype)
+    codes_NK, zeros_NG = weight.codes(), weight.zeros()
+    scale_NG = weight.scales().to(problem.dtype)
     layer.pack(codes_NK, scale_NG.view(-1, 1), zeros_NG.to(problem.dtype).view(-1, 1), None)
 
     def weight_NK() -> Tensor:

@@ -95,9 +95,9 @@ def int_block(problem: LayerProblem) -> Way:
     half = 1 << (bits - 1)
     levels_L = (torch.arange(1 << bits) - half) / half
     prepared = prepare_blockwise(
-        weight.packed, weight.scale_NG * half, levels_L, k=problem.case.k, bits=bits, block=problem.case.block,
+        weight.packed, weight.scales() * half, levels_L, k=problem.case.k, bits=bits, block=problem.case.block,
         dtype=problem.dtype, decoder=forced_decoder(problem.dtype) or "uniform",
-        zero_NG=weight.zeros().view(weight.scale_NG.shape).float() / half - 1,
+        zero_NG=weight.zeros().float() / half - 1,
     )  # fmt: skip
     expected = expected_of(
         lambda: weight.dequantize(torch.float64), result=problem.dtype, roundings=4, compute=problem.dtype
@@ -208,9 +208,8 @@ def _block_way(found: Found, weight: PreparedBlockwise, expected: Expected, stor
 def _nf_weight(problem: LayerProblem) -> PreparedBlockwise:
     _require_gpu(problem)
     weight = problem.blocks
-    assert isinstance(weight.scale_NG, Tensor)
     return prepare_blockwise(
-        weight.packed, weight.scale_NG, weight.levels(), k=problem.case.k, bits=problem.case.bits,
+        weight.packed, weight.scales(), weight.levels(), k=problem.case.k, bits=problem.case.bits,
         block=problem.case.block, dtype=problem.dtype,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ import pytest
 from lords_bench.cli import main
 from lords_bench.integrations.hf_quantizer import from_pretrained
 from lords_bench.records import RecordStore, read_records
+from lords_bench.reference.tensor_files import read_tensors, write_tensors
 from lords_bench.suites.accuracy import text as evaluation_text
 from lords_bench.suites.accuracy.metrics import METRICS, estimate
 from lords_bench.suites.accuracy.text import EvaluationSize, EvaluationText
@@ -74,10 +75,15 @@ def test_a_second_bench_measures_nothing_again(model: Path, tmp_path: Path, caps
     assert "nf4-b4-g64" in first.err
 
 
-def test_a_ragged_layer_is_unsupported_and_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ragged = save_tiny_llama(tmp_path / "model", hidden=48)
+def test_a_layer_that_cannot_be_stored_is_unsupported_and_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_tiny_llama(tmp_path / "model", hidden=48)
+    tensors, metadata = read_tensors(folder / "model.safetensors")
+    tensors["model.layers.0.self_attn.q_proj.weight"] *= 1e-9
+    write_tensors(tensors, folder / "model.safetensors", metadata)
 
-    code = bench(ragged, tmp_path / "out", "--methods", "nf4")
+    code = bench(folder, tmp_path / "out", "--methods", "nf4")
 
     output = capsys.readouterr()
     assert code == 0

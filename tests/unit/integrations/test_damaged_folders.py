@@ -178,7 +178,7 @@ def test_known_damage_is_refused(
     [
         ({"scale_dtype": "bfloat16"}, "stored as|as torch.float16 .* not torch.bfloat16"),
         ({"scale_dtype": "float32"}, "as torch.float16 .* not torch.float32"),
-        ({"bits": 4}, "'weight' as torch.int16 .*, not torch.int16"),
+        ({"bits": 4}, "'weight' as torch.uint8 .*, not torch.uint8"),
         ({"method": "nf3", "scales": "absmax"}, "lacks tensor 'scale_NG'"),
         ({"rank": 2}, r"'b_NR' as torch.float16 \(\d+, 1\), not torch.float16 \(\d+, 2\)"),
         ({"layer_specs": {"lm_head": {"bits": 2}}}, "names layer 'lm_head', which the model does not quantize"),

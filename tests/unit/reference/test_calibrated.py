@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lords_bench.errors import SpecError, WeightError
+from lords_bench.errors import WeightError
 from lords_bench.quant import QuantSpec, named_codebook
+from lords_bench.reference import calibrated
 from lords_bench.reference.blocks import absmax_field, optimised_field
 from lords_bench.reference.calibrated import CalibratedFit, quantize_with_feedback
 from lords_bench.reference.codebooks import levels_tensor
@@ -113,27 +114,30 @@ def test_a_float64_weight_is_fitted_in_float64_and_as_well(method: str) -> None:
     assert wide.hessian_error == pytest.approx(narrow.hessian_error, rel=0.05)
 
 
-def test_a_rounding_of_its_own_is_what_the_codes_answer_to() -> None:
+def test_a_rounding_of_its_own_is_what_the_codes_answer_to(monkeypatch: pytest.MonkeyPatch) -> None:
     weight_NK, levels_L = make_weight(), levels_tensor(named_codebook("nf3"))
     spec = QuantSpec(method="gptq", bits=3, block=BLOCK)
 
-    def coarse(field: Field) -> Field:
+    def coarse(field: Field, _spec: QuantSpec) -> Field:
         assert isinstance(field, BlockField)
         return BlockField(scale_NG=(field.scale_NG * 64).ceil() / 64, block=field.block)
 
-    start = absmax_field(weight_NK, BLOCK)
-    fit = quantize_with_feedback(weight_NK, spec, make_hessian(), field=start, levels_L=levels_L, round_field=coarse)
+    monkeypatch.setattr(calibrated, "stored_field", coarse)
+
+    fit = quantize_with_feedback(
+        weight_NK, spec, make_hessian(), field=absmax_field(weight_NK, BLOCK), levels_L=levels_L
+    )
 
     plan = plan_feedback(make_hessian())
     assert torch.equal(fit.field.expand() * 64, (fit.field.expand() * 64).round())
     assert torch.equal(fit.codes_NK, assign_feedback(weight_NK, fit.field.expand(), levels_L, plan))
 
 
-def test_a_round_that_does_harm_is_not_kept() -> None:
+def test_a_round_that_does_harm_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     weight_NK, levels_L = make_weight(), levels_tensor(named_codebook("nf3"))
     calls: list[Field] = []
 
-    def spoil_all_but_the_first(field: Field) -> Field:
+    def spoil_all_but_the_first(field: Field, _spec: QuantSpec) -> Field:
         assert isinstance(field, BlockField)
         calls.append(field)
         return field if len(calls) == 1 else field.scaled(3.0)
@@ -142,10 +146,9 @@ def test_a_round_that_does_harm_is_not_kept() -> None:
         calls.clear()
         spec = QuantSpec(method="block-gptq", bits=3, block=BLOCK, refit_rounds=rounds)
         start = absmax_field(weight_NK, BLOCK)
-        return quantize_with_feedback(
-            weight_NK, spec, make_hessian(), field=start, levels_L=levels_L, round_field=spoil_all_but_the_first
-        )
+        return quantize_with_feedback(weight_NK, spec, make_hessian(), field=start, levels_L=levels_L)
 
+    monkeypatch.setattr(calibrated, "stored_field", spoil_all_but_the_first)
     plain, spoilt = run_rounds(0), run_rounds(2)
 
     assert torch.equal(spoilt.field.expand(), plain.field.expand())
@@ -164,13 +167,6 @@ def test_inputs_that_were_always_zero_do_no_harm() -> None:
     assert bool(torch.isfinite(quantized_NK).all())
     dead = weight_NK[:, 5:9]
     assert float((dead - quantized_NK[:, 5:9]).square().sum()) < float(dead.square().sum())
-
-
-def test_affine_scales_are_refused_with_what_to_use_instead() -> None:
-    spec = QuantSpec(method="int-rtn", assignment="feedback")
-
-    with pytest.raises(SpecError, match="affine scales have no error feedback; use method 'gptq' with levels='int'"):
-        quantize_with_feedback(make_weight(), spec, make_hessian(), field=START, levels_L=LEVELS_L)
 
 
 def test_a_hessian_of_another_width_is_refused_before_any_work() -> None:

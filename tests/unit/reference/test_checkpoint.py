@@ -234,7 +234,7 @@ def shorter_codebook(tensors: dict[str, torch.Tensor], described: dict[str, Any]
         (wrong_shape, r"weight 'affine' of .* is described wrongly"),
         (negative_shape, r"weight 'affine' of .* is described wrongly \(shape \[-1, 256\]\)"),
         (impossible_rank, r"is described wrongly \(rank 999 is above min\(N, K\) = 6"),
-        (impossible_block, r"has block 7 and 256 in features"),
+        (impossible_block, r"has 'scale_NG' as torch\.float16 \(6, 4\), not torch\.float16 \(6, 37\)"),
         (no_spec, r"weight 'affine' of .* has no spec"),
         (float_shape, r"is described wrongly \(shape \[6\.5, 256\]\)"),
         (infinite_shape, r"is described wrongly \(shape \[inf, 256\]\)"),

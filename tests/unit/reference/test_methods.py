@@ -1,6 +1,7 @@
 """`quantize` from end to end: every preset, every number of bits, and every refusal."""
 
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_float64_weights_are_quantized_as_well_as_float32_ones(method: str) -> N
 
 
 @pytest.mark.parametrize("levels", ["nf", "learned"])
-@pytest.mark.parametrize("method", [method for method in PRESETS if method != "int-rtn"])
+@pytest.mark.parametrize("method", [method for method, preset in PRESETS.items() if preset.scales != "affine"])
 def test_every_preset_passes_through_a_file(method: str, levels: str, tmp_path: Path) -> None:
     quantized = first_run(QuantSpec(method=method, block=32, levels=levels))
 
@@ -136,7 +137,7 @@ def test_the_three_choices_combine_freely(scales: str, kind: type, levels: str |
 
 
 def test_every_way_of_finding_scales_is_registered() -> None:
-    assert {preset.scales for preset in PRESETS.values()} == {*START_FIELDS, "affine"}
+    assert {preset.scales for preset in PRESETS.values()} == set(START_FIELDS)
 
 
 def test_nearest_codes_answer_to_the_rounded_scales() -> None:
@@ -171,9 +172,13 @@ def test_double_quantization_keeps_the_codes_and_compresses_the_scales() -> None
     assert torch.equal(quantized.field().scale_NG, double_quantize(absmax_field(weight_NK, 32).scale_NG).expand())
 
 
-@pytest.mark.parametrize(("method", "double_quant"), [("gptq", True), *((method, False) for method in CALIBRATED)])
+@pytest.mark.parametrize(
+    ("method", "storage"),
+    [("gptq", {"double_quant": True}), *product(CALIBRATED, ({}, {"scale_bits": 8}))],
+    ids=str,
+)
 def test_feedback_stores_the_very_fit_it_ended_with(
-    method: str, double_quant: bool, monkeypatch: pytest.MonkeyPatch
+    method: str, storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scales that were rounded twice, or levels that were not, would no longer be those the codes answer to."""
     fits: list[CalibratedFit] = []
@@ -184,11 +189,11 @@ def test_feedback_stores_the_very_fit_it_ended_with(
 
     monkeypatch.setattr(methods, "quantize_with_feedback", recording)
 
-    quantized = run(QuantSpec(method=method, bits=3, block=32, double_quant=double_quant), make_weight())
+    quantized = run(QuantSpec(method=method, bits=3, block=32, **storage), make_weight())
 
     (fit,) = fits
     assert torch.equal(quantized.codes(), fit.codes_NK)
-    assert torch.equal(quantized.dequantize(), fit.levels_L[fit.codes_NK.int()] * fit.field.expand())
+    assert torch.equal(quantized.dequantize(), fit.weight_NK)
 
 
 @pytest.mark.parametrize("levels", ["nf", "learned"])
@@ -228,6 +233,38 @@ def test_input_weights_move_the_error_to_the_inputs_that_matter_less() -> None:
         assert error_of_heavy_inputs(method, input_weight_K) < error_of_heavy_inputs(method, None)
 
 
+@pytest.mark.parametrize(("weighted", "plain"), [("block-act", "block-opt"), ("lords-act", "lords")])
+def test_activation_weights_are_the_diagonal_of_the_hessian_and_nothing_of_its_rest(weighted: str, plain: str) -> None:
+    size_K = torch.logspace(-1, 0.5, K)
+    weight_NK, hessian_KK = make_weight(), make_hessian() * size_K * size_K.unsqueeze(1)
+    diagonal_K = hessian_KK.diagonal()
+    spec = QuantSpec(method=weighted, bits=3, block=32)
+
+    quantized = quantize(weight_NK, spec, hessian_KK=hessian_KK)
+
+    alike = quantize(weight_NK, QuantSpec(method=plain, bits=3, block=32), input_weight_K=diagonal_K)
+    unweighted = quantize(weight_NK, QuantSpec(method=plain, bits=3, block=32))
+    assert spec.needs_hessian
+    assert torch.equal(quantized.dequantize(), alike.dequantize())
+    lost, lost_unweighted = (
+        float(((weight_NK - found.dequantize()).square() * diagonal_K).sum()) for found in (quantized, unweighted)
+    )
+    assert lost < lost_unweighted
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"method": "nf4", "activation_weights": True}, r"activation_weights has no meaning for 'absmax' scales"),
+        ({"method": "int-rtn", "activation_weights": True}, r"activation_weights has no meaning for 'affine' scales"),
+        ({"method": "lords", "activation_weights": 1}, r"activation_weights=1 is not offered"),
+    ],
+)
+def test_activation_weights_without_a_fit_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        QuantSpec(**fields)
+
+
 @pytest.mark.parametrize("bits", [4, 3, 2])
 def test_a_lords_weight_at_parity_stores_what_a_block_weight_stores(bits: int) -> None:
     """Rank 2 of a 256×256 weight: 2·(256 + 256) numbers, as many as 256·256 / 64 block scales."""
@@ -246,19 +283,18 @@ def test_int_rtn_stores_its_zero_points() -> None:
     assert quantized.bits_per_weight == 4 + (16 + 4) / 64
 
 
-def test_a_ragged_low_rank_weight_counts_its_padding() -> None:
+def test_a_ragged_low_rank_weight_stores_no_padding() -> None:
     weight_NK = make_weight(n=64, k=100)
 
     quantized = quantize(weight_NK, QuantSpec(method="lords", bits=4, rank=1))
 
-    assert quantized.bits_per_weight == (64 * 128 / 2 + 2 * (64 + 100)) * 8 / 6400
+    assert quantized.bits_per_weight == (64 * 100 / 2 + 2 * (64 + 100)) * 8 / 6400
     assert relative_squared_error(weight_NK, quantized) < 0.05
 
 
 @pytest.mark.parametrize(
     ("spec", "weight", "message"),
     [
-        (QuantSpec(method="nf4"), torch.zeros(2, 96), r"block 64 does not divide the 96 in features"),
         (QuantSpec(method="lords", rank=9), torch.ones(8, 64), r"rank 9 is above min\(N, K\) = 8"),
         (QuantSpec(method="lords"), torch.full((8, 64), float("nan")), r"weight has 512 non-finite values"),
         (QuantSpec(method="nf4"), 1e6 * torch.ones(8, 64), r"scale 1e\+06 does not fit float16"),
@@ -266,14 +302,8 @@ def test_a_ragged_low_rank_weight_counts_its_padding() -> None:
         (QuantSpec(method="lords"), 1e-18 * torch.ones(8, 64), r"too small for float16; use scale_dtype='bfloat16'"),
         (QuantSpec(method="int-rtn"), 1e-9 * torch.ones(8, 64), r"too small for float16; use scale_dtype='bfloat16'"),
         (QuantSpec(method="gptq"), torch.ones(8, 64), r"needs hessian_KK"),
-        (
-            QuantSpec(method="int-rtn", assignment="feedback"),
-            torch.ones(8, 64),
-            r"affine scales have no error feedback",
-        ),
     ],
     ids=[
-        "block",
         "rank",
         "nan",
         "overflow",
@@ -281,7 +311,6 @@ def test_a_ragged_low_rank_weight_counts_its_padding() -> None:
         "low-rank-underflow",
         "affine-underflow",
         "no-hessian",
-        "affine-feedback",
     ],
 )
 def test_what_cannot_be_quantized_is_refused_in_one_line(spec: QuantSpec, weight: torch.Tensor, message: str) -> None:

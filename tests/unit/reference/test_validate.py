@@ -27,15 +27,13 @@ def weight_with(value: float) -> torch.Tensor:
         (torch.zeros(2, 4).to_sparse(), r"weight is in torch.sparse_coo layout; give a dense tensor"),
         (weight_with(float("nan")), r"weight has 2 non-finite values, the first nan at \[1, 2\]"),
         (weight_with(float("-inf")), r"weight has 2 non-finite values, the first -inf at \[1, 2\]"),
-        (torch.zeros(2, 6), r"block 4 does not divide the 6 in features; choose a divisor of 6"),
-        (torch.zeros(2, 2), r"block 4 does not divide the 2 in features"),
         (np.zeros((2, 4)), r"weight is a ndarray; give a torch tensor"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_impossible_weight_is_refused(weight: torch.Tensor, message: str) -> None:
     with pytest.raises(WeightError, match=message) as caught:
-        check_weight(weight, block=4)
+        check_weight(weight)
 
     assert "\n" not in str(caught.value)
 
@@ -43,7 +41,7 @@ def test_an_impossible_weight_is_refused(weight: torch.Tensor, message: str) -> 
 def test_a_parameter_comes_back_detached_and_unchanged() -> None:
     parameter = torch.nn.Parameter(torch.ones(2, 4))
 
-    weight_NK = check_weight(parameter, block=None)
+    weight_NK = check_weight(parameter)
 
     assert not weight_NK.requires_grad
     assert torch.equal(weight_NK, parameter)

@@ -118,12 +118,12 @@ def test_float64_is_computed_in_float64() -> None:
 @pytest.mark.parametrize(
     ("weight", "stored_bytes"),
     [
-        # Four codes of 2 bits in a K block of 128: 32 bytes a row, padding included.
-        (lords_weight(), 2 * 32 + 2 * (2 + 4)),
-        (lords_weight(torch.tensor([-1.0, 0.25, 0.5, 1.0])), 2 * 32 + 2 * (2 + 4) + 4 * 4),
-        (block_weight(), 2 * 32 + 2 * 4),
-        (double_quantized_weight(), 2 * 32 + 4 + 4 + 4),
-        (affine_weight(), 2 * 32 + 2 * 4 + 1),
+        # Four codes of 2 bits are a byte a row; the K block of 128 that they begin is not stored.
+        (lords_weight(), 2 * 1 + 2 * (2 + 4)),
+        (lords_weight(torch.tensor([-1.0, 0.25, 0.5, 1.0])), 2 * 1 + 2 * (2 + 4) + 4 * 4),
+        (block_weight(), 2 * 1 + 2 * 4),
+        (double_quantized_weight(), 2 * 1 + 4 + 4 + 4),
+        (affine_weight(), 2 * 1 + 2 * 4 + 1),
     ],
     ids=["lords", "lords-learned", "blockwise", "double-quant", "affine"],
 )

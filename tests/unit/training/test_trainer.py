@@ -193,7 +193,7 @@ REFUSALS: dict[str, tuple[Callable[[TrainSettings], TrainSettings], type[LordsBe
     "mode": (lambda s: replace(s, mode="ptq"), UsageError, "unknown mode 'ptq'"),
     "peft method": (lambda s: replace(s, mode="peft", method="lora"), SpecError, "unknown fine-tuning method 'lora'"),
     "qat method": (lambda s: replace(s, method="qlora"), SpecError, "unknown method 'qlora'"),
-    "feedback": (lambda s: replace(s, method="gptq"), SpecError, "error feedback"),
+    "feedback": (lambda s: replace(s, method="gptq"), SpecError, "needs calibration inputs"),
 }
 
 

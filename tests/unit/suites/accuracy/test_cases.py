@@ -33,7 +33,7 @@ def test_the_full_suite_has_every_quick_case_and_other_blocks() -> None:
     full = {case.case_id for case in ACCURACY_FULL.cases}
 
     assert full > set(case_ids())
-    assert {"lords-b4-g32", "lords-b4-g128", "lords-input-weighted-b3-g64"} <= full
+    assert {"lords-b4-g32", "lords-b4-g128", "lords-8-bit-b3-g64", "block-opt-8-bit-b3-g32"} <= full
 
 
 def test_method_bits_and_block_name_a_case() -> None:

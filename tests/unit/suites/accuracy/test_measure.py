@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lords_bench.errors import ModelError, WeightError
+from lords_bench.errors import ModelError, SpecError
 from lords_bench.integrations.hf_model import CausalModel, load_causal_model
 from lords_bench.integrations.lm_eval_tasks import PASSAGES_TASK
 from lords_bench.quant import QuantSpec
@@ -97,9 +97,15 @@ def test_input_weights_move_the_error_to_inputs_that_matter_less(evaluation: Acc
     assert sum(weighted.layer_squared_error) > sum(plain.layer_squared_error)
 
 
-def test_a_block_that_does_not_divide_is_refused_with_the_layer_named(evaluation: AccuracyEvaluation) -> None:
-    with pytest.raises(WeightError, match=r"layer model\.layers\.0\.self_attn\.q_proj: .*48"):
-        evaluation.measure(make_case(QuantSpec(method="nf4", block=48)), ignore)
+def test_what_a_layer_does_not_take_is_refused_with_the_layer_named(evaluation: AccuracyEvaluation) -> None:
+    with pytest.raises(SpecError, match=r"layer model\.layers\.0\.self_attn\.q_proj: rank 999 is above"):
+        evaluation.measure(make_case(QuantSpec(method="lords", rank=999)), ignore)
+
+
+def test_a_block_that_does_not_divide_is_measured(evaluation: AccuracyEvaluation) -> None:
+    samples = evaluation.measure(make_case(QuantSpec(method="nf4", block=48)), ignore)
+
+    assert 0 < sum(samples.layer_squared_error) < 0.02 * sum(samples.layer_squared_norm)
 
 
 def test_too_little_memory_is_a_memory_error(evaluation: AccuracyEvaluation, monkeypatch: pytest.MonkeyPatch) -> None:
