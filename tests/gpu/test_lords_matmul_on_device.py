@@ -32,6 +32,28 @@ def test_the_operator_picks_a_kernel_that_is_right(m: int) -> None:
 
 
 @pytest.mark.parametrize("m", [1, 8, 64])
+def test_a_second_call_of_any_alignment_and_stream_repeats_the_first(m: int) -> None:
+    """It is launched by a handle where it may be."""
+    case = make_case(m, 256, 1024, bits=4, rank=16, dtype=torch.bfloat16, device=DEVICE)
+    weight = prepare(case, torch.bfloat16)
+    wide = torch.zeros(m, 2 * 1024 + 2, dtype=torch.bfloat16, device=DEVICE)
+    places = (wide[:, :1024], wide[:, 1:1025], wide[:, :2048:2], case.x_MK)
+    first = []
+    for x_MK in places:
+        x_MK.copy_(case.x_MK)
+        first.append(lords_matmul(x_MK, weight))
+
+    for _ in range(2):
+        for x_MK, y_MN in zip(places, first, strict=True):
+            x_MK.copy_(case.x_MK)
+            assert torch.equal(lords_matmul(x_MK, weight), y_MN)
+            torch.cuda.synchronize()
+            with torch.cuda.stream(torch.cuda.Stream()):
+                assert torch.equal(lords_matmul(x_MK, weight), y_MN)
+            torch.cuda.synchronize()
+
+
+@pytest.mark.parametrize("m", [1, 8, 64])
 def test_a_cuda_graph_replays_on_new_activations(m: int) -> None:
     case = make_case(m, 256, 1024, bits=4, rank=16, dtype=torch.bfloat16, device=DEVICE)
     weight = prepare(case, torch.bfloat16)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count as numbers
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from lords_bench.static.target import named_target
 triton = pytest.importorskip("triton")
 from triton import knobs  # noqa: E402
 from triton import language as tl  # noqa: E402
+from triton.compiler.compiler import LazyDict  # noqa: E402
 from triton.runtime import driver  # noqa: E402
 from triton.runtime.jit import JITFunction  # noqa: E402
 
@@ -109,6 +111,8 @@ class Compiled:
 def shown(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.dtype, tuple(value.shape), value.stride(), value.data_ptr() % 16
+    if isinstance(value, LazyDict):
+        return value.get()
     return [shown(found) for found in value] if isinstance(value, list | tuple) else value
 
 
@@ -371,6 +375,33 @@ def test_other_vendors_and_unread_releases_go_tritons_way(monkeypatch: pytest.Mo
         launch_of(ready, **USUAL)
         launch_of(ready, **USUAL)
         assert (len(machine.runs), machine.by_handle, ready.handles) == (2, 0, {})
+
+
+def test_code_that_is_really_compiled_is_launched_as_by_triton(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Triton's own `CompiledKernel`, up to the loading of its code and the call into the driver."""
+    runs: list[tuple[Any, ...]] = []
+    stub = Stub("sm_90")
+    stub.utils.load_binary = lambda name, *_more: ("module", f"function {name}", 32, 0, 1024)
+    stub.launcher_cls = lambda source, metadata: (  # type: ignore[attr-defined]
+        lambda *given: runs.append((dict(source.signature), source.attrs, metadata.num_warps, *map(shown, given)))
+    )
+    by_handle: list[None] = []
+    launch = handle._launch
+    monkeypatch.setattr(handle, "_launch", lambda *given: (by_handle.append(None), launch(*given)))
+    monkeypatch.setattr(driver, "_active", stub)
+    ready = ready_of()
+    with knobs.cache.scope():
+        knobs.cache.dir = str(tmp_path)
+        for turn in 2 * [USUAL, USUAL | {"x": BASE[1:65]}, USUAL | {"stride": 1}]:
+            launch_of(ready, **turn)
+            with monkeypatch.context() as patched:
+                patched.setattr(handle, "_IS_READ", False)
+                launch_of(ready, **turn)
+            ours, tritons = runs[-2:]
+            assert ours == tritons
+
+    assert len(by_handle) == 2
+    assert len({str(run[:2]) for run in runs}) == 3
 
 
 def test_this_release_of_triton_is_one_that_was_read() -> None:
