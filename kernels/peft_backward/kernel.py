@@ -60,7 +60,7 @@ def factor_gradients_kernel(
     levels = load_joined(tile_ptr + (rows * row_words)[:, None], table_ptr, table, BLOCK_N, 1, BITS, DECODER, DTYPE)
     gradient = (product * levels.to(tl.float32)).to(GRADIENT)
 
-    # In float32 more ranks at once need more shared memory than an Ampere, a CDNA or an RDNA has, and minutes to compile.
+    # In float32 more ranks at once need more shared memory than an Ampere, a CDNA or an RDNA has, and long to compile.
     IN_FLOAT32: tl.constexpr = GRADIENT == tl.float32 or a_ptr.dtype.element_ty == tl.float32  # noqa: PLR1714 (Triton knows no `in`)
     AT_ONCE: tl.constexpr = 32 if RANK > 32 and IN_FLOAT32 else RANK
     for first_rank in range(0, RANK, AT_ONCE):
