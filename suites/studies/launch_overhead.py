@@ -5,8 +5,9 @@
 Triton's launcher runs as it would on a GPU up to the driver: it binds arguments, specialises them, finds the compiled
 kernel and calls it. What it calls here is a stand-in that does nothing, so that no GPU is needed and none hides the
 host. Ours leave out the binding of arguments in a call that was made before (`kernels/common/handle.py`), so they may
-take less than the launcher. Compared are, in rounds in a drawn order: the launcher alone, with arguments, grid and constants at hand; the
-launcher with the two buffers that any caller must allocate; a kernel's `launch`; and the product as a model calls it.
+take less than the launcher. Compared are, in rounds in a drawn order: the launcher alone, with arguments, grid and
+constants at hand; the launcher with the two buffers that any caller must allocate; a kernel's `launch`; and the product
+as a model calls it.
 """
 
 from collections.abc import Callable, Iterator
