@@ -31,6 +31,8 @@ RELEASES_READ = ("3.6.", "3.7.", "3.9.")
 _ALIGNMENT = 16
 # A call that meets more strides than this forgets them all.
 MOST_HANDLES = 16
+# Among the handles of a call that was launched.
+_LAUNCHED: tuple[Any, ...] = ()
 
 _dtype = attrgetter("dtype")
 _address: Callable[[Tensor], int] = Tensor.data_ptr
@@ -81,6 +83,11 @@ def launch_ready(kernel: Any, ready: Ready, tensors: tuple[Tensor, ...], integer
     ):
         kernel[ready.grid](*tensors, *integers, **ready.constants)
         return
+    if not ready.handles:
+        # The first launch: calls of the operator in a compiled graph, which makes its weight anew, have no second one.
+        ready.handles[_LAUNCHED] = None
+        kernel[ready.grid](*tensors, *integers, **ready.constants)
+        return
     addresses = 0
     for address in map(_address, tensors):
         addresses |= address
@@ -126,6 +133,7 @@ def _keep(ready: Ready, key: tuple[Any, ...], handle: Handle | None) -> None:
     if handle is not None:
         if len(ready.handles) >= MOST_HANDLES:
             ready.handles.clear()
+            ready.handles[_LAUNCHED] = None
         ready.handles[key] = handle
 
 
