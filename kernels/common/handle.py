@@ -31,6 +31,8 @@ RELEASES_READ = ("3.6.", "3.7.", "3.9.")
 _ALIGNMENT = 16
 # A call that meets more strides than this forgets them all.
 MOST_HANDLES = 16
+# Among the handles of a call that was launched.
+_LAUNCHED: tuple[Any, ...] = ()
 
 _dtype = attrgetter("dtype")
 _address: Callable[[Tensor], int] = Tensor.data_ptr
@@ -81,11 +83,19 @@ def launch_ready(kernel: Any, ready: Ready, tensors: tuple[Tensor, ...], integer
     ):
         kernel[ready.grid](*tensors, *integers, **ready.constants)
         return
-    active = driver.active
-    device = active.get_current_device()
+    if not ready.handles:
+        # The first launch: calls of the operator in a compiled graph, which makes its weight anew, have no second one.
+        ready.handles[_LAUNCHED] = None
+        kernel[ready.grid](*tensors, *integers, **ready.constants)
+        return
     addresses = 0
     for address in map(_address, tensors):
         addresses |= address
+    if addresses % _ALIGNMENT:
+        kernel[ready.grid](*tensors, *integers, **ready.constants)
+        return
+    active = driver.active
+    device = active.get_current_device()
     compilation = knobs.compilation
     key = (
         integers,
@@ -95,7 +105,7 @@ def launch_ready(kernel: Any, ready: Ready, tensors: tuple[Tensor, ...], integer
         # From Triton 3.9 on.
         getattr(compilation, "fpsan_homomorphic_casts", None),
     )
-    handle = None if addresses % _ALIGNMENT else ready.handles.get(key)
+    handle = ready.handles.get(key)
     if handle is not None:
         compiled = kernel.device_caches[device][0].get(handle.key)
         if compiled is not None:
@@ -106,8 +116,7 @@ def launch_ready(kernel: Any, ready: Ready, tensors: tuple[Tensor, ...], integer
                 _launch(compiled, handle, active.get_current_stream(device), (*tensors, *integers, *handle.constants))
                 return
     launched = kernel[ready.grid](*tensors, *integers, **ready.constants)
-    if addresses % _ALIGNMENT == 0:
-        _keep(ready, key, _handle_of(launched, kernel, device, ready, len(tensors) + len(integers)))
+    _keep(ready, key, _handle_of(launched, kernel, device, ready, len(tensors) + len(integers)))
 
 
 def _launch(compiled: Any, handle: Handle, stream: Any, arguments: tuple[Any, ...]) -> None:
@@ -124,6 +133,7 @@ def _keep(ready: Ready, key: tuple[Any, ...], handle: Handle | None) -> None:
     if handle is not None:
         if len(ready.handles) >= MOST_HANDLES:
             ready.handles.clear()
+            ready.handles[_LAUNCHED] = None
         ready.handles[key] = handle
 
 
@@ -131,13 +141,14 @@ def _handle_of(launched: Any, kernel: Any, device: Any, ready: Ready, at_run_tim
     """The handle of what Triton has launched; None where it launched nothing, or keeps it otherwise than we know."""
     compiled, _, _, backend, _ = kernel.device_caches[device]
     keys = [key for key, found in compiled.items() if found is launched]
-    parameters = kernel.params[at_run_time:]
-    if not keys or backend.target.backend != "cuda" or any(found.name not in ready.constants for found in parameters):
+    names = kernel.arg_names[at_run_time:]
+    constants = tuple([ready.constants[name] for name in names if name in ready.constants])
+    if not keys or backend.target.backend != "cuda" or len(constants) != len(names):
         return None
     return Handle(
         key=keys[0],
         grid=ready.grid,
         programs=(*ready.grid, 1, 1)[:3],
-        constants=tuple(ready.constants[found.name] for found in parameters),
+        constants=constants,
         global_values=tuple((names, name, names[name]) for (name, _), (_, names) in kernel.used_global_vals.items()),
     )
