@@ -194,7 +194,9 @@ KERNELS: dict[str, tuple[Callable[[], None], ModuleType, str, str, dict[str, Edi
                     "for first_m in range(0, M - 8, BLOCK_M)",
                 )
             },
-            "missing rank": MISSING_RANK,
+            "missing rank": {
+                "peft_backward.kernel": ("a_offsets = ranks[:, None] * K", "a_offsets = (ranks % 15)[:, None] * K")
+            },
             "wrong block": {
                 "peft_backward.kernel": (
                     "first_n.to(tl.int64) * row_words + block * BLOCK_WORDS",

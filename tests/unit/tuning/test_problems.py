@@ -19,11 +19,11 @@ from lords_bench.products.lookup import Entries, Found
 from lords_bench.products.registry import config_of
 from lords_bench.products.routes import routed
 from lords_bench.records.latency import LatencyCase
-from lords_bench.records.tuned import ROUTE, Choice, LayerProblem, Summary, TunedEntry
+from lords_bench.records.tuned import ROUTE, Choice, Problem, Summary, TunedEntry
 from lords_bench.static.target import TARGETS
 from lords_bench.static.worker import launches_of
 from lords_bench.suites.baselines import own
-from lords_bench.suites.baselines.problem import LayerProblem as SuiteProblem
+from lords_bench.suites.baselines.problem import LayerProblem
 from lords_bench.tuning import fake
 from lords_bench.tuning.code import request_of
 from lords_bench.tuning.kernel_candidates import candidate_maker
@@ -35,14 +35,14 @@ N, K = 48, 300
 TIME = Summary(samples=9, median_ns=9.0, low_ns=9.0, high_ns=9.0)
 
 
-def asked(m: int, rank: int, dtype: torch.dtype, bits: int) -> LayerProblem:
+def asked(m: int, rank: int, dtype: torch.dtype, bits: int) -> Problem:
     """As a look-up asks: of a real weight, prepared with the decoder that a GPU would pick."""
     case = make_case(m, N, K, bits=bits, rank=rank, dtype=dtype, device=torch.device("cpu"))
     picked = level_table(case.levels_L, bits=bits, dtype=dtype, decoder=forced_decoder(dtype)).decoder
     return problem_of(m, prepare(case, dtype, decoder=picked))
 
 
-def tuned(kernel: str = "scale_tile", **options: str) -> list[LayerProblem]:
+def tuned(kernel: str = "scale_tile", **options: str) -> list[Problem]:
     """As `tune --device cuda` writes."""
     given = {
         "bits": "4",
@@ -115,7 +115,7 @@ def test_a_made_up_kernel_keeps_the_rank_that_was_given() -> None:
 def test_the_block_wise_baselines_that_are_tuned_are_those_of_the_latency_suite(
     bits: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked_for: list[LayerProblem] = []
+    asked_for: list[Problem] = []
 
     def look_up(m: int, weight: PreparedBlockwise) -> Found:
         asked_for.append(block_problem_of(m, weight.operands))
@@ -126,7 +126,7 @@ def test_the_block_wise_baselines_that_are_tuned_are_those_of_the_latency_suite(
     case = LatencyCase(model="m", layer="l", n=64, k=512, m=5, bits=bits, block=64)
 
     for way in (own.nf_block, own.int_block):
-        way(SuiteProblem(case, device=torch.device("cpu"), dtype=dtype))
+        way(LayerProblem(case, device=torch.device("cpu"), dtype=dtype))
 
     written = tuned("blockwise", bits=str(bits), m="5", dtype=str(dtype).removeprefix("torch."), shapes="64x512")
     assert asked_for == [problem for problem in written if problem.block is not None]
@@ -191,7 +191,7 @@ def test_the_switch_point_between_fused_and_dequantized_blocks_is_tuned(m: int, 
 
 @pytest.mark.parametrize("kernel", routed("blockwise"))
 @pytest.mark.parametrize("problem", block_problems(m=8, n=512, k=512, bits=4, block=64, x_dtype="bfloat16"), ids=str)
-def test_configurations_of_a_baseline_have_launches_and_candidates(problem: LayerProblem, kernel: str) -> None:
+def test_configurations_of_a_baseline_have_launches_and_candidates(problem: Problem, kernel: str) -> None:
     task = make_task(kernel, problem, FAKE_MACHINE, "fake")
 
     first, *_ = launches_of(request_of(kernel, task.space.default, problem, TARGETS["sm_90"]), until="nothing")
