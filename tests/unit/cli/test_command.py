@@ -96,7 +96,7 @@ def test_the_help_of_all_commands_imports_none_of_them() -> None:
     loaded = loaded_by("--help")
 
     ours = {name.split(".")[1] for name in loaded if name.startswith("lords_bench.")}
-    assert ours == {"cli", "errors", "files", "options", "quant", "text", "version"}
+    assert ours == {"cli", "errors", "files", "locks", "options", "quant", "text", "version"}
     assert {name for name in loaded if name.startswith("lords_bench.cli.")} == {
         f"lords_bench.cli.{name}" for name in ("command", "output", "parser")
     }
