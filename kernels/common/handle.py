@@ -27,6 +27,7 @@ from lords_bench.kernels.common.ready import Ready
 
 # What follows knows how these find a compiled kernel and what they call it with.
 RELEASES_READ = ("3.6.", "3.7.", "3.9.")
+_IS_3_6 = triton.__version__.startswith("3.6.")
 # A pointer that is a multiple of it is compiled as one.
 _ALIGNMENT = 16
 # A call that meets more strides than this forgets them all.
@@ -40,6 +41,8 @@ _TRITONS_RUN: Any = JITFunction.run
 _IS_READ = (
     triton.__version__.startswith(RELEASES_READ)
     and (_TRITONS_RUN.__module__, _TRITONS_RUN.__qualname__) == ("triton.runtime.jit", "JITFunction.run")
+    # One that took the place of Triton's, and its name, before this module was read.
+    and not hasattr(_TRITONS_RUN, "__wrapped__")
 )  # fmt: skip
 
 
@@ -78,8 +81,7 @@ def launch_ready(kernel: Any, ready: Ready, tensors: tuple[Tensor, ...], integer
         or type(kernel) is not JITFunction
         or JITFunction.run is not _TRITONS_RUN
         or kernel.pre_run_hooks
-        # Triton 3.6 reads this one where it compiles.
-        or knobs.runtime.add_stages_inspection_hook is not None
+        or ready.gpu.is_amd
     ):
         kernel[ready.grid](*tensors, *integers, **ready.constants)
         return
@@ -96,7 +98,7 @@ def launch_ready(kernel: Any, ready: Ready, tensors: tuple[Tensor, ...], integer
         return
     active = driver.active
     device = active.get_current_device()
-    compilation = knobs.compilation
+    compilation, pipeline = knobs.compilation, knobs.runtime.add_stages_inspection_hook
     key = (
         integers,
         tuple(map(_dtype, tensors)),
@@ -104,11 +106,14 @@ def launch_ready(kernel: Any, ready: Ready, tensors: tuple[Tensor, ...], integer
         compilation.instrumentation_mode,
         # From Triton 3.9 on.
         getattr(compilation, "fpsan_homomorphic_casts", None),
+        # Triton 3.6 asks it only where it compiles.
+        None if pipeline is None or _IS_3_6 else pipeline(),
     )
     handle = ready.handles.get(key)
     if handle is not None:
         compiled = kernel.device_caches[device][0].get(handle.key)
-        if compiled is not None:
+        # What is still being compiled beside this thread has a result to wait for.
+        if compiled is not None and not hasattr(compiled, "result"):
             for names, name, value in handle.global_values:
                 if names.get(name) is not value:
                     break
