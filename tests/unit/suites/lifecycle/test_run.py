@@ -102,7 +102,7 @@ import os
 import sys
 import time
 
-from lords_bench.suites.lifecycle.plan import QUICK
+from lords_bench.suites.lifecycle.cases import QUICK
 from lords_bench.suites.lifecycle.run import run_plan
 
 
@@ -120,12 +120,14 @@ if __name__ == "__main__":
 def test_processes_end_when_the_run_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])}
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment) as parent:
         assert parent.stdout is not None
         printed = b""
         while printed.count(b" ") < 2:
-            printed += parent.stdout.read(1)
+            one = parent.stdout.read(1)
+            assert one, "the run ended before it was killed"
+            printed += one
         children = [int(pid) for pid in printed.split()]
 
         parent.kill()
